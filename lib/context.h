@@ -1,0 +1,117 @@
+#pragma once
+
+/*
+ * Context files
+ *
+ * What environment variables cannot join, these files do: STATE/context/live holds one small file per CRI call in
+ * flight, STATE/context/start one per sandbox and container, with identity and the context of its start. The names, the encoding,
+ * atomicity, the look-up rules and the bounds are in docs/context.md, which is the contract between podspan-cri, the
+ * hook, the watcher and the monitors; this module implements it. Parsing and formatting do no I/O.
+ */
+
+#include "counters.h"
+#include "identity.h"
+#include "tracecontext.h"
+
+#define CONTEXT_LIVE_MAX  1024  /* live files; the oldest is swept above */
+#define CONTEXT_START_MAX 4096  /* start files; likewise */
+#define CONTEXT_FILE_MAX  4096  /* bytes of one file; a reader refuses more */
+#define CONTEXT_OP_MAX    63
+#define CONTEXT_NAME_MAX  160   /* characters of a file name */
+
+typedef enum ContextKind {
+        CONTEXT_LIVE,           /* a call in flight */
+        CONTEXT_START,          /* how a sandbox or container was started */
+        CONTEXT_HOOK,           /* written by podspan-hook at createRuntime, read at poststop */
+        _CONTEXT_KIND_MAX,
+} ContextKind;
+
+typedef struct ContextRecord {
+        char operation[CONTEXT_OP_MAX + 1];     /* the CRI method's last part: "StartContainer" */
+        TraceContext trace;                     /* the span of that call */
+        Identity identity;
+        uint64_t start_ns;                      /* wall clock */
+        uint64_t deadline_ns;                   /* wall clock, 0: none */
+        uint64_t seq;                           /* the writer's running number */
+        uint32_t pid;                           /* the writer; */
+        uint64_t pid_start;                     /* its start time in clock ticks since boot (proc(5), field 22), against pid reuse */
+} ContextRecord;
+
+typedef struct Context {
+        int kind_fd[_CONTEXT_KIND_MAX];         /* directories; -EBADF where absent */
+        Counters *counters;                     /* borrowed, may be NULL */
+        CountersProducer producer;
+        uint32_t pid;
+        uint64_t pid_start;
+        uint64_t seq;
+} Context;
+
+#define CONTEXT_NULL { .kind_fd = { -EBADF, -EBADF, -EBADF } }
+
+/* The name of a published live file, to take it away again. */
+typedef struct ContextHandle {
+        char name[CONTEXT_NAME_MAX + 1];
+} ContextHandle;
+
+/* Who looks, and what it looks for. */
+typedef struct ContextQuery {
+        const Identity *identity;       /* container id, sandbox id, UID + container name ("" means the sandbox itself), as known */
+        const char *const *operations;  /* those that can have caused it; NULL-terminated */
+} ContextQuery;
+
+typedef enum ContextFound {
+        CONTEXT_FOUND_NONE,             /* nothing known: derive a trace from the sandbox id */
+        CONTEXT_FOUND_PARENT,           /* exactly one live call: the parent */
+        CONTEXT_FOUND_CANDIDATES,       /* several: links, no parent */
+        CONTEXT_FOUND_START,            /* none live, but the start is known: a link */
+} ContextFound;
+
+#define CONTEXT_CANDIDATES_MAX 8
+
+typedef struct ContextMatch {
+        ContextFound found;
+        ContextRecord record;           /* with PARENT the call, with START the start, with CANDIDATES the newest */
+        TraceContext candidates[CONTEXT_CANDIDATES_MAX];        /* with CANDIDATES */
+        size_t n_candidates;
+} ContextMatch;
+
+/*
+ * Opens the directories below @state_fd; with @create makes those that are missing (2750). Returns 0 (also if there are none:
+ * publishing then fails with -ENOENT and looking up finds nothing), or a negative errno.
+ */
+int context_init(Context *context, int state_fd, bool create, CountersProducer producer, Counters *counters);
+void context_deinit(Context *context);
+
+/* Encoding (docs/context.md): text lines, one "key=value" each, percent-encoded. @ret has CONTEXT_FILE_MAX + 1 bytes. Returns the length or -EMSGSIZE. */
+int context_format(const ContextRecord *record, char *ret, size_t size);
+/* Returns 0 or -EBADMSG. Unknown keys are skipped; a missing or malformed trace, operation or header line is an error. */
+int context_parse(const char *s, size_t len, ContextRecord *ret);
+
+/*
+ * Publishes a call in flight: fills @record's seq, pid, pid_start and writes it atomically. Must be called before the request's last byte is forwarded.
+ * Returns 0 with a handle, or a negative errno (counted); -EUSERS above CONTEXT_LIVE_MAX after sweeping did not help.
+ */
+int context_publish(Context *context, ContextRecord *record, ContextHandle *ret);
+/* Takes it away again; an empty handle is fine. */
+void context_retract(Context *context, ContextHandle *handle);
+
+/* Writes, replaces or removes the file of @kind START or HOOK for @id. 0, -EINVAL where @id is not a file name, or a negative errno. */
+int context_put(Context *context, ContextKind kind, const char *id, ContextRecord *record);
+int context_get(const Context *context, ContextKind kind, const char *id, ContextRecord *ret);
+int context_remove(Context *context, ContextKind kind, const char *id);
+
+/* Looks up by the rules of docs/context.md. Returns 0 with @ret filled (found may be NONE), or a negative errno. */
+int context_find(const Context *context, const ContextQuery *query, ContextMatch *ret);
+
+/*
+ * Calls @fn for each readable record of @kind, in directory order; @name is the file's. A negative return of @fn ends it and is returned.
+ * Bounded by the maxima above; files that cannot be parsed are skipped and counted.
+ */
+int context_list(const Context *context, ContextKind kind,
+                 int (*fn)(const char *name, const ContextRecord *record, void *userdata), void *userdata);
+
+/* Removes live files whose writer is dead, then the oldest above the bounds (live, start, hook). For podspan-cri at start and once a minute. */
+int context_sweep(Context *context);
+
+/* Is the process that wrote @record still there? */
+bool context_writer_alive(const ContextRecord *record);

@@ -1,0 +1,78 @@
+#pragma once
+
+/*
+ * Counters
+ *
+ * One mmapped file, STATE/counters, that every podspan program of the node adds to and `podspan status` reads, also
+ * when podspand is dead. A producer counts here what it wrote and what it had to drop, by reason. The file is made
+ * whole by the first one that may (so a full spool cannot stop the counting); a producer that cannot open it counts
+ * into a page of its own, and nothing fails.
+ */
+
+#include <stdint.h>
+#include "util.h"
+
+typedef struct Counters Counters;
+
+typedef enum CountersProducer {
+        COUNTERS_CRI,
+        COUNTERS_HOOK,
+        COUNTERS_WATCH,
+        COUNTERS_CONMON,
+        COUNTERS_SHIM,
+        COUNTERS_AGENT,
+        COUNTERS_PROBE,
+        _COUNTERS_PRODUCER_MAX,
+} CountersProducer;
+
+/* New ones go to the end: the number is the place in the file. */
+typedef enum CountersId {
+        COUNTERS_SPANS_WRITTEN,         /* spans in files that reached the spool */
+        COUNTERS_DROP_NO_SPACE,         /* spans: ENOSPC, EDQUOT, or below 10 % free */
+        COUNTERS_DROP_NO_MEMORY,        /* spans: ENOMEM */
+        COUNTERS_DROP_TOO_LARGE,        /* spans: one file's limit */
+        COUNTERS_DROP_IO,               /* spans: any other error of the file system */
+        COUNTERS_DROP_OVERLOAD,         /* spans: the producer's own limits */
+        COUNTERS_CONTEXT_WRITTEN,       /* context files */
+        COUNTERS_CONTEXT_FAILED,
+        COUNTERS_CONTEXT_SWEPT,         /* removed as the oldest above the bound, or left by a dead process */
+        COUNTERS_CRI_CONNECTIONS,       /* connections accepted */
+        COUNTERS_CRI_PLAIN,             /* connections that became plain forwarding (surprise, limit, parse error) */
+        COUNTERS_CRI_INJECTED,          /* calls that got a traceparent field */
+        COUNTERS_CRI_COMPRESSED,        /* messages without identity because they are compressed */
+        COUNTERS_INPUT_BAD,             /* inputs refused by a parser (state JSON, spool file, context file) */
+        COUNTERS_AGENT_FILES,           /* spool files read */
+        COUNTERS_AGENT_SPANS,           /* spans taken from the spool and committed to the store */
+        COUNTERS_AGENT_DROP_STORE_FULL, /* spans refused: below the free-disk bound, or the store failed */
+        COUNTERS_AGENT_EXPORTED,        /* spans the collector accepted */
+        COUNTERS_AGENT_REJECTED,        /* spans the collector rejected in a partial success */
+        COUNTERS_AGENT_DROP_REFUSED,    /* spans dropped: the collector answered with a status that is not retried */
+        COUNTERS_AGENT_DROP_RETENTION,  /* spans removed by retention before they were exported */
+        COUNTERS_AGENT_RETRIES,         /* export attempts repeated */
+        COUNTERS_AGENT_KEPT,            /* unsampled spans exported by a tail rule */
+        COUNTERS_AGENT_EXPORT_SKIPPED,  /* spans not to be exported: not sampled and not kept */
+        COUNTERS_HOOK_UNLINKED,         /* hook spans with a derived trace id: no context found */
+        COUNTERS_AGENT_TIMEOUTS,        /* exports that timed out: their spans may arrive twice */
+        _COUNTERS_ID_MAX,
+} CountersId;
+
+#define COUNTERS_PRODUCER_SLOTS 16
+#define COUNTERS_ID_SLOTS       64
+
+/*
+ * Opens (and with @create makes) STATE/counters in @state_fd. Never fails: without the file it counts privately.
+ * Returns NULL only without memory; every function below accepts NULL.
+ */
+Counters *counters_open(int state_fd, bool create);
+Counters *counters_free(Counters *counters);
+DEFINE_CLEANUP(Counters *, counters_free);
+
+/* Is the file shared with the others, or private? */
+bool counters_shared(const Counters *counters);
+
+void counters_add(Counters *counters, CountersProducer producer, CountersId id, uint64_t n);
+uint64_t counters_get(const Counters *counters, CountersProducer producer, CountersId id);
+
+/* The names `podspan status` prints: "podspan-cri", "drop_no_space" … */
+const char *counters_producer_name(CountersProducer producer);
+const char *counters_id_name(CountersId id);
