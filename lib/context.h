@@ -6,17 +6,14 @@
  * What environment variables cannot join, these files do: STATE/context/live holds one small file per CRI call in
  * flight, STATE/context/start one per sandbox and container, with identity and the context of its start. The names, the encoding,
  * atomicity, the look-up rules and the bounds are in docs/context.md, which is the contract between podspan-cri, the
- * hook, the watcher and the monitors; this module implements it. Parsing and formatting do no I/O.
+ * hook, the watcher and the monitors; this module implements it.
  */
 
+#include "contextrecord.h"
 #include "counters.h"
-#include "identity.h"
-#include "tracecontext.h"
 
 #define CONTEXT_LIVE_MAX  1024  /* live files; the oldest is swept above */
 #define CONTEXT_START_MAX 4096  /* start files; likewise */
-#define CONTEXT_FILE_MAX  4096  /* bytes of one file; a reader refuses more */
-#define CONTEXT_OP_MAX    63
 #define CONTEXT_NAME_MAX  160   /* characters of a file name */
 
 typedef enum ContextKind {
@@ -26,17 +23,6 @@ typedef enum ContextKind {
         _CONTEXT_KIND_MAX,
 } ContextKind;
 
-typedef struct ContextRecord {
-        char operation[CONTEXT_OP_MAX + 1];     /* the CRI method's last part: "StartContainer" */
-        TraceContext trace;                     /* the span of that call */
-        Identity identity;
-        uint64_t start_ns;                      /* wall clock */
-        uint64_t deadline_ns;                   /* wall clock, 0: none */
-        uint64_t seq;                           /* the writer's running number */
-        uint32_t pid;                           /* the writer; */
-        uint64_t pid_start;                     /* its start time in clock ticks since boot (proc(5), field 22), against pid reuse */
-} ContextRecord;
-
 typedef struct Context {
         int kind_fd[_CONTEXT_KIND_MAX];         /* directories; -EBADF where absent */
         Counters *counters;                     /* borrowed, may be NULL */
@@ -44,6 +30,7 @@ typedef struct Context {
         uint32_t pid;
         uint64_t pid_start;
         uint64_t seq;
+        unsigned n_live;                        /* live files this process has published */
 } Context;
 
 #define CONTEXT_NULL { .kind_fd = { -EBADF, -EBADF, -EBADF } }
@@ -82,20 +69,18 @@ typedef struct ContextMatch {
 int context_init(Context *context, int state_fd, bool create, CountersProducer producer, Counters *counters);
 void context_deinit(Context *context);
 
-/* Encoding (docs/context.md): text lines, one "key=value" each, percent-encoded. @ret has CONTEXT_FILE_MAX + 1 bytes. Returns the length or -EMSGSIZE. */
-int context_format(const ContextRecord *record, char *ret, size_t size);
-/* Returns 0 or -EBADMSG. Unknown keys are skipped; a missing or malformed trace, operation or header line is an error. */
-int context_parse(const char *s, size_t len, ContextRecord *ret);
-
 /*
  * Publishes a call in flight: fills @record's seq, pid, pid_start and writes it atomically. Must be called before the request's last byte is forwarded.
- * Returns 0 with a handle, or a negative errno (counted); -EUSERS above CONTEXT_LIVE_MAX after sweeping did not help.
+ * Returns 0 with a handle, or a negative errno (counted); -EUSERS above CONTEXT_LIVE_MAX where sweeping did not help.
  */
 int context_publish(Context *context, ContextRecord *record, ContextHandle *ret);
 /* Takes it away again; an empty handle is fine. */
 void context_retract(Context *context, ContextHandle *handle);
 
-/* Writes, replaces or removes the file of @kind START or HOOK for @id. 0, -EINVAL where @id is not a file name, or a negative errno. */
+/*
+ * Writes (or replaces), reads or removes the file of @kind START or HOOK for @id. Writing fills @record's seq. Returns 0, -EINVAL where @id
+ * is not a file name, -ENOENT, -EBADMSG where what is there cannot be parsed, or another negative errno.
+ */
 int context_put(Context *context, ContextKind kind, const char *id, ContextRecord *record);
 int context_get(const Context *context, ContextKind kind, const char *id, ContextRecord *ret);
 int context_remove(Context *context, ContextKind kind, const char *id);

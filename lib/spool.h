@@ -18,26 +18,29 @@
 
 typedef struct Spool {
         int dir_fd;                     /* -EBADF: no spool, nobody wants spans */
+        int state_fd;                   /* borrowed; to open a new spool in the place of one that was removed */
+        uint64_t tried_ns;              /* monotonic time of the last attempt to open it */
         CountersProducer producer;
         Counters *counters;             /* borrowed, may be NULL */
         uint64_t seq;
         bool own_fs;                    /* a tmpfs: the kernel bounds it */
 } Spool;
 
-#define SPOOL_NULL { .dir_fd = -EBADF }
+#define SPOOL_NULL { .dir_fd = -EBADF, .state_fd = -EBADF }
 
 /*
  * Opens STATE/spool below @state_fd. Returns 0, also if there is none (the spool is then closed: writes succeed and do nothing),
- * or a negative errno if it is there but not usable. @counters is borrowed.
+ * or a negative errno if it is there but not usable. @state_fd and @counters are borrowed: they outlive the spool.
  */
 int spool_init(Spool *spool, int state_fd, CountersProducer producer, Counters *counters);
 void spool_deinit(Spool *spool);
 
-/* Is somebody collecting? Tries again to open a spool that was not there; cheap. @state_fd as in spool_init(). */
+/* Is somebody collecting? Tries again, at most once a second, to open a spool that was not there. @state_fd as in spool_init(). */
 bool spool_wanted(Spool *spool, int state_fd);
 
 /*
- * Writes @n spans of service @service_name as one file; the spans stay the caller's. Failures are counted, not retried.
+ * Writes @n spans of service @service_name as one file (as several where SPOOL_FILE_MAX asks for it); the spans stay
+ * the caller's. Failures are counted, not retried.
  * Returns 0, or a negative errno for those who want to know (already counted).
  */
 int spool_write(Spool *spool, const char *service_name, Span *const *spans, size_t n);
