@@ -3,7 +3,7 @@
 /*
  * Configuration
  *
- * /etc/podspan/podspan.conf, then /etc/podspan/conf.d/*.conf in lexical order, then the OpenTelemetry environment
+ * /etc/podspan/podspan.conf, then the files NAME.conf of /etc/podspan/conf.d in lexical order, then the OpenTelemetry environment
  * variables; later wins. `--config FILE` (or PODSPAN_CONFIG) replaces the whole of /etc/podspan. Keys are those of CRI-O's
  * `[crio.tracing]`; the sections `[podspan]` and `[crio.tracing]` are the same to us, and values may stand in TOML's quotes.
  * No file means: enabled, rate 0 (callers' decisions are followed), endpoint localhost:4317. A wrong key, value or
@@ -104,7 +104,13 @@ int config_defaults(Config *ret);
  */
 int config_parse(Config *config, const char *name, const char *s, size_t len, char **reterr_message);
 
-/* Applies OTEL_* variables of @envp. */
+/* Reads @path/podspan.conf and the files of @path/conf.d over what @config holds: config_load() with CONFIG_DIR. No directory is fine. */
+int config_read_dir(Config *config, const char *path, char **reterr_message);
+
+/*
+ * Applies the OTEL_* variables of @envp as the OpenTelemetry specification defines them; an empty one is as good as none.
+ * Unlike there, a wrong value is an error, naming the variable.
+ */
 int config_apply_env(Config *config, char *const *envp, char **reterr_message);
 
 /*

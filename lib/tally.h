@@ -26,7 +26,7 @@ typedef struct TallyCell {
         uint64_t max_ns;
 } TallyCell;
 
-/* Opens STATE/tally; with @create for writing. Returns NULL without memory or (reading) where there is none; every function accepts NULL. */
+/* Opens STATE/tally; with @create for writing (by one process, mode 0640; a file of another build is replaced), else a copy of what is there now. Returns NULL without memory or (reading) where there is none; every function accepts NULL. */
 Tally *tally_open(int state_fd, bool create);
 Tally *tally_free(Tally *tally);
 DEFINE_CLEANUP(Tally *, tally_free);
@@ -34,6 +34,6 @@ DEFINE_CLEANUP(Tally *, tally_free);
 /* Counts one ended call of @method (full, "runtime.v1.RuntimeService/Version") at @now_ns of the wall clock. */
 void tally_add(Tally *tally, const char *method, uint64_t now_ns, uint64_t duration_ns, bool failed, bool slow);
 
-/* Calls @fn for every method with the sum over the last @minutes up to @now_ns (cell->minute is then the newest with a call). Stops at a negative return. */
+/* Calls @fn for every method called in the last @minutes (at most TALLY_MINUTES), with the sum over them up to @now_ns (cell->minute is then the newest with a call). Stops at a negative return. */
 int tally_list(const Tally *tally, uint64_t now_ns, unsigned minutes,
                int (*fn)(const char *method, const TallyCell *sum, void *userdata), void *userdata);

@@ -77,7 +77,7 @@ int util_parse_u64(const char *s, size_t len, uint64_t *ret);
 
 /*
  * Parses a duration as people write it: a number with one of the units ns, us, ms, s, m, h, or several of these in a
- * row as Go prints them ("1m30s"); a bare "0" is fine, another number without a unit is not.
+ * row as Go prints them ("1m30s", "1.5s"; what is below a nanosecond falls off); a bare "0" is fine, another number without a unit is not.
  * Returns 0 with nanoseconds in @ret, -EINVAL, or -ERANGE.
  */
 int util_parse_duration(const char *s, size_t len, uint64_t *ret_ns);
@@ -109,6 +109,12 @@ uint64_t util_hash(uint64_t hash, const void *bytes, size_t size);
 
 /* Writes all of @size bytes to @fd, whatever EINTR and short writes do. Returns 0 or a negative errno. */
 int util_write_all(int fd, const void *data, size_t size);
+
+/*
+ * Reads @fd to its end, at most @max bytes, into a new buffer with a NUL after it.
+ * Returns 0 with the buffer owned by the caller, -EFBIG if there is more than @max, or a negative errno.
+ */
+int util_read_fd(int fd, size_t max, char **ret, size_t *ret_size);
 
 /*
  * Reads the file @name in @dir_fd (O_NOFOLLOW|O_CLOEXEC, regular files only), at most @max bytes, into a new buffer with a NUL after it.
