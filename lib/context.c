@@ -10,11 +10,9 @@
 #include "context.h"
 
 #define DIR_NAME      "context"
-#define VERSION       "1-"
 #define DIR_MODE      02750
 #define DOT_AGE_SEC   3600 /* what is still being written after this was left by a dead writer */
 #define LIVE_SWEEP_TO (CONTEXT_LIVE_MAX / 16 * 15) /* a sweep is paid for by the calls until the next one */
-#define KEY_DIGITS    16
 
 static const struct {
         const char *dir;
@@ -162,50 +160,6 @@ bool context_writer_alive(const ContextRecord *record) {
         return read_stat(1, &state, &start) < 0;
 }
 
-/* A key of a live file's name: a hash, or 'x' for what is not known. */
-typedef struct Key {
-        char text[KEY_DIGITS + 1];
-} Key;
-
-static Key key_of(bool known, uint64_t hash) {
-        Key key = { "x" };
-
-        if (known)
-                (void) snprintf(key.text, sizeof(key.text), "%016" PRIx64, hash);
-        return key;
-}
-
-typedef struct Keys {
-        Key container, sandbox, name;
-} Keys;
-
-/* Is this the sandbox itself, whose runtime container is known by the sandbox's id? */
-static bool is_sandbox(const Identity *identity) {
-        return identity->container_name[0] == '\0' &&
-               (identity->container_id[0] == '\0' || strcmp(identity->container_id, identity->sandbox_id) == 0);
-}
-
-/* Are UID and container name known, be it that the name is known to be none? */
-static bool name_known(const Identity *identity) {
-        return identity->pod_uid[0] && (identity->container_name[0] || is_sandbox(identity));
-}
-
-static Keys keys_of(const Identity *identity) {
-        uint64_t hash;
-
-        /* With its NUL, which keeps "a" + "bc" and "ab" + "c" apart. */
-        hash = util_hash(UTIL_HASH_INIT, identity->pod_uid, strlen(identity->pod_uid) + 1);
-        hash = util_hash(hash, identity->container_name, strlen(identity->container_name));
-
-        return (Keys){
-                .container = key_of(identity->container_id[0],
-                                    util_hash(UTIL_HASH_INIT, identity->container_id, strlen(identity->container_id))),
-                .sandbox = key_of(identity->sandbox_id[0],
-                                  util_hash(UTIL_HASH_INIT, identity->sandbox_id, strlen(identity->sandbox_id))),
-                .name = key_of(name_known(identity), hash),
-        };
-}
-
 static int write_file(Context *context, ContextKind kind, const char *name, const ContextRecord *record) {
         _cleanup_close_ int fd = -EBADF;
         char text[CONTEXT_FILE_MAX + 1], dot_name[CONTEXT_NAME_MAX + 48];
@@ -252,7 +206,6 @@ static int sweep_kind(Context *context, ContextKind kind, unsigned max);
 
 int context_publish(Context *context, ContextRecord *record, ContextHandle *ret) {
         ContextHandle handle;
-        Keys keys;
         char state;
         int r;
 
@@ -276,9 +229,7 @@ int context_publish(Context *context, ContextRecord *record, ContextHandle *ret)
         record->pid = context->pid;
         record->pid_start = context->pid_start;
 
-        keys = keys_of(&record->identity);
-        (void) snprintf(handle.name, sizeof(handle.name), VERSION "%s-%s-%s-%s-%" PRIu32 "-%" PRIx64, record->operation,
-                        keys.container.text, keys.sandbox.text, keys.name.text, record->pid, record->seq);
+        contextmatch_live_name(record, handle.name);
 
         r = write_file(context, CONTEXT_LIVE, handle.name, record);
         if (r == 0) {
@@ -305,7 +256,7 @@ static int id_name(ContextKind kind, const char *id, char *ret, size_t size) {
 
         if (!util_id_valid(id))
                 return -EINVAL;
-        (void) snprintf(ret, size, VERSION "%s", id);
+        (void) snprintf(ret, size, CONTEXTMATCH_VERSION "%s", id);
         return 0;
 }
 
@@ -395,10 +346,6 @@ static void closedirp(DIR **dir) {
                 (void) closedir(*dir);
 }
 
-static bool version_known(const char *name) {
-        return strncmp(name, VERSION, sizeof(VERSION) - 1) == 0 && strlen(name) <= CONTEXT_NAME_MAX;
-}
-
 int context_list(const Context *context, ContextKind kind,
                  int (*fn)(const char *name, const ContextRecord *record, void *userdata), void *userdata) {
         _cleanup_(closedirp) DIR *dir = NULL;
@@ -417,7 +364,7 @@ int context_list(const Context *context, ContextKind kind,
         while (n < kinds[kind].max && (entry = readdir(dir))) {
                 ContextRecord record;
 
-                if (!version_known(entry->d_name))
+                if (!contextmatch_version_known(entry->d_name))
                         continue;
                 n++;
                 if (read_record(context, kind, entry->d_name, &record) < 0)
@@ -445,21 +392,6 @@ static int sweep_compare(const void *a, const void *b) {
         return strcmp(x->name, y->name);
 }
 
-/* Did this process write the live file @name? */
-static bool name_is_own(const Context *context, const char *name) {
-        char own[16];
-        const char *p = name;
-
-        /* Version, operation and three keys stand before the pid. */
-        for (int i = 0; i < 5 && p; i++) {
-                p = strchr(p, '-');
-                if (p)
-                        p++;
-        }
-        (void) snprintf(own, sizeof(own), "%" PRIu32 "-", context->pid);
-        return p && strncmp(p, own, strlen(own)) == 0;
-}
-
 static void sweep_one(Context *context, ContextKind kind, const char *name) {
         if (unlinkat(context->kind_fd[kind], name, 0) == 0)
                 counters_add(context->counters, context->producer, COUNTERS_CONTEXT_SWEPT, 1);
@@ -477,7 +409,8 @@ static int sweep_oldest(Context *context, ContextKind kind, SweepEntry *entries,
         qsort(entries, n, sizeof(*entries), sweep_compare);
         for (size_t i = 0; i < n - max; i++) {
                 sweep_one(context, kind, entries[i].name);
-                if (kind == CONTEXT_LIVE && context->n_live > 0 && name_is_own(context, entries[i].name))
+                if (kind == CONTEXT_LIVE && context->n_live > 0 &&
+                    contextmatch_name_of_pid(entries[i].name, context->pid))
                         context->n_live--;
         }
         return 0;
@@ -507,7 +440,7 @@ static int sweep_kind(Context *context, ContextKind kind, unsigned max) {
                                 sweep_one(context, kind, entry->d_name);
                         continue;
                 }
-                if (!version_known(entry->d_name))
+                if (!contextmatch_version_known(entry->d_name))
                         continue;
 
                 if (kind == CONTEXT_LIVE) {
@@ -515,7 +448,7 @@ static int sweep_kind(Context *context, ContextKind kind, unsigned max) {
                                 sweep_one(context, kind, entry->d_name);
                                 continue;
                         }
-                        n_own += name_is_own(context, entry->d_name);
+                        n_own += contextmatch_name_of_pid(entry->d_name, context->pid);
                 }
 
                 if (n == size) {
@@ -551,108 +484,9 @@ int context_sweep(Context *context) {
         return r;
 }
 
-/* What decides, the lowest first. */
-enum {
-        LEVEL_CONTAINER,
-        LEVEL_SANDBOX,
-        LEVEL_NAME,
-        LEVEL_NONE,
-};
-
-/* Both known and not the same? */
-static bool differ(const char *a, const char *b) {
-        return *a && *b && strcmp(a, b) != 0;
-}
-
-/* Both known and the same? */
-static bool same(const char *a, const char *b) {
-        return *a && strcmp(a, b) == 0;
-}
-
-static bool names_container(const Identity *identity) {
-        return !is_sandbox(identity);
-}
-
-/*
- * On which level does the call @call match @asker? Image and handler are not compared: runtimes write one image in
- * several ways.
- */
-static int match_level(const Identity *call, const Identity *asker) {
-        if (differ(call->pod_uid, asker->pod_uid) || differ(call->pod_name, asker->pod_name) ||
-            differ(call->pod_namespace, asker->pod_namespace) || differ(call->sandbox_id, asker->sandbox_id) ||
-            differ(call->container_id, asker->container_id) || differ(call->container_name, asker->container_name))
-                return LEVEL_NONE;
-        if ((call->sandbox_attempt_known && asker->sandbox_attempt_known &&
-             call->sandbox_attempt != asker->sandbox_attempt) ||
-            (call->container_attempt_known && asker->container_attempt_known &&
-             call->container_attempt != asker->container_attempt))
-                return LEVEL_NONE;
-
-        /* A sandbox's own runtime container has its id: it knows that it has no name. */
-        if (asker->container_id[0] && is_sandbox(asker) && call->container_name[0])
-                return LEVEL_NONE;
-
-        if (same(call->container_id, asker->container_id))
-                return LEVEL_CONTAINER;
-
-        if (same(call->sandbox_id, asker->sandbox_id) &&
-            (!names_container(call) || !names_container(asker) || same(call->container_name, asker->container_name)))
-                return LEVEL_SANDBOX;
-
-        if (same(call->pod_uid, asker->pod_uid) && name_known(call) && name_known(asker) &&
-            strcmp(call->container_name, asker->container_name) == 0)
-                return LEVEL_NAME;
-
-        return LEVEL_NONE;
-}
-
-static bool operation_asked(const char *const *operations, const char *operation, size_t len) {
-        for (; operations && *operations; operations++)
-                if (strlen(*operations) == len && memcmp(*operations, operation, len) == 0)
-                        return true;
-        return false;
-}
-
-/* The part of a name up to the next dash; *@s goes behind it. */
-static size_t name_part(const char **s, const char **ret) {
-        const char *dash = strchrnul(*s, '-');
-
-        *ret = *s;
-        *s = *dash ? dash + 1 : dash;
-        return (size_t) (dash - *ret);
-}
-
-/* Can the file @name be worth opening? */
-static bool name_may_match(const char *name, const Keys *keys, const char *const *operations) {
-        const Key *const wanted[] = { &keys->container, &keys->sandbox, &keys->name };
-        const char *part;
-        size_t len;
-        bool may = false;
-
-        if (!version_known(name))
-                return false;
-        name += sizeof(VERSION) - 1;
-
-        len = name_part(&name, &part);
-        if (!operation_asked(operations, part, len))
-                return false;
-
-        for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
-                len = name_part(&name, &part);
-                if (len != KEY_DIGITS || wanted[i]->text[0] == 'x')
-                        continue;
-
-                if (memcmp(part, wanted[i]->text, KEY_DIGITS) == 0)
-                        may = true;
-                else if (wanted[i] != &keys->name)
-                        return false;
-        }
-        return may;
-}
-
 /* The newest calls of the best level so far. */
 typedef struct Candidates {
-        int level;
+        ContextLevel level;
         size_t n;
         struct {
                 uint64_t start_ns;
@@ -662,7 +496,7 @@ typedef struct Candidates {
         ContextRecord record; /* of the newest */
 } Candidates;
 
-static void candidates_add(Candidates *candidates, int level, const ContextRecord *record) {
+static void candidates_add(Candidates *candidates, ContextLevel level, const ContextRecord *record) {
         size_t i;
 
         if (level > candidates->level)
@@ -691,7 +525,7 @@ static void candidates_add(Candidates *candidates, int level, const ContextRecor
 
 static int find_live(const Context *context, const ContextQuery *query, Candidates *candidates) {
         _cleanup_(closedirp) DIR *dir = NULL;
-        const Keys keys = keys_of(query->identity);
+        const ContextKeys keys = contextmatch_keys(query->identity);
         ContextRecord writer = {};
         struct dirent *entry;
         bool alive = false;
@@ -703,15 +537,15 @@ static int find_live(const Context *context, const ContextQuery *query, Candidat
 
         while ((entry = readdir(dir))) {
                 ContextRecord record;
-                int level;
+                ContextLevel level;
 
-                if (!name_may_match(entry->d_name, &keys, query->operations) ||
+                if (!contextmatch_name_may(entry->d_name, &keys, query->operations) ||
                     read_record(context, CONTEXT_LIVE, entry->d_name, &record) < 0 ||
-                    !operation_asked(query->operations, record.operation, strlen(record.operation)))
+                    !contextmatch_operation_asked(query->operations, record.operation, strlen(record.operation)))
                         continue;
 
-                level = match_level(&record.identity, query->identity);
-                if (level == LEVEL_NONE)
+                level = contextmatch_level(&record.identity, query->identity);
+                if (level == CONTEXT_LEVEL_NONE)
                         continue;
 
                 /* As a rule there is one writer: ask for it once. */
@@ -727,7 +561,7 @@ static int find_live(const Context *context, const ContextQuery *query, Candidat
 }
 
 int context_find(const Context *context, const ContextQuery *query, ContextMatch *ret) {
-        Candidates candidates = { .level = LEVEL_NONE };
+        Candidates candidates = { .level = CONTEXT_LEVEL_NONE };
         const char *ids[2];
         int r;
 

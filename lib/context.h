@@ -9,12 +9,12 @@
  * hook, the watcher and the monitors; this module implements it.
  */
 
+#include "contextmatch.h"
 #include "contextrecord.h"
 #include "counters.h"
 
 #define CONTEXT_LIVE_MAX  1024  /* live files; the oldest is swept above */
 #define CONTEXT_START_MAX 4096  /* start files; likewise */
-#define CONTEXT_NAME_MAX  160   /* characters of a file name */
 
 typedef enum ContextKind {
         CONTEXT_LIVE,           /* a call in flight */
