@@ -86,16 +86,20 @@ bool spool_wanted(Spool *spool, int state_fd) {
         return spool_open(spool) == 0;
 }
 
+/* Divided, not multiplied: the numbers are the file system's and may be as large as they like; 0 is "does not say". */
+static bool below_bound(uint64_t n_free, uint64_t n) {
+        const uint64_t parts = 100 / SPOOL_FREE_PERCENT;
+
+        return n_free < n / parts + (n % parts > 0);
+}
+
 static int check_free(int dir_fd) {
         struct statfs fs;
 
         if (fstatfs(dir_fd, &fs) < 0)
                 return -errno;
 
-        /* Divided, not multiplied: the numbers are the file system's and may be as large as they like. */
-        if (fs.f_bavail < fs.f_blocks / (100 / SPOOL_FREE_PERCENT))
-                return -ENOSPC;
-        if (fs.f_files > 0 && fs.f_ffree < fs.f_files / (100 / SPOOL_FREE_PERCENT))
+        if (below_bound(fs.f_bavail, fs.f_blocks) || below_bound(fs.f_ffree, fs.f_files))
                 return -ENOSPC;
         return 0;
 }
