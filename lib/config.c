@@ -1,7 +1,4 @@
 /*
- * Every key is one row of config_keys; all else works on that table. Defaults are text like any other value, so there
- * is one way into Config.
- *
  * inih 55 finds sections and keys. It cuts lines at INI_MAX_LINE (200) and names at 50 characters without a word, joins
  * indented lines to the one before and has one idea of comments. So it reads through config_read_line(), which hands it
  * only what stands up to the "=", and the value is taken from the line itself.
@@ -17,111 +14,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "config.h"
+#include "configkey.h"
 #include "configvalue.h"
 
 #define CONFIG_NAME_MAX 49 /* section and key: inih's own limit */
-
-typedef enum ConfigType {
-        CONFIG_BOOL,
-        CONFIG_U32,
-        CONFIG_SIZE,
-        CONFIG_DURATION,
-        CONFIG_STRING,
-        CONFIG_ENDPOINT,
-        CONFIG_HEADERS,
-        CONFIG_ATTRIBUTES,
-        CONFIG_COMPRESSION,
-        CONFIG_SEMCONV,
-        CONFIG_LOG_LEVEL,
-} ConfigType;
-
-typedef struct ConfigKey {
-        const char *name;
-        ConfigType type;
-        size_t offset;
-        const char *initial;
-        uint64_t min, max; /* of numbers */
-        bool clamp;        /* above max is max */
-} ConfigKey;
-
-#define DAY_NS (24 * 3600 * NSEC_PER_SEC)
-#define MIB    (UINT64_C(1) << 20)
-
-#define KEY(name_, field, type_, initial_, ...) \
-        { .name = name_, .type = type_, .offset = offsetof(Config, field), .initial = initial_, __VA_ARGS__ }
-
-static const ConfigKey config_keys[] = {
-        KEY("enable_tracing", enable_tracing, CONFIG_BOOL, "true"),
-        KEY("tracing_endpoint", tracing_endpoint, CONFIG_ENDPOINT, "localhost:4317"),
-        /* Go's sampler takes any rate from 1 on for "always", and CRI-O hands it on unchecked. */
-        KEY("tracing_sampling_rate_per_million", tracing_sampling_rate_per_million, CONFIG_U32, "0", .max = 1000000,
-            .clamp = true),
-        KEY("tracing_export_rate_per_million", tracing_export_rate_per_million, CONFIG_U32, "1000000", .max = 1000000,
-            .clamp = true),
-        KEY("tracing_keep_errors", tracing_keep_errors, CONFIG_BOOL, "false"),
-        KEY("tracing_keep_slower_than", tracing_keep_slower_than_ns, CONFIG_DURATION, "0", .max = 365 * DAY_NS),
-        KEY("tracing_insecure", tracing_insecure, CONFIG_BOOL, "true"),
-        KEY("tracing_compression", tracing_compression, CONFIG_COMPRESSION, "gzip"),
-        KEY("tracing_timeout", tracing_timeout_ns, CONFIG_DURATION, "10s", .min = NSEC_PER_MSEC,
-            .max = 3600 * NSEC_PER_SEC),
-        KEY("tracing_certificate", tracing_certificate, CONFIG_STRING, ""),
-        KEY("tracing_client_certificate", tracing_client_certificate, CONFIG_STRING, ""),
-        KEY("tracing_client_key", tracing_client_key, CONFIG_STRING, ""),
-        KEY("tracing_headers", tracing_headers, CONFIG_HEADERS, ""),
-        KEY("tracing_batch_size", tracing_batch_size, CONFIG_SIZE, "4MiB", .min = 1024, .max = 4 * MIB),
-        KEY("tracing_export_rate_bytes", tracing_export_rate_bytes, CONFIG_SIZE, "8MiB", .max = 1024 * 1024 * MIB),
-        KEY("slow_call", slow_call_ns, CONFIG_DURATION, "1s", .max = 365 * DAY_NS),
-        KEY("inject_traceparent", inject_traceparent, CONFIG_BOOL, "true"),
-        KEY("link_annotations", link_annotations, CONFIG_STRING, "tracing.k8s.io/traceparent"),
-        KEY("record_error_message", record_error_message, CONFIG_BOOL, "true"),
-        KEY("semconv", semconv, CONFIG_SEMCONV, "rpc"),
-        KEY("node_name", node_name, CONFIG_STRING, ""),
-        KEY("service_name", service_name, CONFIG_STRING, ""),
-        KEY("resource_attributes", resource_attributes, CONFIG_ATTRIBUTES, ""),
-        KEY("store_max_size", store_max_size, CONFIG_SIZE, "512MiB", .min = 65536, .max = 1024 * 1024 * MIB),
-        KEY("store_max_age", store_max_age_ns, CONFIG_DURATION, "72h", .min = NSEC_PER_SEC, .max = 3650 * DAY_NS),
-        KEY("store_min_free_percent", store_min_free_percent, CONFIG_U32, "15", .max = 99),
-        KEY("log_level", log_level, CONFIG_LOG_LEVEL, "info"),
-};
-
-/* Where a value came from: @name alone, or with @line a file's. NULL: the default. */
-typedef struct ConfigOrigin {
-        const char *name;
-        unsigned line;
-} ConfigOrigin;
-
-struct ConfigOrigins {
-        ConfigOrigin keys[ARRAY_SIZE(config_keys)];
-        char *files[CONFIG_FILES_MAX + 1]; /* own the names; conf.d's and the main file */
-        size_t n_files;
-};
-
-static const char *const config_compressions[] = {
-        [CONFIG_COMPRESSION_NONE] = "none",
-        [CONFIG_COMPRESSION_GZIP] = "gzip",
-};
-
-static const char *const config_semconvs[] = {
-        [CONFIG_SEMCONV_NEW] = "rpc",
-        [CONFIG_SEMCONV_OLD] = "rpc/old",
-        [CONFIG_SEMCONV_BOTH] = "rpc/dup",
-};
-
-static const char *const config_log_levels[] = {
-        [LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARNING] = "warning", [LOG_LEVEL_NOTICE] = "notice",
-        [LOG_LEVEL_INFO] = "info",   [LOG_LEVEL_DEBUG] = "debug",
-};
-
-static void *config_field(const Config *config, const ConfigKey *key) {
-        return (char *) config + key->offset;
-}
-
-static const ConfigKey *config_find_key(const char *name) {
-        for (size_t i = 0; i < ARRAY_SIZE(config_keys); i++)
-                if (strcmp(config_keys[i].name, name) == 0)
-                        return &config_keys[i];
-        return NULL;
-}
 
 /* Returns @error; the message is a gift that may be missing. */
 static int _printf_(3, 4) config_fail(char **reterr_message, int error, const char *format, ...) {
@@ -136,239 +32,9 @@ static int _printf_(3, 4) config_fail(char **reterr_message, int error, const ch
         return error;
 }
 
-static int config_refuse(const char **ret_reason, const char *reason) {
-        *ret_reason = reason;
-        return -EINVAL;
-}
-
-static int config_lookup(const char *const *names, size_t n, const char *s) {
-        for (size_t i = 0; i < n; i++)
-                if (names[i] && strcmp(names[i], s) == 0)
-                        return (int) i;
-        return -EINVAL;
-}
-
-static int config_set_string(char **field, const char *s) {
-        char *copy;
-
-        copy = strdup(s);
-        if (!copy)
-                return -ENOMEM;
-
-        free(*field);
-        *field = copy;
-        return 0;
-}
-
-/* TOML lets underscores group digits: 1_000_000. */
-static int config_set_number(const ConfigKey *key, const char *s, uint64_t *ret, const char **ret_reason) {
-        char digits[64];
-        size_t n = 0;
-        uint64_t value;
-        int r;
-
-        for (const char *p = s; *p; p++) {
-                if (*p == '_' && p > s && p[-1] >= '0' && p[-1] <= '9' && p[1] >= '0' && p[1] <= '9')
-                        continue;
-                if (n == sizeof(digits))
-                        return config_refuse(ret_reason, "not a number");
-                digits[n++] = *p;
-        }
-
-        if (key->type == CONFIG_DURATION)
-                r = util_parse_duration(digits, n, &value);
-        else if (key->type == CONFIG_SIZE)
-                r = util_parse_size(digits, n, &value);
-        else
-                r = util_parse_u64(digits, n, &value);
-        if (r == -ERANGE && key->clamp) {
-                value = key->max;
-                r = 0;
-        }
-        if (r == -ERANGE)
-                return config_refuse(ret_reason, "out of range");
-        if (r < 0)
-                return config_refuse(ret_reason, key->type == CONFIG_DURATION
-                                                         ? "not a duration such as 500ms, 10s or 72h"
-                                                 : key->type == CONFIG_SIZE ? "not a size such as 65536, 512KiB or 4MiB"
-                                                                            : "not a number");
-
-        if (value > key->max && key->clamp)
-                value = key->max;
-        if (value < key->min || value > key->max)
-                return config_refuse(ret_reason, "out of range");
-
-        *ret = value;
-        return 0;
-}
-
-static void config_clear_headers(ConfigHeader *headers, unsigned *n) {
-        while (*n > 0) {
-                ConfigHeader *header = &headers[--*n];
-
-                free(header->name);
-                free(header->value);
-                *header = (ConfigHeader){};
-        }
-}
-
-typedef struct ConfigHeaderList {
-        ConfigHeader headers[CONFIG_HEADERS_MAX];
-        unsigned n;
-        const char *reason;
-} ConfigHeaderList;
-
-static void config_header_list_deinit(ConfigHeaderList *list) {
-        config_clear_headers(list->headers, &list->n);
-}
-
-static int config_on_header(const char *name, const char *value, void *userdata) {
-        ConfigHeaderList *list = userdata;
-        ConfigHeader *header = NULL;
-        _cleanup_free_ char *lower = NULL;
-        char *copy;
-        int r;
-
-        lower = strdup(name);
-        if (!lower)
-                return -ENOMEM;
-        for (char *p = lower; *p; p++)
-                if (*p >= 'A' && *p <= 'Z')
-                        *p += 'a' - 'A';
-
-        r = configvalue_header_check(lower, value, &list->reason);
-        if (r < 0)
-                return r;
-
-        for (unsigned i = 0; i < list->n; i++)
-                if (strcmp(list->headers[i].name, lower) == 0)
-                        header = &list->headers[i];
-        if (!header && list->n == CONFIG_HEADERS_MAX)
-                return config_refuse(&list->reason, "more than 32 headers");
-
-        copy = strdup(value);
-        if (!copy)
-                return -ENOMEM;
-        if (!header) {
-                header = &list->headers[list->n++];
-                header->name = TAKE_PTR(lower);
-        }
-        free(header->value);
-        header->value = copy;
-        return 0;
-}
-
-static int config_set_headers(Config *config, const char *s, const char **ret_reason) {
-        _cleanup_(config_header_list_deinit) ConfigHeaderList list = {};
-        int r;
-
-        r = configvalue_pairs(s, config_on_header, &list, &list.reason);
-        if (r < 0) {
-                *ret_reason = list.reason;
-                return r;
-        }
-
-        /* A later list replaces an earlier one as a whole, as with any other key. */
-        config_clear_headers(config->tracing_headers, &config->n_tracing_headers);
-        memcpy(config->tracing_headers, list.headers, sizeof(list.headers));
-        config->n_tracing_headers = TAKE(list.n, 0);
-        return 0;
-}
-
-static int config_on_attribute(const char *name, const char *value, void *userdata) {
-        (void) name;
-        (void) value;
-        (void) userdata;
-        return 0;
-}
-
-/* Gives @key the value @s. Returns 0, -ENOMEM, or -EINVAL with a reason. */
-static int config_set(Config *config, const ConfigKey *key, const char *s, const char **ret_reason) {
-        void *field = config_field(config, key);
-        ConfigEndpoint endpoint;
-        uint64_t number = 0;
-        int r;
-
-        if (!util_utf8_valid(s, strlen(s)))
-                return config_refuse(ret_reason, "not UTF-8");
-
-        switch (key->type) {
-        case CONFIG_BOOL:
-                if (strcmp(s, "true") != 0 && strcmp(s, "false") != 0)
-                        return config_refuse(ret_reason, "must be true or false");
-                *(bool *) field = s[0] == 't';
-                return 0;
-
-        case CONFIG_U32:
-                r = config_set_number(key, s, &number, ret_reason);
-                if (r >= 0)
-                        *(uint32_t *) field = (uint32_t) number;
-                return r;
-
-        case CONFIG_SIZE:
-        case CONFIG_DURATION:
-                return config_set_number(key, s, field, ret_reason);
-
-        case CONFIG_ENDPOINT:
-                if (s[0] != '\0' && strcmp(s, "none") != 0) {
-                        r = configvalue_endpoint(s, true, &endpoint, ret_reason);
-                        if (r < 0)
-                                return r;
-                }
-                return config_set_string(field, s);
-
-        case CONFIG_ATTRIBUTES:
-                r = configvalue_pairs(s, config_on_attribute, NULL, ret_reason);
-                if (r < 0)
-                        return r;
-                return config_set_string(field, s);
-
-        case CONFIG_STRING:
-                return config_set_string(field, s);
-
-        case CONFIG_HEADERS:
-                return config_set_headers(config, s, ret_reason);
-
-        case CONFIG_COMPRESSION:
-                r = config_lookup(config_compressions, ARRAY_SIZE(config_compressions), s);
-                if (r < 0)
-                        return config_refuse(ret_reason, "must be gzip or none");
-                *(ConfigCompression *) field = (ConfigCompression) r;
-                return 0;
-
-        case CONFIG_SEMCONV:
-                r = config_lookup(config_semconvs, ARRAY_SIZE(config_semconvs), s);
-                if (r < 0)
-                        return config_refuse(ret_reason, "must be rpc, rpc/dup or rpc/old");
-                *(ConfigSemconv *) field = (ConfigSemconv) r;
-                return 0;
-
-        case CONFIG_LOG_LEVEL:
-                if (log_level_parse(s, field) < 0)
-                        return config_refuse(ret_reason, "must be error, warning, notice, info or debug");
-                return 0;
-        }
-
-        return -EINVAL;
-}
-
-static void config_set_origin(Config *config, const ConfigKey *key, const char *name, unsigned line) {
-        config->origins->keys[key - config_keys] = (ConfigOrigin){ .name = name, .line = line };
-}
-
 void config_deinit(Config *config) {
-        for (size_t i = 0; i < ARRAY_SIZE(config_keys); i++)
-                switch (config_keys[i].type) {
-                case CONFIG_STRING:
-                case CONFIG_ENDPOINT:
-                case CONFIG_ATTRIBUTES:
-                        free(*(char **) config_field(config, &config_keys[i]));
-                        break;
-                default:
-                        break;
-                }
-
-        config_clear_headers(config->tracing_headers, &config->n_tracing_headers);
+        for (size_t i = 0; i < CONFIGKEY_N; i++)
+                configkey_clear(config, &configkey_table[i]);
 
         if (config->origins) {
                 for (size_t i = 0; i < config->origins->n_files; i++)
@@ -386,11 +52,11 @@ int config_defaults(Config *ret) {
         if (!config.origins)
                 return -ENOMEM;
 
-        for (size_t i = 0; i < ARRAY_SIZE(config_keys); i++) {
+        for (size_t i = 0; i < CONFIGKEY_N; i++) {
                 const char *reason = NULL;
                 int r;
 
-                r = config_set(&config, &config_keys[i], config_keys[i].initial, &reason);
+                r = configkey_set(&config, &configkey_table[i], configkey_table[i].initial, &reason);
                 if (r < 0)
                         return r;
         }
@@ -503,7 +169,7 @@ static int config_on_key(void *userdata, const char *section, const char *name, 
         (void) section; /* checked when it began; keys before any section are taken for [podspan]'s */
         (void) value;
 
-        key = config_find_key(name);
+        key = configkey_find(name);
         if (!key) {
                 (void) config_stop(reader, "unknown key", name, strlen(name));
                 return 0;
@@ -511,14 +177,14 @@ static int config_on_key(void *userdata, const char *section, const char *name, 
 
         r = configvalue_unquote(reader->value, reader->n_value, text, sizeof(text), &reason);
         if (r >= 0)
-                r = config_set(reader->config, key, text, &reason);
+                r = configkey_set(reader->config, key, text, &reason);
         if (r < 0) {
                 reader->error = config_fail(reader->reterr_message, r, "%s:%u: %s: %s", reader->name, reader->line,
                                             key->name, reason ? reason : "out of memory");
                 return 0;
         }
 
-        config_set_origin(reader->config, key, reader->name, reader->line);
+        configkey_set_origin(reader->config, key, reader->name, reader->line);
         return 1;
 }
 
@@ -765,8 +431,9 @@ static const ConfigEnv config_env[] = {
         { "OTEL_SEMCONV_STABILITY_OPT_IN", "semconv", CONFIG_ENV_SEMCONV },
 };
 
-/* Two of the three may stand in the list; "rpc/dup" is the more careful wish, so it wins. NULL: nothing about rpc. */
+/* Of several in the list "rpc/dup" is the most careful wish, so it wins, then the first. NULL: nothing about rpc. */
 static const char *config_env_semconv(const char *s) {
+        static const char *const names[] = { "rpc/dup", "rpc", "rpc/old" };
         const char *found = NULL;
 
         while (*s) {
@@ -777,14 +444,9 @@ static const char *config_env_semconv(const char *s) {
                 while (len > 0 && (s[blanks + len - 1] == ' ' || s[blanks + len - 1] == '\t'))
                         len--;
 
-                for (size_t i = 0; i < ARRAY_SIZE(config_semconvs); i++) {
-                        const char *name = config_semconvs[i];
-
-                        if (strlen(name) != len || strncmp(s + blanks, name, len) != 0)
-                                continue;
-                        if (!found || i == CONFIG_SEMCONV_BOTH)
-                                found = name;
-                }
+                for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                        if (strlen(names[i]) == len && strncmp(s + blanks, names[i], len) == 0 && (!found || i == 0))
+                                found = names[i];
 
                 s += n;
                 if (*s)
@@ -797,11 +459,21 @@ static const char *config_env_semconv(const char *s) {
 static int config_on_service_name(const char *name, const char *value, void *userdata) {
         char **service_name = userdata;
 
-        return strcmp(name, "service.name") == 0 ? config_set_string(service_name, value) : 0;
+        char *copy;
+
+        if (strcmp(name, "service.name") != 0)
+                return 0;
+
+        copy = strdup(value);
+        if (!copy)
+                return -ENOMEM;
+        free(*service_name);
+        *service_name = copy;
+        return 0;
 }
 
 static int config_apply_variable(Config *config, const ConfigEnv *env, const char *s, char **reterr_message) {
-        const ConfigKey *key = config_find_key(env->key);
+        const ConfigKey *key = configkey_find(env->key);
         const char *reason = NULL;
         char buf[32];
         uint64_t number;
@@ -832,23 +504,23 @@ static int config_apply_variable(Config *config, const ConfigEnv *env, const cha
                 break;
         }
 
-        r = config_set(config, key, s, &reason);
+        r = configkey_set(config, key, s, &reason);
         if (r >= 0 && key->type == CONFIG_ATTRIBUTES) {
                 _cleanup_free_ char *service_name = NULL;
 
                 r = configvalue_pairs(s, config_on_service_name, &service_name, &reason);
                 if (r >= 0 && service_name && service_name[0] != '\0') {
-                        const ConfigKey *service_key = config_find_key("service_name");
+                        const ConfigKey *service_key = configkey_find("service_name");
 
-                        r = config_set(config, service_key, service_name, &reason);
+                        r = configkey_set(config, service_key, service_name, &reason);
                         if (r >= 0)
-                                config_set_origin(config, service_key, env->name, 0);
+                                configkey_set_origin(config, service_key, env->name, 0);
                 }
         }
         if (r < 0)
                 return config_fail(reterr_message, r, "%s: %s", env->name, reason ? reason : "out of memory");
 
-        config_set_origin(config, key, env->name, 0);
+        configkey_set_origin(config, key, env->name, 0);
         return 0;
 }
 
@@ -883,100 +555,24 @@ int config_apply_env(Config *config, char *const *envp, char **reterr_message) {
         return 0;
 }
 
-typedef struct ConfigUnit {
-        const char *suffix;
-        uint64_t factor;
-} ConfigUnit;
-
-/* In the largest unit that divides @value, so that the text can be a value again. */
-static void config_format_unit(char *buf, size_t size, const ConfigUnit *units, size_t n, uint64_t value) {
-        for (size_t i = 0; i < n && value > 0; i++)
-                if (value % units[i].factor == 0) {
-                        (void) snprintf(buf, size, "%" PRIu64 "%s", value / units[i].factor, units[i].suffix);
-                        return;
-                }
-
-        (void) snprintf(buf, size, "%" PRIu64, value);
-}
-
-static int config_format_headers(const Config *config, char **ret) {
-        size_t n = 1;
-        char *text, *p;
-
-        for (unsigned i = 0; i < config->n_tracing_headers; i++)
-                n += strlen(config->tracing_headers[i].name) + strlen("=***,");
-
-        text = p = malloc(n);
-        if (!text)
-                return -ENOMEM;
-
-        *p = '\0';
-        for (unsigned i = 0; i < config->n_tracing_headers; i++)
-                p += sprintf(p, "%s%s=***", i > 0 ? "," : "", config->tracing_headers[i].name);
-
-        *ret = text;
-        return 0;
-}
-
 int config_dump(const Config *config, int (*fn)(const char *key, const char *value, const char *origin, void *userdata),
                 void *userdata) {
-        static const ConfigUnit durations[] = {
-                { "h", 3600 * NSEC_PER_SEC }, { "m", 60 * NSEC_PER_SEC }, { "s", NSEC_PER_SEC },
-                { "ms", NSEC_PER_MSEC },      { "us", NSEC_PER_USEC },    { "ns", 1 },
-        };
-        static const ConfigUnit sizes[] = { { "GiB", 1024 * MIB }, { "MiB", MIB }, { "KiB", 1024 } };
-
-        for (size_t i = 0; i < ARRAY_SIZE(config_keys); i++) {
-                const ConfigKey *key = &config_keys[i];
+        for (size_t i = 0; i < CONFIGKEY_N; i++) {
+                const ConfigKey *key = &configkey_table[i];
                 const ConfigOrigin *origin = &config->origins->keys[i];
-                const void *field = config_field(config, key);
-                _cleanup_free_ char *headers = NULL, *place = NULL;
-                char buf[32];
-                const char *text = buf;
+                _cleanup_free_ char *value = NULL, *place = NULL;
                 int r;
 
-                switch (key->type) {
-                case CONFIG_BOOL:
-                        text = *(const bool *) field ? "true" : "false";
-                        break;
-                case CONFIG_U32:
-                        (void) snprintf(buf, sizeof(buf), "%" PRIu32, *(const uint32_t *) field);
-                        break;
-                case CONFIG_SIZE:
-                        config_format_unit(buf, sizeof(buf), sizes, ARRAY_SIZE(sizes), *(const uint64_t *) field);
-                        break;
-                case CONFIG_DURATION:
-                        config_format_unit(buf, sizeof(buf), durations, ARRAY_SIZE(durations),
-                                           *(const uint64_t *) field);
-                        break;
-                case CONFIG_STRING:
-                case CONFIG_ENDPOINT:
-                case CONFIG_ATTRIBUTES:
-                        text = *(char *const *) field;
-                        break;
-                case CONFIG_HEADERS:
-                        r = config_format_headers(config, &headers);
-                        if (r < 0)
-                                return r;
-                        text = headers;
-                        break;
-                case CONFIG_COMPRESSION:
-                        text = config_compressions[*(const ConfigCompression *) field];
-                        break;
-                case CONFIG_SEMCONV:
-                        text = config_semconvs[*(const ConfigSemconv *) field];
-                        break;
-                case CONFIG_LOG_LEVEL:
-                        text = config_log_levels[*(const LogLevel *) field];
-                        break;
-                }
+                r = configkey_format(config, key, &value);
+                if (r < 0)
+                        return r;
 
                 if (origin->line > 0 && asprintf(&place, "%s:%u", origin->name, origin->line) < 0) {
                         place = NULL;
                         return -ENOMEM;
                 }
 
-                r = fn(key->name, text, place ? place : origin->name ? origin->name : "default", userdata);
+                r = fn(key->name, value, place ? place : origin->name ? origin->name : "default", userdata);
                 if (r < 0)
                         return r;
         }

@@ -5,9 +5,10 @@
  *
  * /etc/podspan/podspan.conf, then the files NAME.conf of /etc/podspan/conf.d in lexical order, then the OpenTelemetry environment
  * variables; later wins. `--config FILE` (or PODSPAN_CONFIG) replaces the whole of /etc/podspan. Keys are those of CRI-O's
- * `[crio.tracing]`; the sections `[podspan]` and `[crio.tracing]` are the same to us, and values may stand in TOML's quotes.
+ * `[crio.tracing]`; the sections `[podspan]` and `[crio.tracing]` are the same to us, and values may stand in TOML's quotes;
+ * keys before any section are [podspan]'s, so that pasted lines work. configvalue.h has the parsers of values that others need too.
  * No file means: enabled, rate 0 (callers' decisions are followed), endpoint localhost:4317. A wrong key, value or
- * section is an error with file and line. Keys are a table in config.c, explained in conf.d/podspan.conf.
+ * section is an error with file and line. Keys are a table in configkey.c, explained in conf.d/podspan.conf.
  */
 
 #include <stdbool.h>

@@ -170,7 +170,7 @@ int log_full(LogLevel level, int error, const char *format, ...) {
         if (n_dropped > 0) {
                 char lost[64];
 
-                (void) snprintf(lost, sizeof(lost), "%u messages dropped: standard error was full", n_dropped);
+                (void) snprintf(lost, sizeof(lost), "messages dropped while standard error was full: %u", n_dropped);
                 if (log_emit(LOG_LEVEL_WARNING, lost))
                         n_dropped = 0;
         }
@@ -192,7 +192,7 @@ bool log_ratelimit(LogRatelimit *limit) {
                 limit->n = 0;
                 limit->n_suppressed = 0;
                 if (n_suppressed > 0)
-                        log_notice("%u similar messages suppressed", n_suppressed);
+                        log_notice("similar messages suppressed: %u", n_suppressed);
         }
 
         if (limit->n >= limit->burst) {

@@ -4,7 +4,8 @@
  * Log
  *
  * To standard error: with journald's "<N>" prefixes, or plain (colours) on a terminal. Library code does not log; a
- * program logs an error once, where it handles it. Lossy: a stuck standard error never blocks (see log_setup()).
+ * program logs an error once, where it handles it. A message is cut at 2 KiB, its control characters are escaped. A
+ * full standard error never blocks: the message is dropped, and the number of these precedes the next that goes through.
  */
 
 #include <stdbool.h>
