@@ -4,33 +4,33 @@
  * Context files
  *
  * What environment variables cannot join, these files do: STATE/context/live holds one small file per CRI call in
- * flight, STATE/context/start one per sandbox and container, with identity and the context of its start. The names, the encoding,
- * atomicity, the look-up rules and the bounds are in docs/context.md, which is the contract between podspan-cri, the
- * hook, the watcher and the monitors; this module implements it.
+ * flight, STATE/context/start one per sandbox and container, with identity and the context of its start. The names, the
+ * encoding, atomicity, the look-up rules and the bounds are in docs/context.md, which is the contract between
+ * podspan-cri, the hook, the watcher and the monitors; this module implements it.
  */
 
 #include "contextmatch.h"
 #include "contextrecord.h"
 #include "counters.h"
 
-#define CONTEXT_LIVE_MAX  1024  /* live files; the oldest is swept above */
-#define CONTEXT_START_MAX 4096  /* start files; likewise */
+#define CONTEXT_LIVE_MAX  1024 /* live files; the oldest is swept above */
+#define CONTEXT_START_MAX 4096 /* start files; likewise */
 
 typedef enum ContextKind {
-        CONTEXT_LIVE,           /* a call in flight */
-        CONTEXT_START,          /* how a sandbox or container was started */
-        CONTEXT_HOOK,           /* written by podspan-hook at createRuntime, read at poststop */
+        CONTEXT_LIVE,  /* a call in flight */
+        CONTEXT_START, /* how a sandbox or container was started */
+        CONTEXT_HOOK,  /* written by podspan-hook at createRuntime, read at poststop */
         _CONTEXT_KIND_MAX,
 } ContextKind;
 
 typedef struct Context {
-        int kind_fd[_CONTEXT_KIND_MAX];         /* directories; -EBADF where absent */
-        Counters *counters;                     /* borrowed, may be NULL */
+        int kind_fd[_CONTEXT_KIND_MAX]; /* directories; -EBADF where absent */
+        Counters *counters;             /* borrowed, may be NULL */
         CountersProducer producer;
         uint32_t pid;
         uint64_t pid_start;
         uint64_t seq;
-        unsigned n_live;                        /* live files this process has published */
+        unsigned n_live; /* live files this process has published */
 } Context;
 
 #define CONTEXT_NULL { .kind_fd = { -EBADF, -EBADF, -EBADF } }
@@ -42,44 +42,47 @@ typedef struct ContextHandle {
 
 /* Who looks, and what it looks for. */
 typedef struct ContextQuery {
-        const Identity *identity;       /* container id, sandbox id, UID + container name ("" means the sandbox itself), as known */
-        const char *const *operations;  /* those that can have caused it; NULL-terminated */
+        /* Container id, sandbox id, UID and container name, as known; see docs/context.md for who is the sandbox itself. */
+        const Identity *identity;
+        const char *const *operations; /* those that can have caused it; NULL-terminated */
 } ContextQuery;
 
 typedef enum ContextFound {
-        CONTEXT_FOUND_NONE,             /* nothing known: derive a trace from the sandbox id */
-        CONTEXT_FOUND_PARENT,           /* exactly one live call: the parent */
-        CONTEXT_FOUND_CANDIDATES,       /* several: links, no parent */
-        CONTEXT_FOUND_START,            /* none live, but the start is known: a link */
+        CONTEXT_FOUND_NONE,       /* nothing known: derive a trace from the sandbox id */
+        CONTEXT_FOUND_PARENT,     /* exactly one live call: the parent */
+        CONTEXT_FOUND_CANDIDATES, /* several: links, no parent */
+        CONTEXT_FOUND_START,      /* none live, but the start is known: a link */
 } ContextFound;
 
 #define CONTEXT_CANDIDATES_MAX 8
 
 typedef struct ContextMatch {
         ContextFound found;
-        ContextRecord record;           /* with PARENT the call, with START the start, with CANDIDATES the newest */
-        TraceContext candidates[CONTEXT_CANDIDATES_MAX];        /* with CANDIDATES */
+        ContextRecord record; /* with PARENT the call, with START the start, with CANDIDATES the newest */
+        TraceContext candidates[CONTEXT_CANDIDATES_MAX]; /* with CANDIDATES */
         size_t n_candidates;
 } ContextMatch;
 
 /*
- * Opens the directories below @state_fd; with @create makes those that are missing (2750). Returns 0 (also if there are none:
- * publishing then fails with -ENOENT and looking up finds nothing), or a negative errno.
+ * Opens the directories below @state_fd; with @create makes those that are missing (2750). Returns 0 (also if there are
+ * none: publishing then fails with -ENOENT and looking up finds nothing), or a negative errno.
  */
 int context_init(Context *context, int state_fd, bool create, CountersProducer producer, Counters *counters);
 void context_deinit(Context *context);
 
 /*
- * Publishes a call in flight: fills @record's seq, pid, pid_start and writes it atomically. Must be called before the request's last byte is forwarded.
- * Returns 0 with a handle, or a negative errno (counted); -EUSERS above CONTEXT_LIVE_MAX where sweeping did not help.
+ * Publishes a call in flight: fills @record's seq, pid, pid_start and writes it atomically. Must be called before the
+ * request's last byte is forwarded. Returns 0 with a handle, or a negative errno (counted); -EUSERS above
+ * CONTEXT_LIVE_MAX where sweeping did not help.
  */
 int context_publish(Context *context, ContextRecord *record, ContextHandle *ret);
 /* Takes it away again; an empty handle is fine. */
 void context_retract(Context *context, ContextHandle *handle);
 
 /*
- * Writes (or replaces), reads or removes the file of @kind START or HOOK for @id. Writing fills @record's seq. Returns 0, -EINVAL where @id
- * is not a file name, -ENOENT, -EBADMSG where what is there cannot be parsed, or another negative errno.
+ * Writes (or replaces), reads or removes the file of @kind START or HOOK for @id. Writing fills @record's seq. Returns
+ * 0, -EINVAL where @id is not a file name, -ENOENT, -EBADMSG where what is there cannot be parsed, or another negative
+ * errno.
  */
 int context_put(Context *context, ContextKind kind, const char *id, ContextRecord *record);
 int context_get(const Context *context, ContextKind kind, const char *id, ContextRecord *ret);
@@ -89,13 +92,16 @@ int context_remove(Context *context, ContextKind kind, const char *id);
 int context_find(const Context *context, const ContextQuery *query, ContextMatch *ret);
 
 /*
- * Calls @fn for each readable record of @kind, in directory order; @name is the file's. A negative return of @fn ends it and is returned.
- * Bounded by the maxima above; files that cannot be parsed are skipped and counted.
+ * Calls @fn for each readable record of @kind, in directory order; @name is the file's. A negative return of @fn ends
+ * it and is returned. Bounded by the maxima above; files that cannot be parsed are skipped and counted.
  */
 int context_list(const Context *context, ContextKind kind,
                  int (*fn)(const char *name, const ContextRecord *record, void *userdata), void *userdata);
 
-/* Removes live files whose writer is dead, then the oldest above the bounds (live, start, hook). For podspan-cri at start and once a minute. */
+/*
+ * Removes live files whose writer is dead, then the oldest above the bounds (live, start, hook). For podspan-cri at
+ * start and once a minute.
+ */
 int context_sweep(Context *context);
 
 /* Is the process that wrote @record still there? */

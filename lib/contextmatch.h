@@ -12,8 +12,8 @@
 #include <stdint.h>
 #include "contextrecord.h"
 
-#define CONTEXT_NAME_MAX        160     /* characters of a file name */
-#define CONTEXTMATCH_VERSION    "1-"    /* what a name of this version begins with */
+#define CONTEXT_NAME_MAX        160  /* characters of a file name */
+#define CONTEXTMATCH_VERSION    "1-" /* what a name of this version begins with */
 #define CONTEXTMATCH_KEY_DIGITS 16
 
 /* A key of a live file's name: a hash, or "x" for what is not known. */
@@ -22,9 +22,9 @@ typedef struct ContextKey {
 } ContextKey;
 
 typedef struct ContextKeys {
-        ContextKey container;   /* C */
-        ContextKey sandbox;     /* S */
-        ContextKey name;        /* U: pod UID and container name */
+        ContextKey container; /* C */
+        ContextKey sandbox;   /* S */
+        ContextKey name;      /* U: pod UID and container name */
 } ContextKeys;
 
 /* What a call and an asker have in common; the lowest decides. */
@@ -32,7 +32,7 @@ typedef enum ContextLevel {
         CONTEXT_LEVEL_CONTAINER,
         CONTEXT_LEVEL_SANDBOX,
         CONTEXT_LEVEL_NAME,
-        CONTEXT_LEVEL_NONE,     /* nothing, or something differs */
+        CONTEXT_LEVEL_NONE, /* nothing, or something differs */
 } ContextLevel;
 
 ContextKeys contextmatch_keys(const Identity *identity);

@@ -13,26 +13,30 @@
 #include "identity.h"
 #include "tracecontext.h"
 
-#define CONTEXT_FILE_MAX  4096  /* bytes of one file; a reader refuses more */
-#define CONTEXT_OP_MAX    63
+#define CONTEXT_FILE_MAX 4096 /* bytes of one file; a reader refuses more */
+#define CONTEXT_OP_MAX   63
 
 typedef struct ContextRecord {
-        char operation[CONTEXT_OP_MAX + 1];     /* the CRI method's last part: "StartContainer" */
-        TraceContext trace;                     /* the span of that call */
+        char operation[CONTEXT_OP_MAX + 1]; /* the CRI method's last part: "StartContainer" */
+        TraceContext trace;                 /* the span of that call */
         Identity identity;
-        uint64_t start_ns;                      /* wall clock */
-        uint64_t deadline_ns;                   /* wall clock, 0: none */
-        uint64_t seq;                           /* the writer's running number */
-        uint32_t pid;                           /* the writer; */
-        uint64_t pid_start;                     /* its start time in clock ticks since boot (proc(5), field 22), against pid reuse */
+        uint64_t start_ns;    /* wall clock */
+        uint64_t deadline_ns; /* wall clock, 0: none */
+        uint64_t seq;         /* the writer's running number */
+        uint32_t pid;         /* the writer; */
+        uint64_t pid_start;   /* its start time in clock ticks since boot (proc(5), field 22), against pid reuse */
 } ContextRecord;
 
 /*
  * Encoding (docs/context.md): text lines, one "key=value" each, percent-encoded. @ret has CONTEXT_FILE_MAX + 1 bytes.
- * Returns the length, -EMSGSIZE, or -EINVAL where the operation is not valid (context_operation_valid()) or an id is zero.
+ * Returns the length, -EMSGSIZE, or -EINVAL where the operation is not valid (context_operation_valid()) or an id is
+ * zero.
  */
 int context_format(const ContextRecord *record, char *ret, size_t size);
-/* Returns 0 or -EBADMSG. Unknown keys are skipped; a missing or malformed trace, operation or header line is an error. */
+/*
+ * Returns 0 or -EBADMSG. Unknown keys are skipped; a known one that is malformed or there twice, and a missing header
+ * line, operation, traceparent or start, make the whole unreadable.
+ */
 int context_parse(const char *s, size_t len, ContextRecord *ret);
 
 /* Can @operation stand in a file name: 1 to CONTEXT_OP_MAX letters and digits? */

@@ -16,7 +16,7 @@
 #define SPAN_ATTRS_MAX  64
 #define SPAN_LINKS_MAX  8
 #define SPAN_EVENTS_MAX 32
-#define SPAN_VALUE_MAX  1024    /* bytes of a string value; longer is cut */
+#define SPAN_VALUE_MAX  1024 /* bytes of a string value; longer is cut */
 
 typedef struct Span Span;
 
@@ -71,7 +71,8 @@ void span_attr_strn(Span *span, const char *key, const char *value, size_t len);
 void span_attr_int(Span *span, const char *key, int64_t value);
 void span_attr_bool(Span *span, const char *key, bool value);
 
-/* Links @span to @to, saying why (attribute podspan.link: "start", "annotation", "candidate" …; a literal, may be NULL). */
+/* Links @span to @to, saying why (attribute podspan.link: "start", "annotation", "candidate" …; a literal, may be
+ * NULL). */
 void span_link(Span *span, const TraceContext *to, const char *why);
 
 /* Adds an event called @name (a literal) at @time_ns. */

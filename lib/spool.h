@@ -11,31 +11,34 @@
 #include "counters.h"
 #include "span.h"
 
-#define SPOOL_FILE_MAX      (4U * 1024 * 1024)  /* bytes of one file; a reader refuses more */
-#define SPOOL_FREE_PERCENT  10                  /* on a plain directory, producers refuse below this much free */
-#define SPOOL_NAME_MAX      80
-#define SPOOL_VERSION       "1"
+#define SPOOL_FILE_MAX     (4U * 1024 * 1024) /* bytes of one file; a reader refuses more */
+#define SPOOL_FREE_PERCENT 10                 /* on a plain directory, producers refuse below this much free */
+#define SPOOL_NAME_MAX     80
+#define SPOOL_VERSION      "1"
 
 typedef struct Spool {
-        int dir_fd;                     /* -EBADF: no spool, nobody wants spans */
-        int state_fd;                   /* borrowed; to open a new spool in the place of one that was removed */
-        uint64_t tried_ns;              /* monotonic time of the last attempt to open it */
+        int dir_fd;        /* -EBADF: no spool, nobody wants spans */
+        int state_fd;      /* borrowed; to open a new spool in the place of one that was removed */
+        uint64_t tried_ns; /* monotonic time of the last attempt to open it */
         CountersProducer producer;
-        Counters *counters;             /* borrowed, may be NULL */
+        Counters *counters; /* borrowed, may be NULL */
         uint64_t seq;
-        bool own_fs;                    /* a tmpfs: the kernel bounds it */
+        bool own_fs; /* a tmpfs: the kernel bounds it */
 } Spool;
 
-#define SPOOL_NULL { .dir_fd = -EBADF, .state_fd = -EBADF }
+#define SPOOL_NULL \
+        { .dir_fd = -EBADF, .state_fd = -EBADF }
 
 /*
- * Opens STATE/spool below @state_fd. Returns 0, also if there is none (the spool is then closed: writes succeed and do nothing),
- * or a negative errno if it is there but not usable. @state_fd and @counters are borrowed: they outlive the spool.
+ * Opens STATE/spool below @state_fd. Returns 0, also if there is none (the spool is then closed: writes succeed and do
+ * nothing), or a negative errno if it is there but not usable. @state_fd and @counters are borrowed: they outlive the
+ * spool.
  */
 int spool_init(Spool *spool, int state_fd, CountersProducer producer, Counters *counters);
 void spool_deinit(Spool *spool);
 
-/* Is somebody collecting? Tries again, at most once a second, to open a spool that was not there. @state_fd as in spool_init(). */
+/* Is somebody collecting? Tries again, at most once a second, to open a spool that was not there. @state_fd as in
+ * spool_init(). */
 bool spool_wanted(Spool *spool, int state_fd);
 
 /*

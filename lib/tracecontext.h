@@ -14,9 +14,9 @@
 #define TRACECONTEXT_TRACE_ID_SIZE      16
 #define TRACECONTEXT_SPAN_ID_SIZE       8
 #define TRACECONTEXT_TRACEPARENT_LEN    55
-#define TRACECONTEXT_TRACEPARENT_MAX    512     /* a later version may append; longer than this is not looked at */
+#define TRACECONTEXT_TRACEPARENT_MAX    512 /* a later version may append; longer than this is not looked at */
 #define TRACECONTEXT_TRACESTATE_MEMBERS 32
-#define TRACECONTEXT_TRACESTATE_MAX     8192    /* 32 members of key, '=', value and comma fit twice over what peers send */
+#define TRACECONTEXT_TRACESTATE_MAX     8192 /* 32 members of key, '=', value and comma fit twice over what peers send */
 
 enum {
         TRACECONTEXT_SAMPLED = 0x01,
@@ -26,7 +26,7 @@ enum {
 typedef struct TraceContext {
         uint8_t trace_id[TRACECONTEXT_TRACE_ID_SIZE];
         uint8_t span_id[TRACECONTEXT_SPAN_ID_SIZE];
-        uint8_t flags;          /* TRACECONTEXT_SAMPLED | TRACECONTEXT_RANDOM; no other bit is kept */
+        uint8_t flags; /* TRACECONTEXT_SAMPLED | TRACECONTEXT_RANDOM; no other bit is kept */
 } TraceContext;
 
 /*
