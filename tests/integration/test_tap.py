@@ -22,10 +22,10 @@ VERSION = "/runtime.v1.RuntimeService/Version"
 STOP = "/runtime.v1.RuntimeService/StopPodSandbox"
 
 
-def run_request(name="web-0", uid="0f5b6c52-8f63-4a5c-9b2e-0123456789ab", padding=0):
+def run_request(name="web-0", padding=0):
     """A RunPodSandboxRequest, by hand; `padding` bytes of a label stand before the metadata."""
     field = lambda number, data: bytes([number << 3 | 2]) + varint(len(data)) + data
-    metadata = field(1, name.encode()) + field(2, uid.encode()) + field(3, b"shop")
+    metadata = field(1, name.encode()) + field(2, b"uid-of-" + name.encode()) + field(3, b"shop")
     label = field(6, field(1, b"filler") + field(2, b"x" * padding)) if padding else b""
     return field(1, label + field(1, metadata))
 
@@ -65,8 +65,9 @@ class Backend:
 
     def close(self):
         """Closes everything."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        if self._listener.fileno() >= 0:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
         for end in self.connections:
             end.close()
 
@@ -311,6 +312,9 @@ def test_table_size_changes_in_flight(make_tap):
     client.send(sent_up)
     runtime.until(len(sent_up))
     runtime.send(sent_down)
+    client.until(len(sent_down))
+    client.send(h2.SETTINGS_ACK)
+    sent_up += h2.SETTINGS_ACK
     stream = 3
     for size in (0, 4096, 64, 65536, 1000):
         change = h2.settings(header_table_size=size)
@@ -323,7 +327,7 @@ def test_table_size_changes_in_flight(make_tap):
         client.send(in_flight + after)
         sent_up += in_flight + after
         runtime.until(len(sent_up))
-        answer = theirs.reply(stream, b"\x0a\x01b") + theirs.reply(stream + 2, b"\x0a\x01c")
+        answer = theirs.reply(stream, b"\x0a\x02s" + bytes([64 + stream])) + theirs.reply(stream + 2)
         runtime.send(answer)
         sent_down += answer
         stream += 4
@@ -343,6 +347,7 @@ def test_resets_end_spans(make_tap):
         up += mine.call(stream, RUN, run_request(f"pod-{stream}"), extra=[("traceparent", Caller().traceparent)])
     client.send(up)
     runtime.expect(up)
+    runtime.send(h2.settings())
     wait_for(lambda: len(tap.live()) == 4, "four calls in flight")
     client.send(h2.frame(h2.RST_STREAM, 0, 1, (8).to_bytes(4, "big")))
     assert {span.resource["k8s.pod.name"] for span in tap.wait_spans(1)} == {"pod-1"}
