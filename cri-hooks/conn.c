@@ -1,0 +1,296 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include "conn.h"
+
+static ConnEnd *other(Conn *conn, const ConnEnd *end) {
+        return end == &conn->client ? &conn->runtime : &conn->client;
+}
+
+static void ended(Conn *conn, const ConnEnd *end) {
+        if (conn->ended)
+                return;
+        conn->ended = true;
+        conn->how = end == &conn->client ? TAP_END_CONNECTION_CLIENT : TAP_END_CONNECTION_RUNTIME;
+}
+
+/* Keeps what was not taken. Without memory nothing of the stream can follow: the connection is over. */
+static void keep(Conn *conn, ConnEnd *to, const struct iovec *iov, unsigned n_iov, size_t skip) {
+        size_t n = 0;
+        uint8_t *p;
+
+        for (unsigned i = 0; i < n_iov; i++)
+                n += iov[i].iov_len;
+        n -= skip;
+        if (n == 0)
+                return;
+
+        p = realloc(to->out, to->n_out + n);
+        if (!p) {
+                conn->client.broken = conn->runtime.broken = true;
+                conn->client.eof = conn->runtime.eof = true;
+                return;
+        }
+        to->out = p;
+        for (unsigned i = 0; i < n_iov; i++) {
+                size_t drop = MIN(skip, iov[i].iov_len);
+
+                skip -= drop;
+                if (iov[i].iov_len == drop)
+                        continue;
+                memcpy(to->out + to->n_out, (const uint8_t *) iov[i].iov_base + drop, iov[i].iov_len - drop);
+                to->n_out += (uint32_t) (iov[i].iov_len - drop);
+        }
+}
+
+static void send_to(Conn *conn, ConnEnd *to, const struct iovec *iov, unsigned n_iov) {
+        struct msghdr msg = { .msg_iov = (struct iovec *) iov, .msg_iovlen = n_iov };
+        ssize_t n = 0;
+
+        if (to->broken || (iov[0].iov_len == 0 && (n_iov < 2 || iov[1].iov_len == 0)))
+                return;
+
+        if (to->n_out == 0) {
+                n = sendmsg(to->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+                if (n < 0) {
+                        if (errno != EAGAIN && errno != EINTR) {
+                                /* What it sent before is still to be read. */
+                                to->broken = true;
+                                ended(conn, to);
+                                return;
+                        }
+                        n = 0;
+                }
+        }
+        keep(conn, to, iov, n_iov, (size_t) n);
+}
+
+static void flush(Conn *conn, ConnEnd *end) {
+        ssize_t n;
+
+        if (end->n_out == 0 || end->broken)
+                return;
+
+        n = send(end->fd, end->out + end->out_off, end->n_out - end->out_off, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0) {
+                if (errno == EAGAIN || errno == EINTR)
+                        return;
+                end->broken = true;
+                ended(conn, end);
+        } else
+                end->out_off += (uint32_t) n;
+
+        if (end->broken || end->out_off == end->n_out) {
+                end->out = (free(end->out), NULL);
+                end->n_out = end->out_off = 0;
+        }
+}
+
+static void release(Conn *conn, bool all) {
+        struct iovec iov[HOLD_IOV];
+
+        tap_release(&conn->tap, all, iov);
+        send_to(conn, &conn->runtime, iov, HOLD_IOV);
+        tap_request_done(&conn->tap);
+}
+
+static void note_waiting(Conn *conn) {
+        bool waiting = conn->owner->tracing && tap_waits(&conn->tap);
+
+        if (waiting == conn->waiting)
+                return;
+        conn->waiting = waiting;
+        if (!waiting)
+                conn->owner->n_waiting--;
+        else if (conn->owner->n_waiting++ == 0)
+                conn->owner->wait(conn->owner);
+}
+
+static void receive(Conn *conn, ConnEnd *from) {
+        ConnOwner *owner = conn->owner;
+        ConnEnd *to = other(conn, from);
+        struct iovec iov[HOLD_IOV] = {};
+        ssize_t n;
+
+        n = recv(from->fd, owner->scratch, sizeof(owner->scratch), MSG_DONTWAIT);
+        if (n < 0) {
+                if (errno == EAGAIN || errno == EINTR)
+                        return;
+                from->hup = true;
+                n = 0;
+        }
+        if (n == 0) {
+                from->eof = true;
+                ended(conn, from);
+                if (owner->tracing && from == &conn->client)
+                        release(conn, /* all= */ true);
+                return;
+        }
+
+        if (!owner->tracing) {
+                iov[0] = (struct iovec){ .iov_base = owner->scratch, .iov_len = (size_t) n };
+                send_to(conn, to, iov, 1);
+        } else if (from == &conn->client) {
+                tap_request(&conn->tap, owner->scratch, (size_t) n, iov);
+                send_to(conn, to, iov, HOLD_IOV);
+                tap_request_done(&conn->tap);
+        } else {
+                /* Nothing changes in this direction: first on with it, then a look. */
+                iov[0] = (struct iovec){ .iov_base = owner->scratch, .iov_len = (size_t) n };
+                send_to(conn, to, iov, 1);
+                tap_reply(&conn->tap, owner->scratch, (size_t) n);
+                if (conn->tap.plain && tap_waits(&conn->tap))
+                        release(conn, /* all= */ false);
+        }
+}
+
+static bool finished(const ConnEnd *end, const ConnEnd *peer) {
+        return end->eof && (end->hup || end->broken || peer->eof) && (peer->n_out == 0 || peer->broken) &&
+               (!peer->eof || end->n_out == 0 || end->broken);
+}
+
+static int on_client(LoopSource *source, uint32_t events);
+static int on_runtime(LoopSource *source, uint32_t events);
+
+static int update_end(Conn *conn, ConnEnd *end) {
+        const ConnEnd *peer = other(conn, end);
+        uint32_t mask = 0;
+
+        if (!end->eof && peer->n_out == 0 && !peer->broken)
+                mask |= EPOLLIN;
+        if (end->n_out > 0 && !end->broken)
+                mask |= EPOLLOUT;
+
+        /* EPOLLHUP cannot be masked: where there is nothing to do about it, out of the loop. */
+        if (mask == 0 && end->hup) {
+                loop_source_remove(&end->source);
+                return 0;
+        }
+        if (!end->source.loop)
+                return loop_source_add(&end->source, conn->owner->loop, end->fd, mask,
+                                       end == &conn->client ? on_client : on_runtime);
+        return loop_source_set(&end->source, mask);
+}
+
+/* After anything has happened. May free @conn. */
+static void update(Conn *conn) {
+        ConnEnd *client = &conn->client, *runtime = &conn->runtime;
+
+        if (finished(client, runtime) || finished(runtime, client)) {
+                conn_close(conn, conn->how);
+                return;
+        }
+
+        for (unsigned i = 0; i < 2; i++) {
+                ConnEnd *from = i == 0 ? client : runtime, *to = other(conn, from);
+
+                if (from->eof && to->n_out == 0 && !to->shut && !to->broken) {
+                        (void) shutdown(to->fd, SHUT_WR);
+                        to->shut = true;
+                }
+        }
+
+        note_waiting(conn);
+        if (update_end(conn, client) < 0 || update_end(conn, runtime) < 0)
+                conn_close(conn, conn->how);
+}
+
+static void handle(Conn *conn, ConnEnd *end, uint32_t events) {
+        const ConnEnd *peer = other(conn, end);
+
+        if (events & EPOLLOUT)
+                flush(conn, end);
+        if (events & (EPOLLHUP | EPOLLERR))
+                end->hup = true;
+        if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && !end->eof && peer->n_out == 0 && !peer->broken)
+                receive(conn, end);
+        update(conn);
+}
+
+static int on_client(LoopSource *source, uint32_t events) {
+        Conn *conn = container_of(source, Conn, client.source);
+
+        handle(conn, &conn->client, events);
+        return 0;
+}
+
+static int on_runtime(LoopSource *source, uint32_t events) {
+        Conn *conn = container_of(source, Conn, runtime.source);
+
+        handle(conn, &conn->runtime, events);
+        return 0;
+}
+
+int conn_new(ConnOwner *owner, int consume_client, int consume_runtime) {
+        _cleanup_close_ int client = consume_client, runtime = consume_runtime;
+        Conn *conn;
+        int r;
+
+        conn = malloc(sizeof(*conn));
+        if (!conn)
+                return -ENOMEM;
+        *conn = (Conn){
+                .owner = owner,
+                .client = { .source = LOOP_SOURCE_NULL, .fd = TAKE_FD(client) },
+                .runtime = { .source = LOOP_SOURCE_NULL, .fd = TAKE_FD(runtime) },
+                .how = TAP_END_SHUTDOWN,
+        };
+        if (owner->tracing)
+                tap_init(&conn->tap, &calls_tap_ops, owner->calls, calls_may_inject(owner->calls));
+
+        conn->next = owner->conns;
+        if (conn->next)
+                conn->next->prev = conn;
+        owner->conns = conn;
+        owner->n_conns++;
+
+        r = loop_source_add(&conn->client.source, owner->loop, conn->client.fd, EPOLLIN, on_client);
+        if (r >= 0)
+                r = loop_source_add(&conn->runtime.source, owner->loop, conn->runtime.fd, EPOLLIN, on_runtime);
+        if (r < 0) {
+                conn_close(conn, TAP_END_SHUTDOWN);
+                return r;
+        }
+        return 0;
+}
+
+static void end_deinit(ConnEnd *end) {
+        loop_source_remove(&end->source);
+        end->fd = close_fd(end->fd);
+        free(end->out);
+}
+
+void conn_close(Conn *conn, TapEnd how) {
+        ConnOwner *owner = conn->owner;
+
+        /* First the sockets: who waits at them need not wait for us. */
+        end_deinit(&conn->client);
+        end_deinit(&conn->runtime);
+        if (owner->tracing)
+                tap_deinit(&conn->tap, how);
+
+        if (conn->waiting)
+                owner->n_waiting--;
+        *(conn->prev ? &conn->prev->next : &owner->conns) = conn->next;
+        if (conn->next)
+                conn->next->prev = conn->prev;
+        owner->n_conns--;
+        free(conn);
+        if (owner->closed)
+                owner->closed(owner);
+}
+
+void conn_release_all(ConnOwner *owner) {
+        Conn *next;
+
+        for (Conn *conn = owner->conns; conn && owner->n_waiting > 0; conn = next) {
+                next = conn->next;
+                if (conn->waiting) {
+                        release(conn, /* all= */ false);
+                        update(conn);
+                }
+        }
+}

@@ -1,0 +1,273 @@
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include "server.h"
+
+static int make_address(const char *path, struct sockaddr_un *ret) {
+        size_t n = strlen(path);
+
+        if (n >= sizeof(ret->sun_path))
+                return -ENAMETOOLONG;
+        *ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
+        memcpy(ret->sun_path, path, n);
+        return 0;
+}
+
+/* Returns a connected socket, or a negative errno. A unix socket connects at once or not at all. */
+static int connect_to(const char *path) {
+        _cleanup_close_ int fd = -EBADF;
+        struct sockaddr_un address;
+        int r;
+
+        r = make_address(path, &address);
+        if (r < 0)
+                return r;
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        if (connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
+                return -errno;
+        return TAKE_FD(fd);
+}
+
+static int make_parents(const char *path) {
+        char copy[sizeof(((struct sockaddr_un *) NULL)->sun_path)];
+        size_t n = strlen(path);
+
+        if (n >= sizeof(copy))
+                return -ENAMETOOLONG;
+        memcpy(copy, path, n + 1);
+        for (char *p = strchr(copy + 1, '/'); p; p = strchr(p + 1, '/')) {
+                *p = 0;
+                if (mkdir(copy, 0755) < 0 && errno != EEXIST)
+                        return -errno;
+                *p = '/';
+        }
+        return 0;
+}
+
+/* Removes a socket that nobody answers on. */
+static int remove_stale(const char *path) {
+        _cleanup_close_ int fd = -EBADF;
+        struct stat st;
+
+        if (lstat(path, &st) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        if (!S_ISSOCK(st.st_mode))
+                return -EEXIST;
+
+        fd = connect_to(path);
+        if (fd >= 0 || fd == -EAGAIN)
+                return -EADDRINUSE;
+        if (fd != -ECONNREFUSED)
+                return fd;
+        return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int open_listener(Server *server, const char *path) {
+        _cleanup_close_ int fd = -EBADF;
+        struct sockaddr_un address;
+        struct stat st;
+        mode_t mask;
+        int r;
+
+        r = make_address(path, &address);
+        if (r < 0)
+                return r;
+        r = make_parents(path);
+        if (r < 0)
+                return r;
+        r = remove_stale(path);
+        if (r < 0)
+                return r;
+
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        mask = umask(0177);
+        r = bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0 ? -errno : 0;
+        (void) umask(mask);
+        if (r < 0)
+                return r;
+        if (listen(fd, SERVER_BACKLOG) < 0)
+                return -errno;
+
+        if (lstat(path, &st) == 0) {
+                server->listen_dev = st.st_dev;
+                server->listen_ino = st.st_ino;
+        }
+        server->listen_path = path;
+        server->listen_fd = TAKE_FD(fd);
+        return 0;
+}
+
+static int accept_one(Server *server) {
+        static LogRatelimit limit = LOG_RATELIMIT(60, 3);
+        _cleanup_close_ int client = -EBADF, runtime = -EBADF;
+        int r;
+
+        client = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (client < 0)
+                return -errno;
+
+        runtime = connect_to(server->runtime_path);
+        if (runtime < 0) {
+                if (runtime == -EMFILE || runtime == -ENFILE)
+                        return runtime;
+                if (log_ratelimit(&limit))
+                        (void) log_warning_errno(runtime, "Cannot connect to the runtime at %s: %m",
+                                                 server->runtime_path);
+                /* Closed before a byte of HTTP/2: UNAVAILABLE, and the client's own back-off, as without us. */
+                return 0;
+        }
+
+        counters_add(server->calls->counters, COUNTERS_CRI, COUNTERS_CRI_CONNECTIONS, 1);
+        r = conn_new(&server->owner, TAKE_FD(client), TAKE_FD(runtime));
+        if (r < 0 && log_ratelimit(&limit))
+                (void) log_warning_errno(r, "Cannot forward a connection: %m");
+        return 0;
+}
+
+static int on_listen(LoopSource *source, uint32_t events _unused_) {
+        static LogRatelimit limit = LOG_RATELIMIT(60, 3);
+        Server *server = container_of(source, Server, listen_source);
+
+        for (unsigned i = 0; i < SERVER_ACCEPT_MAX; i++) {
+                int r = accept_one(server);
+
+                switch (r) {
+                case 0:
+                case -EINTR:
+                case -ECONNABORTED:
+                        continue;
+                case -EAGAIN:
+                        return 0;
+                default:
+                        /* No descriptors, no memory: the kernel would report this socket for ever. */
+                        if (log_ratelimit(&limit))
+                                (void) log_warning_errno(r, "Cannot accept a connection: %m");
+                        loop_source_set(source, 0);
+                        return loop_timer_set(&server->retry_timer, SERVER_RETRY_NS, 0);
+                }
+        }
+        return 0;
+}
+
+static int on_retry(LoopTimer *timer) {
+        Server *server = container_of(timer, Server, retry_timer);
+
+        return loop_source_set(&server->listen_source, EPOLLIN);
+}
+
+static int on_flush(LoopTimer *timer) {
+        calls_flush(container_of(timer, Server, flush_timer)->calls);
+        return 0;
+}
+
+static int on_wait(LoopTimer *timer) {
+        conn_release_all(&container_of(timer, Server, wait_timer)->owner);
+        return 0;
+}
+
+static int on_tick(LoopTimer *timer) {
+        calls_tick(container_of(timer, Server, tick_timer)->calls);
+        return 0;
+}
+
+static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info _unused_) {
+        loop_exit(container_of(source, Server, signals)->loop, 0);
+        return 0;
+}
+
+void server_wake(Server *server) {
+        (void) loop_timer_set(&server->flush_timer, SERVER_FLUSH_NS, 0);
+}
+
+static void wait_soon(ConnOwner *owner) {
+        Server *server = container_of(owner, Server, owner);
+
+        (void) loop_timer_set(&server->wait_timer, SERVER_WAIT_NS, 0);
+}
+
+/* Two descriptors a connection: as many as the administrator allows. */
+static void raise_limit(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return;
+        limit.rlim_cur = limit.rlim_max;
+        (void) setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int server_init(Server *server, Calls *calls, bool tracing, const char *listen_path, const char *runtime_path,
+                int consume_listen_fd) {
+        sigset_t signals;
+        int r;
+
+        server->calls = calls;
+        server->runtime_path = runtime_path;
+        server->listen_fd = consume_listen_fd;
+
+        raise_limit();
+
+        r = loop_new(&server->loop);
+        if (r < 0)
+                return r;
+        server->owner.loop = server->loop;
+        server->owner.calls = calls;
+        server->owner.tracing = tracing;
+        server->owner.wait = wait_soon;
+
+        (void) sigemptyset(&signals);
+        (void) sigaddset(&signals, SIGTERM);
+        (void) sigaddset(&signals, SIGINT);
+        r = loop_signal_add(&server->signals, server->loop, &signals, on_signal);
+        if (r < 0)
+                return r;
+
+        if ((r = loop_timer_add(&server->flush_timer, server->loop, on_flush)) < 0 ||
+            (r = loop_timer_add(&server->wait_timer, server->loop, on_wait)) < 0 ||
+            (r = loop_timer_add(&server->tick_timer, server->loop, on_tick)) < 0 ||
+            (r = loop_timer_add(&server->retry_timer, server->loop, on_retry)) < 0)
+                return r;
+        r = loop_timer_set(&server->tick_timer, SERVER_TICK_NS, SERVER_TICK_NS);
+        if (r < 0)
+                return r;
+
+        if (server->listen_fd < 0) {
+                r = open_listener(server, listen_path);
+                if (r < 0)
+                        return r;
+        }
+        return loop_source_add(&server->listen_source, server->loop, server->listen_fd, EPOLLIN, on_listen);
+}
+
+int server_run(Server *server) {
+        return loop_run(server->loop);
+}
+
+void server_deinit(Server *server) {
+        struct stat st;
+
+        loop_source_remove(&server->listen_source);
+        server->listen_fd = close_fd(server->listen_fd);
+        /* Not if somebody else has put his own there by now. */
+        if (server->listen_path && lstat(server->listen_path, &st) == 0 && st.st_dev == server->listen_dev &&
+            st.st_ino == server->listen_ino)
+                (void) unlink(server->listen_path);
+
+        while (server->owner.conns)
+                conn_close(server->owner.conns, TAP_END_SHUTDOWN);
+
+        loop_timer_remove(&server->flush_timer);
+        loop_timer_remove(&server->wait_timer);
+        loop_timer_remove(&server->tick_timer);
+        loop_timer_remove(&server->retry_timer);
+        loop_signal_remove(&server->signals);
+        server->loop = loop_free(server->loop);
+}

@@ -1,0 +1,55 @@
+#pragma once
+
+/*
+ * Server
+ *
+ * Listens where kubelet calls, and connects each client to the runtime before anything is read from it. Where the
+ * runtime is not there, the client's connection is closed at once, which a gRPC client takes as it takes a refused one.
+ */
+
+#include "conn.h"
+
+#define SERVER_BACKLOG    4096
+#define SERVER_ACCEPT_MAX 16                   /* connections taken in one turn */
+#define SERVER_FLUSH_NS   (20 * NSEC_PER_MSEC) /* spans wait this long for company */
+#define SERVER_WAIT_NS    (2 * NSEC_PER_MSEC)  /* a call waits this long for the DATA that says whose it is */
+#define SERVER_TICK_NS    (60 * NSEC_PER_SEC)
+#define SERVER_RETRY_NS   (100 * NSEC_PER_MSEC) /* no descriptors left: try again */
+
+typedef struct Server {
+        ConnOwner owner;
+        Calls *calls;
+        Loop *loop;
+        const char *listen_path;  /* borrowed; NULL: the socket was passed to us */
+        const char *runtime_path; /* borrowed */
+        int listen_fd;
+        uint64_t listen_dev, listen_ino;
+        LoopSource listen_source;
+        LoopTimer flush_timer;
+        LoopTimer wait_timer;
+        LoopTimer tick_timer;
+        LoopTimer retry_timer;
+        LoopSignal signals;
+} Server;
+
+#define SERVER_NULL                                                                                           \
+        {                                                                                                     \
+                .listen_fd = -EBADF, .listen_source = LOOP_SOURCE_NULL, .flush_timer = LOOP_TIMER_NULL,       \
+                .wait_timer = LOOP_TIMER_NULL, .tick_timer = LOOP_TIMER_NULL, .retry_timer = LOOP_TIMER_NULL, \
+                .signals = LOOP_SIGNAL_NULL                                                                   \
+        }
+
+/*
+ * Opens the listening socket at @listen_path (mode 0600, parent directories made, a socket on which nobody answers
+ * replaced) unless @consume_listen_fd is one, and the loop. Returns 0, -EADDRINUSE, -EEXIST if there is something else
+ * than a socket, -ENAMETOOLONG, or another negative errno. @server must stay where it is.
+ */
+int server_init(Server *server, Calls *calls, bool tracing, const char *listen_path, const char *runtime_path,
+                int consume_listen_fd);
+/* Until SIGTERM or SIGINT: 0, or a negative errno. */
+int server_run(Server *server);
+/* Closes connections, ends their calls, removes the socket. */
+void server_deinit(Server *server);
+
+/* For CallsWakeFn: the server whose calls these are. */
+void server_wake(Server *server);
