@@ -1,0 +1,54 @@
+"""podman, Debian's 4.3.1, as root, with storage of its own."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from . import images, session
+from .paths import packaged
+from .process import run
+from .runtime import hooks_d
+
+_LIMITS = ["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=20000:20000"]
+
+
+class Podman:
+    """Runs single containers; hooks: {stage: [argv, …]}."""
+
+    def __init__(self, runtime="crun", hooks=None):
+        self.folder = Path(tempfile.mkdtemp(prefix="podman-"))
+        self.cgroup = f"/psit-{self.folder.name}"
+        self.runtime, self.hooks = runtime, hooks or {}
+
+    def __call__(self, *arguments, check=True):
+        """podman with this instance's global options."""
+        hooks = hooks_d(self.folder / "hooks.d", self.hooks)
+        return run(packaged("podman"), "--root", self.folder / "root", "--runroot", self.folder / "runroot", "--tmpdir",
+                   self.folder / "tmp", "--storage-driver", "overlay", "--cgroup-manager", "cgroupfs",
+                   "--events-backend", "file", "--network-config-dir", self.folder / "networks",
+                   "--runtime", packaged(self.runtime), "--hooks-dir", hooks, *arguments, check=check)
+
+    def run(self, *arguments, check=True):
+        """podman run --rm, without a network."""
+        return self("run", "--rm", "--network", "none", "--cgroup-parent", self.cgroup, *_LIMITS, *arguments,
+                    check=check)
+
+    def __enter__(self):
+        try:
+            for name in ("busybox", "scratch"):
+                self("load", "--quiet", "--input", images.archive(name))
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def close(self):
+        """Removes containers and storage."""
+        self("rm", "--force", "--all", check=False)
+        session.end_orphans("conmon", "podman")
+        session.unmount_below(self.folder)
+        session.remove_cgroups(self.cgroup)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __exit__(self, *_):
+        self.close()

@@ -1,0 +1,137 @@
+"""podspan itself: the collector podspand, the interceptor podspan-cri, hooks and the command line."""
+
+import json
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+from .paths import built
+from .process import Daemon, accepts, run
+
+STAGES = ("createRuntime", "poststart", "poststop")
+
+
+class _Notify:
+    """A socket as systemd gives it to a service of type notify."""
+
+    def __init__(self, path):
+        path.unlink(missing_ok=True)
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.bind(str(path))
+        self.lines = []
+
+    def ready(self):
+        """True once READY=1 has been said."""
+        while True:
+            try:
+                self.lines += self._socket.recv(4096).decode().split("\n")
+            except BlockingIOError:
+                return "READY=1" in self.lines
+
+    def close(self):
+        self._socket.close()
+
+
+class Podspan:
+    """One whole set of podspan, beside any other: configuration, state, store; podspand runs from the start.
+
+    endpoint is the collector's host:port (None: no export), config adds lines to the configuration, env goes to all
+    programs.
+    """
+
+    def __init__(self, endpoint=None, rate=1_000_000, config="", env=None):
+        self.folder = Path(tempfile.mkdtemp(prefix="podspan-"))
+        os.chmod(self.folder, 0o755)
+        self.state, self.store = self.folder / "state", self.folder / "store"
+        self.config = self.folder / "podspan.conf"
+        self.config.write_text(
+            "[podspan]\nenable_tracing = true\n"
+            f'tracing_endpoint = "{endpoint or "none"}"\ntracing_sampling_rate_per_million = {rate}\n{config}\n',
+            encoding="utf-8")
+        self.agent = self.interceptor = None
+        self._env = dict(env or {})
+        self._notify = None
+        self._intercepted = None
+
+    @property
+    def options(self):
+        """--config and --state-dir."""
+        return ["--config", self.config, "--state-dir", self.state]
+
+    def start_agent(self):
+        """Starts podspand and waits until it says that it is ready."""
+        self._close_notify()
+        self._notify = _Notify(self.folder / "notify.sock")
+        self.agent = Daemon("podspand", [built("podspand"), *self.options, "--store-dir", self.store], self.folder,
+                            env={**self._env, "NOTIFY_SOCKET": str(self._notify.path)})
+        self.agent.wait_until(self._notify.ready, "READY=1")
+
+    def _close_notify(self):
+        if self._notify is not None:
+            self._notify.close()
+            self._notify = None
+
+    def intercept(self, runtime):
+        """Starts podspan-cri in front of a runtime (anything with `kind` and `socket`); returns its socket's path."""
+        self._intercepted = runtime
+        path = self.socket
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.interceptor = Daemon(
+            "podspan-cri", [built("podspan-cri"), "--listen", path, "--runtime", runtime.socket, *self.options],
+            self.folder, env=self._env)
+        self.interceptor.wait_until(lambda: accepts(path), "listens")
+        return path
+
+    def restart_interceptor(self):
+        """Starts podspan-cri anew, after it was stopped or killed."""
+        return self.intercept(self._intercepted)
+
+    @property
+    def socket(self):
+        """Where podspan-cri listens; kubelet wants this suffix in front of CRI-O."""
+        name = "run/crio/crio.sock" if self._intercepted.kind == "crio" else "cri.sock"
+        return self.folder / name
+
+    def hook(self, stage):
+        """The command of the hook of a stage."""
+        return [built("podspan-hook"), "--stage", stage, *self.options]
+
+    def hooks(self, stages=STAGES):
+        """The hooks of a runtime."""
+        return {stage: [self.hook(stage)] for stage in stages}
+
+    def run_hook(self, stage, state, timeout=10, **kwargs):
+        """Calls the hook as a runtime does; state is the OCI state, or any bytes."""
+        data = state if isinstance(state, str) else json.dumps(state)
+        return run(*self.hook(stage), input=data, timeout=timeout, **kwargs)
+
+    def cli(self, *arguments, check=True, timeout=60):
+        """Runs `podspan`; returns its standard output."""
+        return run(built("podspan"), *arguments, *self.options, "--store-dir", self.store, check=check,
+                   timeout=timeout, env={**os.environ, **self._env, "TERM": "dumb"}).stdout
+
+    def cli_json(self, *arguments):
+        """Runs `podspan … --json` and parses what it prints."""
+        return json.loads(self.cli(*arguments, "--json"))
+
+    def close(self):
+        """Ends what runs and removes the files."""
+        for daemon in (self.interceptor, self.agent):
+            if daemon is not None:
+                daemon.stop()
+        self._close_notify()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self):
+        try:
+            self.start_agent()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()

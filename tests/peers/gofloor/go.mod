@@ -1,0 +1,3 @@
+module podspan.dev/tests/gofloor
+
+go 1.24
