@@ -205,7 +205,7 @@ static TapStream *op_begin(Tap *tap, uint32_t id _unused_, const TapHeaders *hea
         }
         call->calls = calls;
         call->method = method;
-        call->start = clk_now();
+        call->start = calls->now;
         call->timeout_ns = headers->has_timeout ? headers->timeout_ns : 0;
         if (headers->traceparent_valid) {
                 call->parent = headers->traceparent;
@@ -259,14 +259,53 @@ static void make_record(const Call *call, ContextRecord *ret) {
         call_identity(call, &ret->identity);
 }
 
-static void put_start(const Call *call, const char *id) {
+static void write_start(Calls *calls, const char *id) {
+        PodmapEntry *entry = podmap_find(calls->podmap, id);
+        const char *operation;
         ContextRecord record;
 
-        if (!id || !call->has_context)
+        if (!entry || !entry->has_start)
                 return;
-        make_record(call, &record);
-        record.deadline_ns = 0;
-        (void) context_put(&call->calls->context, CONTEXT_START, id, &record);
+
+        memset(&record, 0, sizeof(record));
+        operation = !entry->is_container ? "RunPodSandbox" : entry->start_called ? "StartContainer" : "CreateContainer";
+        util_copy_bounded(record.operation, sizeof(record.operation), operation, strlen(operation));
+        record.trace = entry->start;
+        record.start_ns = entry->call_ns;
+        podmap_identity(calls->podmap, entry, &record.identity);
+        (void) context_put(&calls->context, CONTEXT_START, id, &record);
+}
+
+void calls_flush_starts(Calls *calls) {
+        for (unsigned i = 0; i < calls->n_starts; i++) {
+                write_start(calls, calls->starts[i]);
+                calls->starts[i] = (free(calls->starts[i]), NULL);
+        }
+        calls->n_starts = 0;
+}
+
+/*
+ * Makes @call the start of @entry. Its file is written when there is a moment, before the next call about any sandbox
+ * or container at the latest: until then the call in flight is what a reader finds.
+ */
+static void set_start(const Call *call, PodmapEntry *entry) {
+        Calls *calls = call->calls;
+        const char *id = podmap_string(entry, PODMAP_ID);
+
+        entry->start = call->context;
+        entry->call_ns = call->start.realtime_ns;
+        entry->has_start = true;
+
+        for (unsigned i = 0; i < calls->n_starts; i++)
+                if (strcmp(calls->starts[i], id) == 0)
+                        return;
+        if (calls->n_starts == CALLS_STARTS_MAX)
+                calls_flush_starts(calls);
+        calls->starts[calls->n_starts] = strdup(id);
+        if (!calls->starts[calls->n_starts])
+                return;
+        if (++calls->n_starts == 1 && calls->wake)
+                calls->wake(calls, CALLS_STARTS);
 }
 
 /* Before the request's last byte goes on: whoever it causes must find the call. */
@@ -317,16 +356,17 @@ static void complete_request(Call *call) {
         note_start(call);
         if (call->method->class == METHOD_OTHER || ensure_context(call) < 0)
                 return;
+        if (call->calls->n_starts > 0 && (field(call, CRI_SANDBOX_ID) || field(call, CRI_CONTAINER_ID)))
+                calls_flush_starts(call->calls);
 
         publish(call);
 
-        if (call->method->effect == METHOD_START_CONTAINER) {
-                entry = podmap_find(call->calls->podmap, field(call, CRI_CONTAINER_ID));
-                if (entry && entry->is_container) {
-                        entry->start = call->context;
-                        entry->has_start = true;
+        if (call->method->effect == METHOD_START_CONTAINER && call->fields) {
+                entry = podmap_put_container(call->calls->podmap, call->fields);
+                if (entry) {
+                        entry->start_called = true;
+                        set_start(call, entry);
                 }
-                put_start(call, field(call, CRI_CONTAINER_ID));
         }
 }
 
@@ -371,7 +411,7 @@ static void end_message(Call *call, bool is_reply) {
                 call->scan->active = false;
                 /* A filtered list answers a question, it does not say what there is. */
                 if (is_reply && list && whole && call->request.n_bytes == 0) {
-                        list->read_ns = clk_monotonic();
+                        list->read_ns = call->calls->now.monotonic_ns;
                         list->wanted = false;
                 }
         }
@@ -450,18 +490,15 @@ static void learn(Call *call) {
                 entry = podmap_put_sandbox(calls->podmap, call->fields);
                 if (!entry || !call->has_context)
                         break;
-                entry->start = call->context;
-                entry->has_start = true;
-                entry->start_ns = clk_realtime();
-                put_start(call, field(call, CRI_SANDBOX_ID));
+                entry->start_ns = calls->now.realtime_ns;
+                set_start(call, entry);
                 break;
         case METHOD_CREATE_CONTAINER:
                 entry = podmap_put_container(calls->podmap, call->fields);
                 if (!entry || !call->has_context)
                         break;
-                entry->start = call->context;
-                entry->has_start = true;
-                put_start(call, field(call, CRI_CONTAINER_ID));
+                entry->start_called = false;
+                set_start(call, entry);
                 break;
         case METHOD_START_CONTAINER:
                 entry = podmap_find(calls->podmap, field(call, CRI_CONTAINER_ID));
@@ -531,13 +568,13 @@ static void queue_span(Calls *calls, Span *span) {
                 calls_flush(calls);
         calls->spans[calls->n_spans++] = span;
         if (calls->n_spans == 1 && calls->wake)
-                calls->wake(calls);
+                calls->wake(calls, CALLS_SPANS);
 }
 
 static void op_end(Tap *tap _unused_, TapStream *stream, TapEnd how, const TapHeaders *headers, uint32_t error) {
         _cleanup_(call_freep) Call *call = container_of(stream, Call, stream);
         Calls *calls = call->calls;
-        uint64_t now = clk_monotonic();
+        uint64_t now = calls->now.monotonic_ns;
         CallEnd end = {
                 .how = how,
                 .duration_ns = now - call->start.monotonic_ns,
@@ -625,13 +662,13 @@ static int on_start_file(const char *name _unused_, const ContextRecord *record,
         if (fields.s[CRI_CONTAINER_ID]) {
                 entry = podmap_put_container(calls->podmap, &fields);
                 if (entry)
-                        entry->started = strcmp(record->operation, "StartContainer") == 0;
+                        entry->started = entry->start_called = strcmp(record->operation, "StartContainer") == 0;
         } else
                 entry = podmap_put_sandbox(calls->podmap, &fields);
         if (entry) {
                 entry->start = record->trace;
                 entry->has_start = true;
-                entry->start_ns = record->start_ns;
+                entry->start_ns = entry->call_ns = record->start_ns;
         }
         return 0;
 }
@@ -644,6 +681,7 @@ int calls_init(Calls *calls, const Config *config, const char *runtime, int stat
         calls->runtime = runtime;
         calls->state_fd = state_fd;
         calls->wake = wake;
+        calls_set_now(calls);
         calls->sampler = sampler_make(config->tracing_sampling_rate_per_million);
         cri_links_parse(config->link_annotations, &calls->links);
 
@@ -672,6 +710,7 @@ int calls_init(Calls *calls, const Config *config, const char *runtime, int stat
 
 void calls_deinit(Calls *calls) {
         calls_flush(calls);
+        calls_flush_starts(calls);
         spool_deinit(&calls->spool);
         context_deinit(&calls->context);
         calls->tally = tally_free(calls->tally);

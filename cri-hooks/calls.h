@@ -19,13 +19,21 @@
 #include "tap.h"
 
 #define CALLS_SERVICE     "podspan-cri"
-#define CALLS_SPANS_MAX   128                      /* spans that wait to be written */
+#define CALLS_SPANS_MAX   64                       /* spans that wait to be written */
+#define CALLS_STARTS_MAX  32                       /* start files that wait likewise */
 #define CALLS_JOIN_NS     (15 * 60 * NSEC_PER_SEC) /* a start is over this long after its last call */
 #define CALLS_LIST_NS     (60 * NSEC_PER_SEC)      /* List replies are read at least this often */
 #define CALLS_DEADLINE_NS (5 * NSEC_PER_MSEC)      /* a reset this close to the deadline is its doing */
 
 typedef struct Calls Calls;
-typedef void (*CallsWakeFn)(Calls *calls);
+
+/* What waits to be written. */
+typedef enum CallsWork {
+        CALLS_SPANS,  /* calls_flush() */
+        CALLS_STARTS, /* calls_flush_starts() */
+} CallsWork;
+
+typedef void (*CallsWakeFn)(Calls *calls, CallsWork work);
 
 /* Which List replies are worth reading. */
 typedef struct CallsList {
@@ -36,7 +44,7 @@ typedef struct CallsList {
 struct Calls {
         const Config *config; /* borrowed */
         const char *runtime;  /* borrowed: path of the runtime's socket */
-        CallsWakeFn wake;     /* called when the first span begins to wait for calls_flush() */
+        CallsWakeFn wake;     /* called when the first of a kind of work begins to wait */
         int state_fd;         /* borrowed, may be negative */
         Sampler sampler;
         CriLinks links;
@@ -47,8 +55,11 @@ struct Calls {
         Spool spool;
         CallsList sandboxes;
         CallsList containers;
+        Clk now; /* when the bytes being looked at were read: calls_set_now() */
         Span *spans[CALLS_SPANS_MAX];
         unsigned n_spans;
+        char *starts[CALLS_STARTS_MAX]; /* ids whose start files wait to be written */
+        unsigned n_starts;
 };
 
 #define CALLS_NULL \
@@ -104,8 +115,14 @@ void calls_deinit(Calls *calls);
 extern const TapOps calls_tap_ops;
 bool calls_may_inject(const Calls *calls);
 
-/* Writes the spans that wait. */
+/* To be called for each read, before the tap sees it: one look at the clocks for all that came in it. */
+static inline void calls_set_now(Calls *calls) {
+        calls->now = clk_now();
+}
+
+/* Writes the spans that wait, or the start files. */
 void calls_flush(Calls *calls);
+void calls_flush_starts(Calls *calls);
 /* Once a minute: sweeps the context files. */
 void calls_tick(Calls *calls);
 

@@ -54,7 +54,11 @@ static void send_to(Conn *conn, ConnEnd *to, const struct iovec *iov, unsigned n
                 return;
 
         if (to->n_out == 0) {
-                n = sendmsg(to->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+                /* Nearly always it is one piece, for which send() is the shorter way. */
+                if (n_iov < 2 || iov[1].iov_len == 0)
+                        n = send(to->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+                else
+                        n = sendmsg(to->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
                 if (n < 0) {
                         if (errno != EAGAIN && errno != EINTR) {
                                 /* What it sent before is still to be read. */
@@ -125,6 +129,7 @@ static void receive(Conn *conn, ConnEnd *from) {
         if (n == 0) {
                 from->eof = true;
                 ended(conn, from);
+                calls_set_now(owner->calls);
                 if (owner->tracing && from == &conn->client)
                         release(conn, /* all= */ true);
                 return;
@@ -134,6 +139,7 @@ static void receive(Conn *conn, ConnEnd *from) {
                 iov[0] = (struct iovec){ .iov_base = owner->scratch, .iov_len = (size_t) n };
                 send_to(conn, to, iov, 1);
         } else if (from == &conn->client) {
+                calls_set_now(owner->calls);
                 tap_request(&conn->tap, owner->scratch, (size_t) n, iov);
                 send_to(conn, to, iov, HOLD_IOV);
                 tap_request_done(&conn->tap);
@@ -141,6 +147,7 @@ static void receive(Conn *conn, ConnEnd *from) {
                 /* Nothing changes in this direction: first on with it, then a look. */
                 iov[0] = (struct iovec){ .iov_base = owner->scratch, .iov_len = (size_t) n };
                 send_to(conn, to, iov, 1);
+                calls_set_now(owner->calls);
                 tap_reply(&conn->tap, owner->scratch, (size_t) n);
                 if (conn->tap.plain && tap_waits(&conn->tap))
                         release(conn, /* all= */ false);
@@ -269,6 +276,7 @@ void conn_close(Conn *conn, TapEnd how) {
         /* First the sockets: who waits at them need not wait for us. */
         end_deinit(&conn->client);
         end_deinit(&conn->runtime);
+        calls_set_now(owner->calls);
         if (owner->tracing)
                 tap_deinit(&conn->tap, how);
 
@@ -286,6 +294,7 @@ void conn_close(Conn *conn, TapEnd how) {
 void conn_release_all(ConnOwner *owner) {
         Conn *next;
 
+        calls_set_now(owner->calls);
         for (Conn *conn = owner->conns; conn && owner->n_waiting > 0; conn = next) {
                 next = conn->next;
                 if (conn->waiting) {

@@ -35,6 +35,7 @@ typedef enum MethodEffect {
 
 typedef struct Method {
         const char *name; /* "runtime.v1.RuntimeService/RunPodSandbox"; NULL: one of the classes for unknown methods */
+        size_t len;       /* of the name */
         MethodClass class;
         MethodEffect effect;
         const PbMessage *request; /* NULL: carries no identity */

@@ -191,10 +191,12 @@ static PodmapEntry *put(Podmap *map, const char *strings[static _PODMAP_STRING_M
         if (old) {
                 e->sandbox_hash = old->sandbox_hash;
                 e->start_ns = old->start_ns;
+                e->call_ns = old->call_ns;
                 e->start = old->start;
                 e->attempt = old->attempt;
                 e->attempt_known = old->attempt_known;
                 e->has_start = old->has_start;
+                e->start_called = old->start_called;
                 e->started = old->started;
                 unlink_entry(map, old);
                 free(old);

@@ -34,12 +34,14 @@ struct PodmapEntry {
         uint64_t hash; /* of the id */
         uint64_t uid_hash;
         uint64_t sandbox_hash; /* a container: of its sandbox's id; 0: not known */
-        uint64_t start_ns;     /* wall clock of the last call of its start, 0: none */
+        uint64_t start_ns;     /* a sandbox: wall clock of the last call of its start */
+        uint64_t call_ns;      /* wall clock of the call whose context start is */
         TraceContext start;    /* valid if has_start */
         uint32_t attempt;
         bool is_container;
         bool attempt_known;
         bool has_start;
+        bool start_called;                /* a container: start is of StartContainer, not CreateContainer */
         bool started;                     /* a container: StartContainer has succeeded once */
         uint16_t off[_PODMAP_STRING_MAX]; /* into data; 0: not known */
         char data[];

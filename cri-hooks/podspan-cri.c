@@ -115,8 +115,8 @@ static int open_state(const char *path) {
         return fd < 0 ? -errno : fd;
 }
 
-static void wake(Calls *calls) {
-        server_wake(&container_of(calls, Program, calls)->server);
+static void wake(Calls *calls, CallsWork work) {
+        server_wake(&container_of(calls, Program, calls)->server, work);
 }
 
 static int setup(Program *p) {

@@ -169,6 +169,11 @@ static int on_flush(LoopTimer *timer) {
         return 0;
 }
 
+static int on_starts(LoopTimer *timer) {
+        calls_flush_starts(container_of(timer, Server, starts_timer)->calls);
+        return 0;
+}
+
 static int on_wait(LoopTimer *timer) {
         conn_release_all(&container_of(timer, Server, wait_timer)->owner);
         return 0;
@@ -184,8 +189,11 @@ static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info _un
         return 0;
 }
 
-void server_wake(Server *server) {
-        (void) loop_timer_set(&server->flush_timer, SERVER_FLUSH_NS, 0);
+void server_wake(Server *server, CallsWork work) {
+        if (work == CALLS_SPANS)
+                (void) loop_timer_set(&server->flush_timer, SERVER_FLUSH_NS, 0);
+        else
+                (void) loop_timer_set(&server->starts_timer, SERVER_STARTS_NS, 0);
 }
 
 static void wait_soon(ConnOwner *owner) {
@@ -231,6 +239,7 @@ int server_init(Server *server, Calls *calls, bool tracing, const char *listen_p
                 return r;
 
         if ((r = loop_timer_add(&server->flush_timer, server->loop, on_flush)) < 0 ||
+            (r = loop_timer_add(&server->starts_timer, server->loop, on_starts)) < 0 ||
             (r = loop_timer_add(&server->wait_timer, server->loop, on_wait)) < 0 ||
             (r = loop_timer_add(&server->tick_timer, server->loop, on_tick)) < 0 ||
             (r = loop_timer_add(&server->retry_timer, server->loop, on_retry)) < 0)
@@ -265,6 +274,7 @@ void server_deinit(Server *server) {
                 conn_close(server->owner.conns, TAP_END_SHUTDOWN);
 
         loop_timer_remove(&server->flush_timer);
+        loop_timer_remove(&server->starts_timer);
         loop_timer_remove(&server->wait_timer);
         loop_timer_remove(&server->tick_timer);
         loop_timer_remove(&server->retry_timer);

@@ -319,8 +319,8 @@ static int end_block(Tap *tap, TapSide side) {
         if (r < 0)
                 return r;
 
+        /* The space for the next block's headers stays: it is small, and there will be one. */
         dir->block_stream = 0;
-        dir->headers = (free(dir->headers), NULL);
         return 0;
 }
 
