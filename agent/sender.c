@@ -270,6 +270,7 @@ static size_t count_spans(const Sender *sender) {
 static int on_accepted(Sender *sender, const ExporterAnswer *answer) {
         size_t n_spans = count_spans(sender);
         RetryPartial partial = {};
+        int r;
 
         if (answer->response && retry_partial_parse(answer->response, answer->response_size, &partial) < 0 &&
             log_ratelimit(&log_limit))
@@ -288,9 +289,11 @@ static int on_accepted(Sender *sender, const ExporterAnswer *answer) {
         sender->not_before = 0;
         sender->request_max = MIN(sender->request_max * 2, (size_t) sender->config->tracing_batch_size);
 
+        /* Counted last: who sees the number may rely on the store. */
+        r = settle(sender, STORESCHEMA_STATE_EXPORTED, NULL);
         counters_add(sender->counters, COUNTERS_AGENT, COUNTERS_AGENT_EXPORTED, n_spans - partial.n_rejected);
         counters_add(sender->counters, COUNTERS_AGENT, COUNTERS_AGENT_REJECTED, partial.n_rejected);
-        return settle(sender, STORESCHEMA_STATE_EXPORTED, NULL);
+        return r;
 }
 
 static void describe(const ExporterAnswer *answer, char *ret, size_t size) {
@@ -301,6 +304,7 @@ static void describe(const ExporterAnswer *answer, char *ret, size_t size) {
 static int on_refused(Sender *sender, const ExporterAnswer *answer) {
         char error[EXPORTER_MESSAGE_MAX + 32];
         size_t n_spans = count_spans(sender);
+        int r;
 
         describe(answer, error, sizeof(error));
         if (log_ratelimit(&log_limit))
@@ -308,8 +312,9 @@ static int on_refused(Sender *sender, const ExporterAnswer *answer) {
         sender->n_failed = 0;
         sender->not_before = 0;
 
+        r = settle(sender, STORESCHEMA_STATE_REFUSED, error);
         counters_add(sender->counters, COUNTERS_AGENT, COUNTERS_AGENT_DROP_REFUSED, n_spans);
-        return settle(sender, STORESCHEMA_STATE_REFUSED, error);
+        return r;
 }
 
 static int on_postponed(Sender *sender, const ExporterAnswer *answer, uint64_t delay_ns) {

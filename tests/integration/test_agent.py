@@ -726,6 +726,7 @@ def test_tail_rules(rule):
         podspand.put(Span(name="container", flags=0, duration=10**12))
         collector.wait(lambda: {"before", "with", "deciding"} <= {s.name for r in collector.requests for s in r.spans},
                        "the trace")
+        podspand.wait(lambda: podspand.counter("exported") == 3, "the count")
         podspand.kill()
         podspand.start()
         podspand.put(Span(trace_id, "after", flags=0))
@@ -850,9 +851,9 @@ def test_full_disk():
 
             podspand.conf.write_text('[podspan]\ntracing_endpoint = "none"\nstore_min_free_percent = 0\n')
             podspand.start()
-            with open(filler, "wb") as file, contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
                 while file.write(bytes(4096)):
-                    file.flush()
+                    pass
             n = 0
             for _ in range(10):
                 n += len(podspand.put(*[Span(pad="v" * 1000) for _ in range(500)]))
