@@ -17,16 +17,16 @@
 #define FIXTURE_START     UINT64_C(1700000000000000000)
 
 typedef struct Fixture {
-        uint8_t trace;          /* every byte of the trace id */
-        uint8_t span;           /* of the span id */
-        const char *name;       /* "span" */
+        uint8_t trace;    /* every byte of the trace id */
+        uint8_t span;     /* of the span id */
+        const char *name; /* "span" */
         uint32_t flags;
         int32_t status;
         uint64_t duration_ns;
-        size_t trace_size;      /* 16 */
-        size_t span_size;       /* 8 */
-        size_t parent_size;     /* 0 */
-        const char *pad;        /* value of an attribute, NULL: none */
+        size_t trace_size;  /* 16 */
+        size_t span_size;   /* 8 */
+        size_t parent_size; /* 0 */
+        const char *pad;    /* value of an attribute, NULL: none */
 } Fixture;
 
 static inline void fixture_attribute(Podspan__Otlp__KeyValue *pair, Podspan__Otlp__AnyValue *value, const char *key,

@@ -164,8 +164,10 @@ static void bad_resource_attributes(void **state) {
 
 static void split_by_target(void **state) {
         static const Fixture fixtures[] = {
-                { .trace = 1, .span = 1, .name = "a", .flags = 1 }, { .trace = 1, .span = 2, .name = "b" },
-                { .trace = 1, .span = 3, .name = "c", .flags = 1 }, { .trace = 1, .span = 4, .name = "d" },
+                { .trace = 1, .span = 1, .name = "a", .flags = 1 },
+                { .trace = 1, .span = 2, .name = "b" },
+                { .trace = 1, .span = 3, .name = "c", .flags = 1 },
+                { .trace = 1, .span = 4, .name = "d" },
                 { .trace = 1, .span = 5, .name = "e" },
         };
         _cleanup_(ingest_freep) Ingest *ingest = make(&settings);
@@ -217,8 +219,9 @@ static void chunk_size(void **state) {
         memset(pad, 'x', sizeof(pad) - 1);
         memset(huge, 'y', sizeof(huge) - 1);
         for (size_t i = 0; i < ARRAY_SIZE(fixtures); i++)
-                fixtures[i] = (Fixture){ .trace = 1, .span = (uint8_t) (i + 1), .flags = 1,
-                                         .pad = i == 7 ? pad : huge + 1600 };
+                fixtures[i] = (Fixture){
+                        .trace = 1, .span = (uint8_t) (i + 1), .flags = 1, .pad = i == 7 ? pad : huge + 1600
+                };
         with.chunk_max = 3000;
         ingest = make(&with);
         data = fixture_pack(fixtures, ARRAY_SIZE(fixtures), &size);

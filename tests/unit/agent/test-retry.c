@@ -60,7 +60,8 @@ static void backoff(void **state) {
 
         for (unsigned attempt = 1; attempt < 100; attempt++) {
                 assert_int_equal(retry_decide(RETRY_CODE_UNAVAILABLE, NULL, 0, attempt, 0, &low_ns), RETRY_LATER);
-                assert_int_equal(retry_decide(RETRY_CODE_UNAVAILABLE, NULL, 0, attempt, UINT32_MAX, &high_ns), RETRY_LATER);
+                assert_int_equal(retry_decide(RETRY_CODE_UNAVAILABLE, NULL, 0, attempt, UINT32_MAX, &high_ns),
+                                 RETRY_LATER);
                 assert_true(low_ns >= previous_ns);
                 assert_true(high_ns > low_ns);
                 assert_true(high_ns <= RETRY_DELAY_MAX_NS);
@@ -101,8 +102,9 @@ static void told(void **state) {
                 assert_int_equal(delay_ns, cases[i].delay_ns);
                 if (cases[i].r == 0 && cases[i].delay_ns > 0) {
                         /* never shortened, little lengthened */
-                        assert_int_equal(retry_decide(RETRY_CODE_UNAVAILABLE, details, size, 9, UINT32_MAX, &decided_ns),
-                                         RETRY_LATER);
+                        assert_int_equal(
+                                retry_decide(RETRY_CODE_UNAVAILABLE, details, size, 9, UINT32_MAX, &decided_ns),
+                                RETRY_LATER);
                         assert_true(decided_ns >= delay_ns && decided_ns <= delay_ns + delay_ns / 8);
                 }
         }
@@ -159,10 +161,8 @@ static void partial(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(codes),
-                cmocka_unit_test(backoff),
-                cmocka_unit_test(told),
-                cmocka_unit_test(truncated_anywhere),
+                cmocka_unit_test(codes),   cmocka_unit_test(backoff),
+                cmocka_unit_test(told),    cmocka_unit_test(truncated_anywhere),
                 cmocka_unit_test(partial),
         };
 
