@@ -11,10 +11,14 @@
 #define STORESCHEMA_VERSION 1
 
 /* batch.state */
-#define STORESCHEMA_STATE_LOCAL    0    /* not to be exported (not sampled, not kept) */
+#define STORESCHEMA_STATE_LOCAL    0    /* not to be exported (not sampled, not kept, or no collector) */
 #define STORESCHEMA_STATE_PENDING  1    /* waits for the exporter */
 #define STORESCHEMA_STATE_EXPORTED 2
 #define STORESCHEMA_STATE_REFUSED  3    /* the collector answered with a status that is not retried */
+
+/* keep.reason, and the value of the span attribute podspan.kept */
+#define STORESCHEMA_KEEP_ERROR "error"
+#define STORESCHEMA_KEEP_SLOW  "slow"
 
 #define STORESCHEMA_SQL                                                                                                \
         "CREATE TABLE batch ("                                                                                         \
@@ -25,6 +29,7 @@
         " size INTEGER NOT NULL,"                                                                                      \
         " traces BLOB NOT NULL);"                                                                                      \
         "CREATE INDEX batch_pending ON batch(id) WHERE state = 1;"                                                     \
+        "CREATE INDEX batch_settled ON batch(id) WHERE state <> 1;"                                                    \
         "CREATE TABLE span ("                                                                                          \
         " batch INTEGER NOT NULL REFERENCES batch(id) ON DELETE CASCADE,"                                              \
         " trace_id BLOB NOT NULL,"                                                                                     \
@@ -49,5 +54,9 @@
         "CREATE TABLE keep ("                                                                                          \
         " trace_id BLOB PRIMARY KEY,"                                                                                  \
         " reason TEXT NOT NULL,"                                                                                       \
-        " decided_ns INTEGER NOT NULL) WITHOUT ROWID;"                                                                 \
+        " decided_ns INTEGER NOT NULL,"                                                                                \
+        " promoted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"                                                         \
+        "CREATE INDEX keep_unpromoted ON keep(trace_id) WHERE promoted = 0;"                                           \
+        "CREATE INDEX keep_decided ON keep(decided_ns);"                                                               \
+        "CREATE TABLE file (name TEXT PRIMARY KEY) WITHOUT ROWID;"                                                     \
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"

@@ -1,0 +1,618 @@
+#include <assert.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "agent.h"
+#include "clk.h"
+#include "collect.h"
+#include "context.h"
+#include "intake.h"
+#include "log.h"
+#include "sender.h"
+
+#define FINISH_TURNS 64 /* of a last scan */
+
+struct Agent {
+        Loop *loop;
+        const Config *config;
+        const char *state_dir;
+        const char *store_dir;
+        char host_name[HOST_NAME_MAX + 1];
+        uint64_t started_ns;
+
+        int state_fd;
+        int lock_fd;
+        Counters *counters;
+        Collect collect;
+        Store *store;
+        Intake *intake;
+        Sender *sender; /* NULL: nothing is exported */
+
+        LoopTimer turn;
+        bool turn_planned;
+        LoopTimer tick;
+        bool scan_needed;
+        uint64_t pause_until; /* monotonic; the store failed */
+        bool disk_low;
+        bool finishing;
+
+        /* Of the last turn: files that are gone, whose names the next transaction forgets. */
+        char (*gone)[SPOOL_NAME_MAX + 1];
+        size_t n_gone;
+        /* Of this turn: files that go after the commit. */
+        char (*taken)[SPOOL_NAME_MAX + 1];
+        size_t n_taken;
+};
+
+static LogRatelimit file_limit = LOG_RATELIMIT(60, 5);
+static LogRatelimit store_limit = LOG_RATELIMIT(60, 3);
+
+static int on_change(Collect *collect);
+static int on_turn(LoopTimer *timer);
+static int on_tick(LoopTimer *timer);
+static int on_sender_fail(Sender *sender, int error, void *userdata);
+
+/* Makes a directory of ours and opens it. @path's parent has to be there, as /run and /var/lib are. */
+static int open_dir(const char *path, mode_t mode, int *ret_fd) {
+        bool made = false;
+        int fd;
+
+        if (mkdir(path, mode & 0777) == 0)
+                made = true;
+        else if (errno != EEXIST)
+                return -errno;
+
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        /* Neither setgid nor, under a umask, the group's bits come from mkdir(2). */
+        if (made && fchmod(fd, mode) < 0) {
+                int r = -errno;
+
+                close_fd(fd);
+                return r;
+        }
+
+        *ret_fd = fd;
+        return 0;
+}
+
+/* STATE with all that others find in it. */
+static int open_state(Agent *agent) {
+        Context context = CONTEXT_NULL;
+        int r;
+
+        r = open_dir(agent->state_dir, 0755, &agent->state_fd);
+        if (r < 0)
+                return log_error_errno(r, "%s: %m", agent->state_dir);
+
+        agent->counters = counters_open(agent->state_fd, /* create= */ true);
+        if (!agent->counters)
+                return log_error_errno(-ENOMEM, "%m");
+        if (!counters_shared(agent->counters))
+                log_warning("%s/counters cannot be used: what is counted here is seen by nobody", agent->state_dir);
+
+        r = context_init(&context, agent->state_fd, /* create= */ true, COUNTERS_AGENT, agent->counters);
+        context_deinit(&context);
+        if (r < 0)
+                return log_error_errno(r, "%s/context: %m", agent->state_dir);
+
+        r = collect_init(&agent->collect, agent->loop, agent->state_fd, on_change);
+        if (r == -EBUSY)
+                return log_error_errno(r, "%s/spool: another podspand collects it", agent->state_dir);
+        if (r < 0)
+                return log_error_errno(r, "%s/spool cannot be used: %m", agent->state_dir);
+        return 0;
+}
+
+static void close_state(Agent *agent) {
+        collect_deinit(&agent->collect);
+        agent->collect = (Collect) COLLECT_NULL;
+        if (agent->intake)
+                intake_set_counters(agent->intake, NULL);
+        if (agent->sender)
+                sender_set_counters(agent->sender, NULL);
+        agent->counters = counters_free(agent->counters);
+        agent->state_fd = close_fd(agent->state_fd);
+}
+
+static int write_facts(Agent *agent) {
+        const char *node = agent->config->node_name[0] ? agent->config->node_name : agent->host_name;
+        int r;
+
+        r = store_begin(agent->store);
+        if (r == 0)
+                r = store_meta_text(agent->store, "node", node);
+        if (r == 0)
+                r = store_meta_text(agent->store, "version", PODSPAN_VERSION);
+        if (r == 0)
+                r = store_meta_number(agent->store, "started_ns", agent->started_ns);
+        if (r == 0)
+                r = store_meta_text(agent->store, "endpoint", agent->sender ? agent->config->tracing_endpoint : "none");
+        if (r == 0)
+                r = store_commit(agent->store);
+        if (r < 0)
+                store_rollback(agent->store);
+        return r;
+}
+
+static int open_store(Agent *agent) {
+        const StoreLimits limits = {
+                .max_size = agent->config->store_max_size,
+                .max_age_ns = agent->config->store_max_age_ns,
+                .min_free_percent = agent->config->store_min_free_percent,
+        };
+        _cleanup_free_ char *aside = NULL;
+        int r;
+
+        r = store_open(agent->store_dir, &limits, &agent->store, &aside);
+        if (r == -EPROTO)
+                return log_error_errno(
+                        r, "%s/" STORESCHEMA_FILE ": written by a newer podspan (schema above %d); not touched",
+                        agent->store_dir, STORESCHEMA_VERSION);
+        if (r < 0)
+                return log_error_errno(r, "%s/" STORESCHEMA_FILE ": %m", agent->store_dir);
+        if (r == STOREFILE_REPLACED)
+                log_error("%s/" STORESCHEMA_FILE " was damaged or of an unknown schema; moved to %s, beginning anew",
+                          agent->store_dir, aside);
+
+        r = write_facts(agent);
+        if (r < 0 && r != -ENOSPC && r != -EUCLEAN)
+                return log_error_errno(r, "%s/" STORESCHEMA_FILE ": %s", agent->store_dir, store_error(agent->store));
+        if (agent->sender)
+                sender_set_store(agent->sender, agent->store);
+        return 0;
+}
+
+static int open_all(Agent *agent) {
+        const IntakeSettings intake_settings = {
+                .ingest = {
+                        .host_name = agent->host_name,
+                        .node_name = agent->config->node_name[0] ? agent->config->node_name : agent->host_name,
+                        .service_name = agent->config->service_name,
+                        .resource_attributes = agent->config->resource_attributes,
+                        .chunk_max = agent->config->tracing_batch_size,
+                },
+                .rules = {
+                        .errors = agent->config->tracing_keep_errors,
+                        .slower_than_ns = agent->config->tracing_keep_slower_than_ns,
+                },
+                .exports = config_exports(agent->config),
+        };
+        _cleanup_close_ int store_fd = -EBADF;
+        int r;
+
+        r = open_dir(agent->store_dir, 02750, &store_fd);
+        if (r < 0)
+                return log_error_errno(r, "%s: %m", agent->store_dir);
+        r = storefile_lock(store_fd, &agent->lock_fd);
+        if (r == -EBUSY)
+                return log_error_errno(r, "%s: another podspand uses it", agent->store_dir);
+        if (r < 0)
+                return log_error_errno(r, "%s/podspand.lock: %m", agent->store_dir);
+
+        r = open_state(agent);
+        if (r < 0)
+                return r;
+
+        if (config_exports(agent->config)) {
+                _cleanup_free_ char *message = NULL;
+
+                r = sender_new(agent->loop, agent->config, on_sender_fail, agent, &agent->sender, &message);
+                if (r < 0)
+                        return log_error_errno(r, "export: %s", message ? message : strerror(-r));
+                sender_set_counters(agent->sender, agent->counters);
+        }
+
+        r = intake_new(&intake_settings, agent->counters, &agent->intake);
+        if (r < 0)
+                return log_error_errno(r, "resource_attributes: %m");
+
+        return open_store(agent);
+}
+
+int agent_new(Loop *loop, const Config *config, const char *state_dir, const char *store_dir, Agent **ret) {
+        _cleanup_(agent_freep) Agent *agent = NULL;
+        int r;
+
+        agent = calloc(1, sizeof(*agent));
+        if (!agent)
+                return log_error_errno(-ENOMEM, "%m");
+        *agent = (Agent){
+                .loop = loop,
+                .config = config,
+                .state_dir = state_dir,
+                .store_dir = store_dir,
+                .started_ns = clk_realtime(),
+                .state_fd = -EBADF,
+                .lock_fd = -EBADF,
+                .collect = COLLECT_NULL,
+                .turn = LOOP_TIMER_NULL,
+                .tick = LOOP_TIMER_NULL,
+                .scan_needed = true,
+        };
+        (void) gethostname(agent->host_name, sizeof(agent->host_name) - 1);
+
+        agent->gone = calloc(AGENT_TURN_FILES, sizeof(*agent->gone));
+        agent->taken = calloc(AGENT_TURN_FILES, sizeof(*agent->taken));
+        if (!agent->gone || !agent->taken)
+                return log_error_errno(-ENOMEM, "%m");
+
+        r = open_all(agent);
+        if (r < 0)
+                return r;
+
+        r = loop_timer_add(&agent->turn, loop, on_turn);
+        if (r == 0)
+                r = loop_timer_add(&agent->tick, loop, on_tick);
+        if (r == 0)
+                r = loop_timer_set(&agent->tick, AGENT_TICK_NS, AGENT_TICK_NS);
+        if (r == 0)
+                r = loop_timer_set(&agent->turn, 0, 0);
+        if (r < 0)
+                return log_error_errno(r, "timer: %m");
+        agent->turn_planned = true;
+        if (agent->sender) {
+                r = sender_notify(agent->sender, 0); /* what an earlier life left */
+                if (r < 0)
+                        return log_error_errno(r, "timer: %m");
+        }
+
+        *ret = TAKE_PTR(agent);
+        return 0;
+}
+
+Agent *agent_free(Agent *agent) {
+        if (!agent)
+                return NULL;
+
+        loop_timer_remove(&agent->turn);
+        loop_timer_remove(&agent->tick);
+        sender_free(agent->sender);
+        agent->sender = NULL;
+        close_state(agent);
+        intake_free(agent->intake);
+        store_free(agent->store);
+        close_fd(agent->lock_fd);
+        free(agent->gone);
+        free(agent->taken);
+        free(agent);
+        return NULL;
+}
+
+static int plan_turn(Agent *agent, uint64_t delay_ns) {
+        uint64_t now_ns = clk_monotonic();
+
+        if (agent->turn_planned || agent->finishing)
+                return 0;
+        if (agent->pause_until > now_ns)
+                delay_ns = MAX(delay_ns, agent->pause_until - now_ns);
+        agent->turn_planned = true;
+        return loop_timer_set(&agent->turn, delay_ns, 0);
+}
+
+static int on_change(Collect *collect) {
+        Agent *agent = container_of(collect, Agent, collect);
+
+        agent->scan_needed = true;
+        return plan_turn(agent, AGENT_TURN_DELAY_NS);
+}
+
+/* A damaged store is replaced; with any other failure the spool holds the spans until it is over. */
+static int on_store_error(Agent *agent, int error) {
+        if (log_ratelimit(&store_limit))
+                log_error("%s/" STORESCHEMA_FILE ": %s", agent->store_dir,
+                          agent->store ? store_error(agent->store) : strerror(-error));
+
+        agent->pause_until = clk_monotonic() + AGENT_PAUSE_NS;
+        agent->n_gone = 0;
+        if (error == -EUCLEAN) {
+                _cleanup_free_ char *aside = NULL;
+                int r;
+
+                if (agent->sender)
+                        sender_set_store(agent->sender, NULL);
+                agent->store = store_free(agent->store);
+                r = storefile_move_aside(agent->store_dir, &aside);
+                if (r < 0)
+                        return log_error_errno(r, "%s/" STORESCHEMA_FILE " is damaged and cannot be moved aside: %m",
+                                               agent->store_dir);
+                log_error("%s/" STORESCHEMA_FILE " is damaged; moved to %s, beginning anew", agent->store_dir, aside);
+                r = open_store(agent);
+                if (r < 0)
+                        return r;
+        }
+
+        agent->scan_needed = true;
+        return plan_turn(agent, 0);
+}
+
+static int on_sender_fail(Sender *sender, int error, void *userdata) {
+        (void) sender;
+        return on_store_error(userdata, error);
+}
+
+/* After the commit, never before. */
+static void remove_taken(Agent *agent) {
+        agent->n_gone = 0;
+        for (size_t i = 0; i < agent->n_taken; i++) {
+                int r = collect_remove(&agent->collect, agent->taken[i]);
+
+                if (r < 0) {
+                        /* Its name stays in the store, so that its spans come in once. */
+                        if (log_ratelimit(&file_limit))
+                                log_warning_errno(r, "%s/spool/%s cannot be removed, ignoring it from now on: %m",
+                                                  agent->state_dir, agent->taken[i]);
+                        continue;
+                }
+                (void) strcpy(agent->gone[agent->n_gone++], agent->taken[i]);
+        }
+        agent->n_taken = 0;
+}
+
+/* Takes one file in. Adds to @size what was read. Negative: the store failed. */
+static int take_file(Agent *agent, const char *name, size_t *size) {
+        _cleanup_free_ uint8_t *data = NULL;
+        size_t n = 0;
+        int refused = 0, r;
+
+        r = store_file_known(agent->store, name);
+        if (r < 0)
+                return r;
+        if (r == 0) {
+                r = collect_read(&agent->collect, name, &data, &n);
+                if (r == -EBADMSG) {
+                        refused = r;
+                        intake_count_file(agent->intake, false);
+                } else if (r < 0)
+                        /* Gone, or the next scan brings it again. */
+                        return r == -ENOMEM ? r : 0;
+                else {
+                        r = intake_add(agent->intake, data, n, &refused);
+                        if (r < 0)
+                                return r;
+                }
+                r = store_file_add(agent->store, name);
+                if (r < 0)
+                        return r;
+                if (refused < 0 && log_ratelimit(&file_limit))
+                        log_warning("%s/spool/%s is %s, removed", agent->state_dir, name,
+                                    refused == -E2BIG ? "too large" : "no spool file");
+        }
+
+        (void) strcpy(agent->taken[agent->n_taken++], name);
+        *size += n;
+        return 0;
+}
+
+static int take_files(Agent *agent, bool *ret_more) {
+        size_t size = 0;
+        int r;
+
+        for (size_t i = 0; i < agent->n_gone; i++) {
+                r = store_file_forget(agent->store, agent->gone[i]);
+                if (r < 0)
+                        return r;
+        }
+
+        *ret_more = true;
+        while (agent->n_taken < AGENT_TURN_FILES && size < AGENT_TURN_BYTES) {
+                const char *name = collect_next(&agent->collect);
+
+                if (!name) {
+                        *ret_more = false;
+                        return 0;
+                }
+                r = take_file(agent, name, &size);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int retain(Agent *agent, bool *ret_more) {
+        const int64_t *spare = NULL;
+        StoreRetained retained;
+        size_t n_spare = 0;
+        int r;
+
+        if (agent->sender)
+                spare = sender_in_flight(agent->sender, &n_spare);
+        r = store_retain(agent->store, clk_realtime(), spare, n_spare, &retained);
+        if (r < 0)
+                return r;
+
+        counters_add(agent->counters, COUNTERS_AGENT, COUNTERS_AGENT_DROP_RETENTION, retained.n_spans_pending);
+        if (retained.n_spans_pending > 0 && log_ratelimit(&store_limit))
+                log_warning("%zu spans that were never exported went by the store's bounds", retained.n_spans_pending);
+        *ret_more |= retained.more;
+        return 0;
+}
+
+/* One transaction. Returns 0 with whether there is more to do, or the store's error (rolled back). */
+static int turn(Agent *agent, bool *ret_more) {
+        bool more_files = false, more_traces = false, more_batches = false;
+        int r;
+
+        r = intake_begin(agent->intake, agent->store, clk_realtime());
+        if (r == 0)
+                r = take_files(agent, &more_files);
+        if (r == 0)
+                r = retain(agent, &more_batches);
+        if (r == 0)
+                r = intake_commit(agent->intake, &more_traces);
+        if (r < 0) {
+                agent->n_taken = 0;
+                intake_rollback(agent->intake);
+                return r;
+        }
+
+        remove_taken(agent);
+        *ret_more = more_files || more_traces || more_batches;
+        return 0;
+}
+
+/* The disk is full: what comes is counted and goes, so that the spool does not fill up and nobody is held up. */
+static int refuse_turn(Agent *agent, bool *ret_more) {
+        size_t n = 0;
+
+        *ret_more = true;
+        while (n++ < AGENT_TURN_FILES) {
+                _cleanup_free_ uint8_t *data = NULL;
+                const char *name = collect_next(&agent->collect);
+                size_t size;
+                int r;
+
+                if (!name) {
+                        *ret_more = false;
+                        return 0;
+                }
+                /* Its spans are in the store already. */
+                r = store_file_known(agent->store, name);
+                if (r < 0)
+                        return r;
+                if (r == 0) {
+                        r = collect_read(&agent->collect, name, &data, &size);
+                        if (r == 0)
+                                r = intake_refuse(agent->intake, data, size);
+                        if (r < 0 && r != -EBADMSG)
+                                continue;
+                }
+                (void) collect_remove(&agent->collect, name);
+        }
+        return 0;
+}
+
+static bool check_disk(Agent *agent) {
+        bool low = store_disk_low(agent->store) > 0;
+
+        if (low != agent->disk_low) {
+                if (low)
+                        log_error("%s: less than %u %% of the disk is free, spans are dropped", agent->store_dir,
+                                  agent->config->store_min_free_percent);
+                else
+                        log_notice("%s: enough of the disk is free again", agent->store_dir);
+        }
+        agent->disk_low = low;
+        return low;
+}
+
+/* Scans if need be, and takes one turn's files. */
+static int work(Agent *agent, bool *ret_more) {
+        int r;
+
+        if (agent->scan_needed) {
+                r = collect_scan(&agent->collect);
+                if (r < 0) {
+                        if (log_ratelimit(&file_limit))
+                                log_warning_errno(r, "%s/spool cannot be read, trying again: %m", agent->state_dir);
+                        *ret_more = false;
+                        return 0;
+                }
+                agent->scan_needed = false;
+        }
+
+        if (check_disk(agent))
+                return refuse_turn(agent, ret_more);
+
+        r = turn(agent, ret_more);
+        if (r == -ENOSPC) {
+                /* The same as below the bound; the next turn asks the disk again. */
+                agent->scan_needed = true;
+                r = collect_scan(&agent->collect);
+                if (r == 0)
+                        r = refuse_turn(agent, ret_more);
+                if (log_ratelimit(&store_limit))
+                        log_error("%s: the disk is full, spans are dropped", agent->store_dir);
+        }
+        return r;
+}
+
+static int on_turn(LoopTimer *timer) {
+        Agent *agent = container_of(timer, Agent, turn);
+        bool more = false;
+        size_t n_bytes;
+        int r;
+
+        agent->turn_planned = false;
+        r = work(agent, &more);
+        if (r < 0)
+                return on_store_error(agent, r);
+
+        n_bytes = intake_committed_bytes(agent->intake);
+        if (agent->sender && n_bytes > 0) {
+                r = sender_notify(agent->sender, n_bytes);
+                if (r < 0)
+                        return r;
+        }
+
+        if (more)
+                return plan_turn(agent, 0);
+        return agent->scan_needed ? plan_turn(agent, AGENT_TURN_DELAY_NS) : 0;
+}
+
+/* Somebody removed STATE, or mounted something over the spool. */
+static int check_state(Agent *agent) {
+        struct stat ours, there;
+        int r;
+
+        if (stat(agent->state_dir, &there) == 0 && fstat(agent->state_fd, &ours) == 0 && ours.st_dev == there.st_dev &&
+            ours.st_ino == there.st_ino && collect_current(&agent->collect))
+                return 0;
+
+        log_notice("%s or its spool was replaced, opening it anew", agent->state_dir);
+        close_state(agent);
+        r = open_state(agent);
+        if (r < 0)
+                /* Logged. The next tick tries again; what is known stays in use. */
+                return r;
+        intake_set_counters(agent->intake, agent->counters);
+        if (agent->sender)
+                sender_set_counters(agent->sender, agent->counters);
+        return 0;
+}
+
+static int on_tick(LoopTimer *timer) {
+        Agent *agent = container_of(timer, Agent, tick);
+        int r;
+
+        if (agent->finishing)
+                return 0;
+
+        r = check_state(agent);
+        if (r < 0)
+                return 0;
+        agent->scan_needed = true;
+        return plan_turn(agent, 0);
+}
+
+int agent_finish(Agent *agent) {
+        bool more = true;
+        int r = 0;
+
+        if (agent->finishing)
+                return 0;
+        agent->finishing = true;
+        agent->scan_needed = true;
+        for (unsigned i = 0; i < FINISH_TURNS && more && r == 0; i++)
+                r = work(agent, &more);
+        if (r < 0)
+                log_error("%s/" STORESCHEMA_FILE ": %s; what is in the spool stays there", agent->store_dir,
+                          store_error(agent->store));
+
+        if (agent->sender && r == 0)
+                return sender_finish(agent->sender);
+        loop_exit(agent->loop, 0);
+        return 0;
+}
+
+const char *agent_status(const Agent *agent) {
+        static char status[256];
+
+        (void) snprintf(status, sizeof(status), "Collecting %s/spool, %s%s", agent->state_dir,
+                        agent->sender ? "exporting to " : "not exporting",
+                        agent->sender ? agent->config->tracing_endpoint : "");
+        return status;
+}

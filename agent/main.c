@@ -1,0 +1,171 @@
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "agent.h"
+#include "log.h"
+#include "notify.h"
+#include "seccompf.h"
+
+#define EXIT_USAGE 2
+
+static const char *arg_config;
+static const char *arg_state_dir;
+static const char *arg_store_dir;
+
+typedef struct Daemon {
+        Config config;
+        Loop *loop;
+        LoopSignal signals;
+        Notify notify;
+        Agent *agent;
+} Daemon;
+
+static void daemon_deinit(Daemon *daemon) {
+        agent_free(daemon->agent);
+        notify_deinit(&daemon->notify);
+        loop_signal_remove(&daemon->signals);
+        loop_free(daemon->loop);
+        config_deinit(&daemon->config);
+}
+
+static void print_help(void) {
+        printf("podspand [OPTION...]\n"
+               "\n"
+               "Collects podspan's spans from the spool, keeps them in a store, exports them by OTLP gRPC.\n"
+               "\n"
+               "  --config FILE     read FILE and nothing of " CONFIG_DIR "\n"
+               "  --state-dir DIR   spool, counters and context files are here (" CONFIG_STATE_DIR ")\n"
+               "  --store-dir DIR   the store is here (" CONFIG_STORE_DIR ")\n"
+               "  --help            this text\n"
+               "  --version         the version\n"
+               "\n"
+               "Runs in the foreground until SIGTERM or SIGINT. Exit codes: 0 ok, 1 failure, 2 usage.\n");
+}
+
+/* Returns 1 to go on, or 0 where all is said, or -EINVAL. */
+static int parse_argv(int argc, char **argv) {
+        enum {
+                ARG_CONFIG = 0x100,
+                ARG_STATE_DIR,
+                ARG_STORE_DIR,
+                ARG_HELP,
+                ARG_VERSION,
+        };
+        static const struct option options[] = {
+                { "config", required_argument, NULL, ARG_CONFIG },
+                { "state-dir", required_argument, NULL, ARG_STATE_DIR },
+                { "store-dir", required_argument, NULL, ARG_STORE_DIR },
+                { "help", no_argument, NULL, ARG_HELP },
+                { "version", no_argument, NULL, ARG_VERSION },
+                {},
+        };
+        int c;
+
+        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
+                switch (c) {
+                case ARG_CONFIG:
+                        arg_config = optarg;
+                        break;
+                case ARG_STATE_DIR:
+                        arg_state_dir = optarg;
+                        break;
+                case ARG_STORE_DIR:
+                        arg_store_dir = optarg;
+                        break;
+                case ARG_HELP:
+                        print_help();
+                        return 0;
+                case ARG_VERSION:
+                        printf("podspand %s\n", PODSPAN_VERSION);
+                        return 0;
+                default:
+                        return -EINVAL;
+                }
+
+        if (optind < argc) {
+                fprintf(stderr, "podspand: takes no arguments: %s\n", argv[optind]);
+                return -EINVAL;
+        }
+        return 1;
+}
+
+static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info) {
+        Daemon *daemon = container_of(source, Daemon, signals);
+
+        (void) info;
+        notify_stopping();
+        return agent_finish(daemon->agent);
+}
+
+static int setup(Daemon *daemon) {
+        _cleanup_free_ char *message = NULL;
+        const char *seccomp = getenv("PODSPAN_SECCOMP");
+        sigset_t signals;
+        int r;
+
+        /* The store is for the group, the spool as well; others have no part in it. */
+        (void) umask(0027);
+
+        r = config_load(arg_config, &daemon->config, &message);
+        if (r < 0)
+                return log_error_errno(r, "%s", message ? message : strerror(-r));
+        log_set_level(daemon->config.log_level);
+
+        r = loop_new(&daemon->loop);
+        if (r < 0)
+                return log_error_errno(r, "event loop: %m");
+
+        (void) sigemptyset(&signals);
+        (void) sigaddset(&signals, SIGTERM);
+        (void) sigaddset(&signals, SIGINT);
+        r = loop_signal_add(&daemon->signals, daemon->loop, &signals, on_signal);
+        if (r < 0)
+                return log_error_errno(r, "signals: %m");
+
+        /* Before gRPC starts its threads. */
+        r = seccompf_load(seccomp && strcmp(seccomp, "kill") == 0);
+        if (r < 0)
+                return log_error_errno(r, "seccomp: %m");
+
+        r = agent_new(daemon->loop, &daemon->config, config_state_dir(arg_state_dir), config_store_dir(arg_store_dir),
+                      &daemon->agent);
+        if (r < 0)
+                return r;
+
+        r = notify_init(&daemon->notify, daemon->loop);
+        if (r < 0)
+                return log_error_errno(r, "watchdog: %m");
+        return 0;
+}
+
+static int run(Daemon *daemon) {
+        int r;
+
+        log_info("%s", agent_status(daemon->agent));
+        notify_ready(agent_status(daemon->agent));
+        r = loop_run(daemon->loop);
+        if (r < 0)
+                return log_error_errno(r, "stopped: %m");
+        return r;
+}
+
+int main(int argc, char **argv) {
+        _cleanup_(daemon_deinit) Daemon daemon = {
+                .config = CONFIG_NULL,
+                .signals = LOOP_SIGNAL_NULL,
+                .notify = NOTIFY_NULL,
+        };
+        int r;
+
+        log_setup("podspand", LOG_LEVEL_INFO);
+
+        r = parse_argv(argc, argv);
+        if (r <= 0)
+                return r == 0 ? EXIT_SUCCESS : EXIT_USAGE;
+
+        r = setup(&daemon);
+        if (r == 0)
+                r = run(&daemon);
+        return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

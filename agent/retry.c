@@ -1,0 +1,143 @@
+#include <assert.h>
+#include <string.h>
+#include "retry.h"
+#include "otlp.pb-c.h"
+#include "rpcstatus.pb-c.h"
+
+#define RETRY_INFO_TYPE "google.rpc.RetryInfo"
+
+typedef enum Rule {
+        RULE_NEVER,
+        RULE_DONE,
+        RULE_RETRY,
+        RULE_RETRY_IF_TOLD, /* only with RetryInfo */
+} Rule;
+
+static const struct {
+        const char *name;
+        Rule rule;
+} codes[_RETRY_CODE_MAX] = {
+        [RETRY_CODE_OK] = { "OK", RULE_DONE },
+        [RETRY_CODE_CANCELLED] = { "CANCELLED", RULE_RETRY },
+        [RETRY_CODE_UNKNOWN] = { "UNKNOWN", RULE_NEVER },
+        [RETRY_CODE_INVALID_ARGUMENT] = { "INVALID_ARGUMENT", RULE_NEVER },
+        [RETRY_CODE_DEADLINE_EXCEEDED] = { "DEADLINE_EXCEEDED", RULE_RETRY },
+        [RETRY_CODE_NOT_FOUND] = { "NOT_FOUND", RULE_NEVER },
+        [RETRY_CODE_ALREADY_EXISTS] = { "ALREADY_EXISTS", RULE_NEVER },
+        [RETRY_CODE_PERMISSION_DENIED] = { "PERMISSION_DENIED", RULE_NEVER },
+        [RETRY_CODE_RESOURCE_EXHAUSTED] = { "RESOURCE_EXHAUSTED", RULE_RETRY_IF_TOLD },
+        [RETRY_CODE_FAILED_PRECONDITION] = { "FAILED_PRECONDITION", RULE_NEVER },
+        [RETRY_CODE_ABORTED] = { "ABORTED", RULE_RETRY },
+        [RETRY_CODE_OUT_OF_RANGE] = { "OUT_OF_RANGE", RULE_RETRY },
+        [RETRY_CODE_UNIMPLEMENTED] = { "UNIMPLEMENTED", RULE_NEVER },
+        [RETRY_CODE_INTERNAL] = { "INTERNAL", RULE_NEVER },
+        [RETRY_CODE_UNAVAILABLE] = { "UNAVAILABLE", RULE_RETRY },
+        [RETRY_CODE_DATA_LOSS] = { "DATA_LOSS", RULE_RETRY },
+        [RETRY_CODE_UNAUTHENTICATED] = { "UNAUTHENTICATED", RULE_NEVER },
+};
+
+const char *retry_code_name(int code) {
+        return code >= 0 && code < _RETRY_CODE_MAX ? codes[code].name : codes[RETRY_CODE_UNKNOWN].name;
+}
+
+static bool is_retry_info(const char *type_url) {
+        const char *slash = strrchr(type_url, '/');
+
+        return strcmp(slash ? slash + 1 : type_url, RETRY_INFO_TYPE) == 0;
+}
+
+static uint64_t duration_ns(const Podspan__Rpcstatus__Duration *duration) {
+        if (!duration || duration->seconds < 0 || (duration->seconds == 0 && duration->nanos < 0))
+                return 0;
+        if ((uint64_t) duration->seconds >= RETRY_INFO_MAX_NS / NSEC_PER_SEC)
+                return RETRY_INFO_MAX_NS;
+
+        return (uint64_t) duration->seconds * NSEC_PER_SEC +
+               (duration->nanos > 0 ? MIN((uint64_t) duration->nanos, NSEC_PER_SEC - 1) : 0);
+}
+
+int retry_info_parse(const uint8_t *details, size_t size, uint64_t *ret_delay_ns) {
+        Podspan__Rpcstatus__Status *status;
+        int r = -ENOENT;
+
+        if (size > RETRY_DETAILS_MAX)
+                return -EBADMSG;
+
+        status = podspan__rpcstatus__status__unpack(NULL, size, details);
+        if (!status)
+                return -EBADMSG;
+
+        for (size_t i = 0; i < status->n_details && r == -ENOENT; i++) {
+                const Podspan__Rpcstatus__Any *any = status->details[i];
+                Podspan__Rpcstatus__RetryInfo *info;
+
+                if (!is_retry_info(any->type_url))
+                        continue;
+                info = podspan__rpcstatus__retry_info__unpack(NULL, any->value.len, any->value.data);
+                if (!info) {
+                        r = -EBADMSG;
+                        break;
+                }
+                *ret_delay_ns = duration_ns(info->retry_delay);
+                podspan__rpcstatus__retry_info__free_unpacked(info, NULL);
+                r = 0;
+        }
+
+        podspan__rpcstatus__status__free_unpacked(status, NULL);
+        return r;
+}
+
+/* Doubles from try to try, spread by a quarter either way, so that a fleet does not come back as one. */
+static uint64_t backoff_ns(unsigned attempt, uint32_t random) {
+        uint64_t delay_ns = RETRY_DELAY_MIN_NS;
+
+        for (unsigned i = 1; i < attempt && delay_ns < RETRY_DELAY_MAX_NS; i++)
+                delay_ns *= 2;
+        delay_ns = MIN(delay_ns, RETRY_DELAY_MAX_NS * 4 / 5);
+
+        return delay_ns - delay_ns / 4 + (uint64_t) random * (delay_ns / 2) / UINT32_MAX;
+}
+
+RetryVerdict retry_decide(int code, const uint8_t *details, size_t size, unsigned attempt, uint32_t random,
+                          uint64_t *ret_delay_ns) {
+        uint64_t told_ns = 0;
+        bool told;
+        Rule rule;
+
+        assert(ret_delay_ns);
+
+        rule = code >= 0 && code < _RETRY_CODE_MAX ? codes[code].rule : RULE_NEVER;
+        if (rule == RULE_DONE)
+                return RETRY_DONE;
+        if (rule == RULE_NEVER)
+                return RETRY_NEVER;
+
+        told = details && retry_info_parse(details, size, &told_ns) == 0;
+        if (rule == RULE_RETRY_IF_TOLD && !told)
+                return RETRY_NEVER;
+
+        /* Told "now" still means not in a tight loop. */
+        *ret_delay_ns = told && told_ns > 0 ? told_ns + (uint64_t) random * (told_ns / 8) / UINT32_MAX
+                                            : backoff_ns(attempt, random);
+        return RETRY_LATER;
+}
+
+int retry_partial_parse(const uint8_t *response, size_t size, RetryPartial *ret) {
+        Podspan__Otlp__ExportTraceServiceResponse *message;
+        RetryPartial partial = {};
+
+        message = podspan__otlp__export_trace_service_response__unpack(NULL, size, response);
+        if (!message)
+                return -EBADMSG;
+
+        if (message->partial_success) {
+                const char *text = message->partial_success->error_message;
+
+                partial.n_rejected = (uint64_t) MAX(message->partial_success->rejected_spans, INT64_C(0));
+                util_copy_bounded(partial.message, sizeof(partial.message), text, strlen(text));
+        }
+        podspan__otlp__export_trace_service_response__free_unpacked(message, NULL);
+
+        *ret = partial;
+        return 0;
+}

@@ -1,0 +1,330 @@
+#include "fixture.h"
+#include "ingest.h"
+
+static const IngestSettings settings = {
+        .host_name = "host-1",
+        .node_name = "node-1",
+        .service_name = "",
+        .resource_attributes = "",
+        .chunk_max = INGEST_CHUNK_MAX,
+};
+
+static Ingest *make(const IngestSettings *with) {
+        Ingest *ingest = NULL;
+
+        assert_int_equal(ingest_new(with, &ingest), 0);
+        return ingest;
+}
+
+/* What came out, unpacked. */
+typedef struct Chunks {
+        Podspan__Otlp__TracesData *data[FIXTURE_SPANS_MAX];
+        size_t n_rows[FIXTURE_SPANS_MAX];
+        size_t sizes[FIXTURE_SPANS_MAX];
+        size_t n;
+} Chunks;
+
+static int on_chunk(IngestTarget target, const uint8_t *data, size_t size, const IngestRow *rows, size_t n_rows,
+                    void *userdata) {
+        Chunks *chunks = userdata;
+
+        assert_true(n_rows > 0);
+        for (size_t i = 0; i < n_rows; i++)
+                assert_int_equal(rows[i].target, target);
+        chunks->data[chunks->n] = podspan__otlp__traces_data__unpack(NULL, size, data);
+        assert_non_null(chunks->data[chunks->n]);
+        chunks->n_rows[chunks->n] = n_rows;
+        chunks->sizes[chunks->n++] = size;
+        return 0;
+}
+
+static void chunks_deinit(Chunks *chunks) {
+        for (size_t i = 0; i < chunks->n; i++)
+                podspan__otlp__traces_data__free_unpacked(chunks->data[i], NULL);
+}
+
+static void rows(void **state) {
+        static const Fixture fixtures[] = {
+                { .trace = 1, .span = 2, .name = "first", .flags = 1, .duration_ns = 5, .parent_size = 8 },
+                { .trace = 1, .span = 3, .flags = 2, .status = 2 },
+        };
+        _cleanup_(ingest_freep) Ingest *ingest = make(&settings);
+        _cleanup_free_ uint8_t *data = NULL;
+        size_t size, n, n_invalid;
+        IngestRow *got;
+
+        (void) state;
+
+        data = fixture_pack(fixtures, 2, &size);
+        assert_int_equal(ingest_parse(ingest, data, size, &got, &n, &n_invalid), 0);
+        assert_int_equal(n, 2);
+        assert_int_equal(n_invalid, 0);
+        assert_int_equal(got[0].trace_id[15], 1);
+        assert_int_equal(got[0].span_id[7], 2);
+        assert_true(got[0].has_parent);
+        assert_int_equal(got[0].parent_id[0], 0x77);
+        assert_string_equal(got[0].name, "first");
+        assert_string_equal(got[0].service, "podspan-test");
+        assert_string_equal(got[0].pod_uid, "uid-1");
+        assert_null(got[0].pod_name);
+        assert_int_equal(got[0].end_ns - got[0].start_ns, 5);
+        assert_int_equal(got[0].target, INGEST_EXPORT);
+        assert_false(got[1].has_parent);
+        assert_int_equal(got[1].status, 2);
+        assert_int_equal(got[1].target, INGEST_LOCAL);
+}
+
+static void invalid_spans(void **state) {
+        static const struct {
+                const char *what;
+                Fixture fixture;
+                bool valid;
+        } cases[] = {
+                { "good", { .trace = 1, .span = 1 }, true },
+                { "trace id of zeros", { .trace = 0, .span = 1 }, false },
+                { "span id of zeros", { .trace = 1, .span = 0 }, false },
+                { "trace id of 15", { .trace = 1, .span = 1, .trace_size = 15 }, false },
+                { "trace id of 17", { .trace = 1, .span = 1, .trace_size = 17 }, false },
+                { "span id of 7", { .trace = 1, .span = 1, .span_size = 7 }, false },
+                { "parent id of 7", { .trace = 1, .span = 1, .parent_size = 7 }, false },
+                { "parent id of 8", { .trace = 1, .span = 1, .parent_size = 8 }, true },
+                { "end before start", { .trace = 1, .span = 1, .duration_ns = (uint64_t) -1 }, false },
+                { "end beyond 63 bits", { .trace = 1, .span = 1, .duration_ns = INT64_MAX }, false },
+        };
+        _cleanup_(ingest_freep) Ingest *ingest = make(&settings);
+
+        (void) state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                const Fixture fixtures[] = { { .trace = 9, .span = 1 }, cases[i].fixture, { .trace = 9, .span = 2 } };
+                _cleanup_free_ uint8_t *data = NULL;
+                size_t size, n, n_invalid;
+                IngestRow *got;
+
+                data = fixture_pack(fixtures, 3, &size);
+                assert_int_equal(ingest_parse(ingest, data, size, &got, &n, &n_invalid), 0);
+                if (n != (cases[i].valid ? 3 : 2) || n + n_invalid != 3)
+                        fail_msg("%s: %zu rows, %zu invalid", cases[i].what, n, n_invalid);
+        }
+}
+
+static void resource(void **state) {
+        static const struct {
+                const char *attributes, *service_name;
+                const char *key, *value;
+        } cases[] = {
+                { "", "", "host.name", "host-1" },
+                { "", "", "k8s.node.name", "node-1" },
+                { "", "", "telemetry.sdk.name", "podspan" },
+                { "", "", "telemetry.sdk.language", "c" },
+                { "", "", "telemetry.sdk.version", PODSPAN_VERSION },
+                { "", "", "service.name", "podspan-test" },
+                { "", "mine", "service.name", "mine" },
+                { "service.name=theirs", "", "service.name", "theirs" },
+                { "service.name=theirs", "mine", "service.name", "mine" },
+                { "host.name=other", "", "host.name", "other" },
+                { "k8s.pod.uid=forged", "", "k8s.pod.uid", "uid-1" },
+                { "a=1,b=t%20est", "", "b", "t est" },
+                { "a=1,a=2", "", "a", "2" },
+        };
+        static const Fixture fixture = { .trace = 1, .span = 1, .flags = 1 };
+
+        (void) state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                IngestSettings with = settings;
+                _cleanup_(ingest_freep) Ingest *ingest = NULL;
+                _cleanup_free_ uint8_t *data = NULL;
+                size_t size, n, n_invalid, n_too_large;
+                Chunks chunks = {};
+                IngestRow *got;
+
+                with.resource_attributes = cases[i].attributes;
+                with.service_name = cases[i].service_name;
+                ingest = make(&with);
+                data = fixture_pack(&fixture, 1, &size);
+                assert_int_equal(ingest_parse(ingest, data, size, &got, &n, &n_invalid), 0);
+                assert_int_equal(ingest_encode(ingest, INGEST_EXPORT, on_chunk, &chunks, &n_too_large), 0);
+                assert_int_equal(chunks.n, 1);
+                assert_string_equal(fixture_resource(chunks.data[0], cases[i].key), cases[i].value);
+                chunks_deinit(&chunks);
+        }
+}
+
+static void bad_resource_attributes(void **state) {
+        IngestSettings with = settings;
+        Ingest *ingest = NULL;
+
+        (void) state;
+
+        with.resource_attributes = "no equals sign";
+        assert_int_equal(ingest_new(&with, &ingest), -EINVAL);
+        assert_null(ingest);
+}
+
+static void split_by_target(void **state) {
+        static const Fixture fixtures[] = {
+                { .trace = 1, .span = 1, .name = "a", .flags = 1 },
+                { .trace = 1, .span = 2, .name = "b" },
+                { .trace = 1, .span = 3, .name = "c", .flags = 1 },
+                { .trace = 1, .span = 4, .name = "d" },
+                { .trace = 1, .span = 5, .name = "e" },
+        };
+        _cleanup_(ingest_freep) Ingest *ingest = make(&settings);
+        _cleanup_free_ uint8_t *data = NULL;
+        size_t size, n, n_invalid, n_too_large;
+        Chunks export = {}, local = {};
+        Podspan__Otlp__Span **spans;
+        IngestRow *got;
+
+        (void) state;
+
+        data = fixture_pack(fixtures, ARRAY_SIZE(fixtures), &size);
+        assert_int_equal(ingest_parse(ingest, data, size, &got, &n, &n_invalid), 0);
+        got[1].target = INGEST_EXPORT;
+        got[1].kept = "error";
+        got[4].target = INGEST_SKIP;
+        assert_int_equal(ingest_encode(ingest, INGEST_EXPORT, on_chunk, &export, &n_too_large), 0);
+        assert_int_equal(ingest_encode(ingest, INGEST_LOCAL, on_chunk, &local, &n_too_large), 0);
+
+        assert_int_equal(export.n, 1);
+        assert_int_equal(export.n_rows[0], 3);
+        spans = export.data[0]->resource_spans[0]->scope_spans[0]->spans;
+        assert_string_equal(spans[0]->name, "a");
+        assert_int_equal(spans[0]->n_attributes, 0);
+        assert_string_equal(spans[1]->name, "b");
+        assert_int_equal(spans[1]->n_attributes, 1);
+        assert_string_equal(spans[1]->attributes[0]->key, "podspan.kept");
+        assert_string_equal(spans[1]->attributes[0]->value->string_value, "error");
+        assert_string_equal(spans[2]->name, "c");
+        assert_int_equal(local.n, 1);
+        assert_int_equal(local.n_rows[0], 1);
+        assert_string_equal(local.data[0]->resource_spans[0]->scope_spans[0]->spans[0]->name, "d");
+        chunks_deinit(&export);
+        chunks_deinit(&local);
+}
+
+static void chunk_size(void **state) {
+        static char pad[4000], huge[2000];
+        Fixture fixtures[20];
+        IngestSettings with = settings;
+        _cleanup_(ingest_freep) Ingest *ingest = NULL;
+        _cleanup_free_ uint8_t *data = NULL;
+        size_t size, n, n_invalid, n_too_large, n_spans = 0;
+        Chunks chunks = {};
+        IngestRow *got;
+
+        (void) state;
+
+        memset(pad, 'x', sizeof(pad) - 1);
+        memset(huge, 'y', sizeof(huge) - 1);
+        for (size_t i = 0; i < ARRAY_SIZE(fixtures); i++)
+                fixtures[i] = (Fixture){
+                        .trace = 1, .span = (uint8_t) (i + 1), .flags = 1, .pad = i == 7 ? pad : huge + 1600
+                };
+        with.chunk_max = 3000;
+        ingest = make(&with);
+        data = fixture_pack(fixtures, ARRAY_SIZE(fixtures), &size);
+        assert_int_equal(ingest_parse(ingest, data, size, &got, &n, &n_invalid), 0);
+        assert_int_equal(ingest_encode(ingest, INGEST_EXPORT, on_chunk, &chunks, &n_too_large), 0);
+        assert_int_equal(n_too_large, 0);
+        for (size_t i = 0; i < chunks.n; i++) {
+                n_spans += chunks.n_rows[i];
+                /* alone, a span may be larger */
+                assert_true(chunks.sizes[i] <= 3000 || chunks.n_rows[i] == 1);
+                assert_non_null(fixture_resource(chunks.data[i], "host.name"));
+        }
+        assert_int_equal(n_spans, ARRAY_SIZE(fixtures));
+        assert_true(chunks.n > 2);
+        chunks_deinit(&chunks);
+}
+
+static void text_is_repaired(void **state) {
+        static const Fixture fixture = { .trace = 1, .span = 1, .flags = 1, .name = "bad \xff name", .pad = "\xc3(" };
+        _cleanup_(ingest_freep) Ingest *ingest = make(&settings);
+        _cleanup_free_ uint8_t *data = NULL;
+        size_t size, n, n_invalid, n_too_large;
+        Podspan__Otlp__Span *span;
+        Chunks chunks = {};
+        IngestRow *got;
+
+        (void) state;
+
+        data = fixture_pack(&fixture, 1, &size);
+        assert_int_equal(ingest_parse(ingest, data, size, &got, &n, &n_invalid), 0);
+        assert_int_equal(ingest_encode(ingest, INGEST_EXPORT, on_chunk, &chunks, &n_too_large), 0);
+        span = chunks.data[0]->resource_spans[0]->scope_spans[0]->spans[0];
+        assert_string_equal(span->name, "bad ? name");
+        assert_string_equal(span->attributes[0]->value->string_value, "?(");
+        chunks_deinit(&chunks);
+}
+
+static void truncated_anywhere(void **state) {
+        static const Fixture fixtures[] = {
+                { .trace = 1, .span = 2, .flags = 1, .status = 2, .pad = "pad", .parent_size = 8 },
+                { .trace = 1, .span = 3 },
+        };
+        _cleanup_(ingest_freep) Ingest *ingest = make(&settings);
+        _cleanup_free_ uint8_t *data = NULL;
+        size_t size, n, n_invalid;
+        IngestRow *got;
+
+        (void) state;
+
+        data = fixture_pack(fixtures, 2, &size);
+        for (size_t len = 0; len < size; len++) {
+                _cleanup_free_ uint8_t *exact = malloc(len ?: 1);
+
+                assert_non_null(exact);
+                memcpy(exact, data, len);
+                /* one message with one field: every shorter one is cut in it, but for none at all */
+                assert_int_equal(ingest_parse(ingest, exact, len, &got, &n, &n_invalid), len == 0 ? 0 : -EBADMSG);
+        }
+        assert_int_equal(ingest_parse(ingest, data, size, &got, &n, &n_invalid), 0);
+        assert_int_equal(n, 2);
+}
+
+/* Many empty spans: two bytes each on the wire, some hundred in memory. */
+static void memory_is_bounded(void **state) {
+        enum { N = 1000000 };
+        _cleanup_(ingest_freep) Ingest *ingest = make(&settings);
+        _cleanup_free_ uint8_t *data = malloc(2 * N + 16);
+        size_t n, n_invalid, at = 0;
+        IngestRow *got;
+
+        (void) state;
+
+        assert_non_null(data);
+        /* ResourceSpans { ScopeSpans { Span {} … } }: 2 * N + 5 and 2 * N bytes, in varints of four bytes */
+        data[at++] = 1 << 3 | 2;
+        for (size_t v = 2 * N + 5, i = 0; i < 4; i++, v >>= 7)
+                data[at++] = (uint8_t) ((v & 0x7f) | (i < 3 ? 0x80 : 0));
+        data[at++] = 2 << 3 | 2;
+        for (size_t v = 2 * N, i = 0; i < 4; i++, v >>= 7)
+                data[at++] = (uint8_t) ((v & 0x7f) | (i < 3 ? 0x80 : 0));
+        for (size_t i = 0; i < N; i++) {
+                data[at++] = 2 << 3 | 2;
+                data[at++] = 0;
+        }
+        assert_int_equal(ingest_parse(ingest, data, at, &got, &n, &n_invalid), -E2BIG);
+
+        /* and it goes on working */
+        assert_int_equal(ingest_parse(ingest, NULL, 0, &got, &n, &n_invalid), 0);
+        assert_int_equal(n, 0);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(rows),
+                cmocka_unit_test(invalid_spans),
+                cmocka_unit_test(resource),
+                cmocka_unit_test(bad_resource_attributes),
+                cmocka_unit_test(split_by_target),
+                cmocka_unit_test(chunk_size),
+                cmocka_unit_test(text_is_repaired),
+                cmocka_unit_test(truncated_anywhere),
+                cmocka_unit_test(memory_is_bounded),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

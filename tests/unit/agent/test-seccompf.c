@@ -1,0 +1,97 @@
+#include "fixture.h"
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include "seccompf.h"
+
+/* What a thread that was there before sees of itself: 0 if the filter is on. */
+static void *look(void *userdata) {
+        char status[8192], path[64];
+        int *pipe_fds = userdata;
+        ssize_t n;
+        char c;
+        int fd;
+
+        if (read(pipe_fds[0], &c, 1) != 1)
+                return (void *) 1;
+        (void) snprintf(path, sizeof(path), "/proc/self/task/%d/status", gettid());
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        n = read(fd, status, sizeof(status) - 1);
+        if (n <= 0)
+                return (void *) 2;
+        status[n] = '\0';
+        return strstr(status, "\nSeccomp:\t2\n") && strstr(status, "\nNoNewPrivs:\t1\n") ? NULL : (void *) 3;
+}
+
+static int child_filtered(void) {
+        pthread_t thread;
+        int pipe_fds[2];
+        void *result;
+
+        if (pipe(pipe_fds) < 0 || pthread_create(&thread, NULL, look, pipe_fds) != 0)
+                return 10;
+        if (seccompf_load(false) < 0)
+                return 11;
+        if (write(pipe_fds[1], "x", 1) != 1 || pthread_join(thread, &result) != 0 || result)
+                return 12;
+
+        /* refused */
+        if (execl("/bin/true", "true", NULL) != -1 || errno != EPERM)
+                return 13;
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != -1 || errno != EPERM)
+                return 14;
+        if (socket(AF_PACKET, SOCK_RAW, 0) != -1 || errno != EPERM)
+                return 15;
+        if (chroot("/") != -1 || errno != EPERM)
+                return 16;
+        /* allowed */
+        if (close_fd(socket(AF_INET, SOCK_STREAM, 0)) != -EBADF || close_fd(socket(AF_UNIX, SOCK_DGRAM, 0)) != -EBADF)
+                return 17;
+        return 0;
+}
+
+static int child_killed(void) {
+        if (seccompf_load(true) < 0)
+                return 20;
+        (void) execl("/bin/true", "true", NULL);
+        return 21;
+}
+
+static int run_child(int (*fn)(void)) {
+        pid_t pid = fork();
+        int status;
+
+        assert_true(pid >= 0);
+        if (pid == 0)
+                _exit(fn());
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        return status;
+}
+
+static void filtered(void **state) {
+        int status = run_child(child_filtered);
+
+        (void) state;
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void killed(void **state) {
+        int status = run_child(child_killed);
+
+        (void) state;
+        assert_true(WIFSIGNALED(status));
+        assert_int_equal(WTERMSIG(status), SIGSYS);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(filtered),
+                cmocka_unit_test(killed),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,371 @@
+#include "fixture.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include "store.h"
+
+#define NOW FIXTURE_START
+
+static const StoreLimits limits = { .max_size = 64U * 1024 * 1024, .max_age_ns = 3600 * NSEC_PER_SEC };
+
+/* A directory of its own for each test. */
+typedef struct Place {
+        char dir[64];
+        char command[128];
+} Place;
+
+static int setup(void **state) {
+        Place *place = calloc(1, sizeof(*place));
+
+        assert_non_null(place);
+        (void) strcpy(place->dir, "/tmp/podspan-test-store-XXXXXX");
+        assert_non_null(mkdtemp(place->dir));
+        *state = place;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Place *place = *state;
+        int r;
+
+        (void) snprintf(place->command, sizeof(place->command), "rm -r -- '%s'", place->dir);
+        r = system(place->command);
+        free(place);
+        return r;
+}
+
+static Store *reopen(const char *dir, const StoreLimits *with, int outcome) {
+        _cleanup_free_ char *aside = NULL;
+        Store *store = NULL;
+
+        assert_int_equal(store_open(dir, with, &store, &aside), outcome);
+        assert_int_equal(aside != NULL, outcome == STOREFILE_REPLACED);
+        return store;
+}
+
+static IngestRow make_row(uint8_t trace, uint8_t span) {
+        IngestRow row = { .name = "span", .start_ns = NOW, .end_ns = NOW + 1, .service = "podspan-test" };
+
+        memset(row.trace_id, trace, sizeof(row.trace_id));
+        memset(row.span_id, span, sizeof(row.span_id));
+        return row;
+}
+
+/* Adds a batch with one row and @size bytes, in a transaction of its own. */
+static int64_t add_batch(Store *store, int state, uint64_t received_ns, size_t size) {
+        _cleanup_free_ uint8_t *traces = calloc(1, size);
+        StoreBatch batch = { .received_ns = received_ns, .n_spans = 3, .size = size };
+        IngestRow row;
+
+        assert_non_null(traces);
+        assert_int_equal(store_begin(store), 0);
+        batch.id = store_batch_next(store);
+        row = make_row((uint8_t) batch.id, 1);
+        assert_int_equal(store_span_add(store, batch.id, &row), 0);
+        assert_int_equal(store_batch_add(store, &batch, state, traces), 0);
+        assert_int_equal(store_commit(store), 0);
+        return batch.id;
+}
+
+static int check_size(const uint8_t *data, size_t size, void *userdata) {
+        (void) data;
+        assert_int_equal(size, *(size_t *) userdata);
+        return 5;
+}
+
+static void queue(void **state) {
+        Place *place = *state;
+        _cleanup_(store_freep) Store *store = reopen(place->dir, &limits, STOREFILE_CREATED);
+        StoreBatch list[STORE_LIST_MAX];
+        int64_t ids[4];
+        size_t size = 100;
+
+        for (size_t i = 0; i < 4; i++)
+                ids[i] = add_batch(store, i == 1 ? STORESCHEMA_STATE_LOCAL : STORESCHEMA_STATE_PENDING, NOW + i, size);
+
+        /* the newest first, local ones never */
+        assert_int_equal(store_pending_list(store, 10, list), 3);
+        assert_int_equal(list[0].id, ids[3]);
+        assert_int_equal(list[1].id, ids[2]);
+        assert_int_equal(list[2].id, ids[0]);
+        assert_int_equal(list[0].received_ns, NOW + 3);
+        assert_int_equal(list[0].n_spans, 3);
+        assert_int_equal(list[0].size, size);
+        assert_int_equal(store_pending_list(store, 2, list), 2);
+        assert_int_equal(store_batch_read(store, ids[3], check_size, &size), 5);
+        assert_int_equal(store_batch_read(store, 999, check_size, &size), -ENOENT);
+
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_batch_set_state(store, ids[3], STORESCHEMA_STATE_EXPORTED), 0);
+        assert_int_equal(store_batch_set_state(store, ids[2], STORESCHEMA_STATE_REFUSED), 0);
+        assert_int_equal(store_commit(store), 0);
+        assert_int_equal(store_pending_list(store, 10, list), 1);
+        assert_int_equal(list[0].id, ids[0]);
+
+        /* numbers are never used again, not even the last one's after it is gone */
+        store = store_free(store);
+        store = reopen(place->dir, &limits, STOREFILE_OPENED);
+        assert_int_equal(store_pending_list(store, 10, list), 1);
+        assert_true(add_batch(store, STORESCHEMA_STATE_PENDING, NOW, size) > ids[3]);
+}
+
+static void rollback(void **state) {
+        Place *place = *state;
+        _cleanup_(store_freep) Store *store = reopen(place->dir, &limits, STOREFILE_CREATED);
+        uint8_t trace_id[16] = { 1 };
+        const char *reason;
+
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_file_add(store, "a"), 0);
+        assert_int_equal(store_keep_add(store, trace_id, STORESCHEMA_KEEP_SLOW, NOW), 1);
+        store_rollback(store);
+        assert_int_equal(store_file_known(store, "a"), 0);
+        assert_int_equal(store_keep_find(store, trace_id, &reason), 0);
+        assert_null(reason);
+        /* outside a transaction it is nothing */
+        store_rollback(store);
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_commit(store), 0);
+}
+
+static void files(void **state) {
+        Place *place = *state;
+        _cleanup_(store_freep) Store *store = reopen(place->dir, &limits, STOREFILE_CREATED);
+
+        assert_int_equal(store_file_known(store, "a"), 0);
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_file_add(store, "a"), 0);
+        assert_int_equal(store_file_add(store, "a"), 0);
+        assert_int_equal(store_file_add(store, "b"), 0);
+        assert_int_equal(store_commit(store), 0);
+        store = store_free(store);
+
+        store = reopen(place->dir, &limits, STOREFILE_OPENED);
+        assert_int_equal(store_file_known(store, "a"), 1);
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_file_forget(store, "a"), 0);
+        assert_int_equal(store_commit(store), 0);
+        assert_int_equal(store_file_known(store, "a"), 0);
+        assert_int_equal(store_file_known(store, "b"), 1);
+}
+
+static void keep(void **state) {
+        Place *place = *state;
+        _cleanup_(store_freep) Store *store = reopen(place->dir, &limits, STOREFILE_CREATED);
+        uint8_t trace_id[16] = { 7 }, found[16];
+        StoreRetained retained;
+        const char *reason;
+
+        assert_int_equal(store_promote_next(store, found, &reason), 0);
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_keep_add(store, trace_id, STORESCHEMA_KEEP_SLOW, NOW), 1);
+        /* the first reason stays */
+        assert_int_equal(store_keep_add(store, trace_id, STORESCHEMA_KEEP_ERROR, NOW + 1), 0);
+        assert_int_equal(store_commit(store), 0);
+        store = store_free(store);
+
+        store = reopen(place->dir, &limits, STOREFILE_OPENED);
+        assert_int_equal(store_keep_find(store, trace_id, &reason), 0);
+        assert_string_equal(reason, STORESCHEMA_KEEP_SLOW);
+        assert_int_equal(store_promote_next(store, found, &reason), 1);
+        assert_memory_equal(found, trace_id, sizeof(found));
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_promote_done(store, found), 0);
+        assert_int_equal(store_commit(store), 0);
+        assert_int_equal(store_promote_next(store, found, &reason), 0);
+        /* still kept */
+        assert_int_equal(store_keep_find(store, trace_id, &reason), 0);
+        assert_non_null(reason);
+
+        /* a decision lasts as long as what it is about */
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_retain(store, NOW + limits.max_age_ns + 2, NULL, 0, &retained), 0);
+        assert_int_equal(store_commit(store), 0);
+        assert_int_equal(store_keep_find(store, trace_id, &reason), 0);
+        assert_null(reason);
+}
+
+static void retention_by_age(void **state) {
+        Place *place = *state;
+        _cleanup_(store_freep) Store *store = reopen(place->dir, &limits, STOREFILE_CREATED);
+        int64_t old[2], young, spare;
+        StoreBatch list[STORE_LIST_MAX];
+        StoreRetained retained;
+
+        old[0] = add_batch(store, STORESCHEMA_STATE_EXPORTED, NOW, 10);
+        old[1] = add_batch(store, STORESCHEMA_STATE_PENDING, NOW, 10);
+        spare = add_batch(store, STORESCHEMA_STATE_PENDING, NOW, 10);
+        young = add_batch(store, STORESCHEMA_STATE_PENDING, NOW + 10 * NSEC_PER_SEC, 10);
+
+        assert_int_equal(store_retain_due(store, NOW + limits.max_age_ns), 0);
+        assert_int_equal(store_retain_due(store, NOW + limits.max_age_ns + 1), 1);
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_retain(store, NOW + limits.max_age_ns + 1, &spare, 1, &retained), 0);
+        assert_int_equal(store_commit(store), 0);
+        assert_int_equal(retained.n_batches, 2);
+        assert_int_equal(retained.n_spans, 6);
+        assert_int_equal(retained.n_spans_pending, 3);
+        assert_false(retained.more);
+        assert_int_equal(store_pending_list(store, 10, list), 2);
+        assert_int_equal(list[0].id, young);
+        assert_int_equal(list[1].id, spare);
+        for (size_t i = 0; i < 2; i++)
+                assert_int_equal(store_batch_read(store, old[i], check_size, NULL), -ENOENT);
+}
+
+static void retention_by_size(void **state) {
+        Place *place = *state;
+        const StoreLimits small = { .max_size = 1024U * 1024, .max_age_ns = limits.max_age_ns };
+        _cleanup_(store_freep) Store *store = reopen(place->dir, &small, STOREFILE_CREATED);
+        StoreRetained retained = { .more = true };
+        StoreBatch list[STORE_LIST_MAX];
+        size_t n_removed = 0, n_pending = 0;
+        int n;
+
+        /* the pending ones are the oldest, yet the settled ones go first */
+        for (size_t i = 0; i < 8; i++)
+                (void) add_batch(store, STORESCHEMA_STATE_PENDING, NOW, 50000);
+        for (size_t i = 0; i < 192; i++)
+                (void) add_batch(store, i % 2 ? STORESCHEMA_STATE_LOCAL : STORESCHEMA_STATE_EXPORTED, NOW, 50000);
+        assert_int_equal(store_retain_due(store, NOW), 1);
+        while (retained.more) {
+                assert_int_equal(store_begin(store), 0);
+                assert_int_equal(store_retain(store, NOW, NULL, 0, &retained), 0);
+                assert_int_equal(store_commit(store), 0);
+                assert_true(retained.n_batches <= STORE_RETAIN_MAX);
+                n_removed += retained.n_batches;
+                n_pending += retained.n_spans_pending;
+        }
+        assert_true(n_removed > 170 && n_removed < 192);
+        assert_int_equal(n_pending, 0);
+        assert_int_equal(store_pending_list(store, 10, list), 8);
+
+        /* with nothing else to remove they go, too, and that is counted */
+        for (size_t i = 0; i < 30; i++)
+                (void) add_batch(store, STORESCHEMA_STATE_PENDING, NOW, 50000);
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_retain(store, NOW, NULL, 0, &retained), 0);
+        assert_int_equal(store_commit(store), 0);
+        n = store_pending_list(store, 100, list);
+        assert_true(n > 10 && n < 38);
+        assert_int_equal(retained.n_spans_pending, 3 * (38 - n));
+}
+
+static void overwrite(const char *dir, const char *name, const char *text) {
+        char path[128];
+        FILE *file;
+
+        (void) snprintf(path, sizeof(path), "%s/%s", dir, name);
+        file = fopen(path, "we");
+        assert_non_null(file);
+        for (size_t i = 0; i < 1000; i++)
+                assert_true(fputs(text, file) >= 0);
+        assert_int_equal(fclose(file), 0);
+}
+
+static void damaged(void **state) {
+        Place *place = *state;
+        _cleanup_(store_freep) Store *store = NULL;
+
+        overwrite(place->dir, STORESCHEMA_FILE, "no database\n");
+        store = reopen(place->dir, &limits, STOREFILE_REPLACED);
+        (void) add_batch(store, STORESCHEMA_STATE_PENDING, NOW, 10);
+        store = store_free(store);
+        store = reopen(place->dir, &limits, STOREFILE_OPENED);
+}
+
+static void exec_sql(const char *dir, const char *sql) {
+        char path[128];
+        sqlite3 *sqlite;
+
+        (void) snprintf(path, sizeof(path), "%s/" STORESCHEMA_FILE, dir);
+        assert_int_equal(sqlite3_open(path, &sqlite), SQLITE_OK);
+        assert_int_equal(sqlite3_exec(sqlite, sql, NULL, NULL, NULL), SQLITE_OK);
+        assert_int_equal(sqlite3_close(sqlite), SQLITE_OK);
+}
+
+static void other_schemas(void **state) {
+        Place *place = *state;
+        _cleanup_(store_freep) Store *store = NULL;
+        char *aside = NULL;
+
+        store_free(reopen(place->dir, &limits, STOREFILE_CREATED));
+        exec_sql(place->dir, "UPDATE meta SET value = 2 WHERE key = 'schema'");
+        assert_int_equal(store_open(place->dir, &limits, &store, &aside), -EPROTO);
+        assert_null(store);
+        assert_null(aside);
+
+        exec_sql(place->dir, "UPDATE meta SET value = 0 WHERE key = 'schema'");
+        store = reopen(place->dir, &limits, STOREFILE_REPLACED);
+        store = store_free(store);
+
+        exec_sql(place->dir, "DROP TABLE meta");
+        store = reopen(place->dir, &limits, STOREFILE_REPLACED);
+}
+
+static void locked(void **state) {
+        Place *place = *state;
+        _cleanup_close_ int dir_fd = -EBADF, first = -EBADF;
+        int second = -EBADF;
+
+        dir_fd = open(place->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_int_equal(storefile_lock(dir_fd, &first), 0);
+        assert_int_equal(storefile_lock(dir_fd, &second), -EBUSY);
+        first = close_fd(first);
+        assert_int_equal(storefile_lock(dir_fd, &second), 0);
+        close_fd(second);
+}
+
+static void long_text(void **state) {
+        Place *place = *state;
+        _cleanup_(store_freep) Store *store = reopen(place->dir, &limits, STOREFILE_CREATED);
+        static char name[STORE_TEXT_MAX + 10];
+        IngestRow row = make_row(1, 1);
+
+        /* a two-byte sequence stands across the limit */
+        memset(name, 'n', sizeof(name) - 1);
+        memcpy(name + STORE_TEXT_MAX - 1, "\xc3\xa9", 2);
+        row.name = name;
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_span_add(store, 1, &row), 0);
+        /* the same span again is no error */
+        assert_int_equal(store_span_add(store, 1, &row), 0);
+        assert_int_equal(store_commit(store), 0);
+        store = store_free(store);
+        exec_sql(place->dir, "CREATE TABLE checked (n INTEGER CHECK (n = 511));"
+                             "INSERT INTO checked SELECT length(CAST(name AS BLOB)) FROM span");
+}
+
+static void disk(void **state) {
+        Place *place = *state;
+        StoreLimits with = limits;
+        Store *store;
+
+        store = reopen(place->dir, &with, STOREFILE_CREATED);
+        assert_int_equal(store_disk_low(store), 0);
+        store_free(store);
+        with.min_free_percent = 100;
+        store = reopen(place->dir, &with, STOREFILE_OPENED);
+        assert_int_equal(store_disk_low(store), 1);
+        store_free(store);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                TEST(queue),
+                TEST(rollback),
+                TEST(files),
+                TEST(keep),
+                TEST(retention_by_age),
+                TEST(retention_by_size),
+                TEST(damaged),
+                TEST(other_schemas),
+                TEST(locked),
+                TEST(long_text),
+                TEST(disk),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
