@@ -532,7 +532,7 @@ int storedb_stats(StoreDb *db, StoreDbStats *ret) {
                 stats.n_spans[state] = column_u64(by_state, 2);
                 stats.n_bytes[state] = column_u64(by_state, 3);
                 stats.newest_ns = MAX(stats.newest_ns, column_u64(by_state, 5));
-                stats.oldest_ns = stats.oldest_ns == 0 ? oldest : MIN(stats.oldest_ns, oldest);
+                stats.oldest_ns = stats.oldest_ns == 0 || oldest < stats.oldest_ns ? oldest : stats.oldest_ns;
                 if (state == STORESCHEMA_STATE_PENDING)
                         stats.oldest_pending_ns = oldest;
         }

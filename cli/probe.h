@@ -1,0 +1,69 @@
+#pragma once
+
+/*
+ * Probe
+ *
+ * Runs one pod through the node's CRI socket as kubelet would, with a sampled trace of its own, and takes it away again
+ * on every path: success, failure, deadline, Ctrl-C.
+ */
+
+#include "clk.h"
+#include "config.h"
+#include "criclient.h"
+#include "spool.h"
+
+#define PROBE_CALLS_MAX          24
+#define PROBE_CLEANUP_TIMEOUT_NS (30 * NSEC_PER_SEC)   /* for each call of the cleaning up */
+#define PROBE_NAMESPACE          "podspan-probe"
+#define PROBE_SERVICE            "podspan-probe"
+
+typedef struct ProbeOptions {
+        const char *endpoint;
+        const char *image;              /* NULL: the sandbox alone */
+        const char *runtime_handler;    /* "": the runtime's default */
+        char **command;                 /* instead of the image's own; NULL-terminated, may be NULL */
+        uint64_t timeout_ns;            /* for everything before the cleaning up */
+        bool pull;                      /* the image, if it is absent */
+        bool host_network;
+        bool keep;                      /* leave the pod there */
+        bool progress;                  /* on standard error */
+} ProbeOptions;
+
+typedef struct ProbeCall {
+        const char *method;
+        uint64_t start_ns;
+        uint64_t duration_ns;
+        CriStatus status;
+} ProbeCall;
+
+typedef struct Probe {
+        const ProbeOptions *options;
+        const Config *config;           /* borrowed */
+        CriClient *client;
+        Counters *counters;
+        Spool spool;
+        TraceContext root;
+        Clk begin;
+        Identity identity;
+        char runtime_name[64];
+        char runtime_version[64];
+        char log_dir[64];
+        bool sandbox_asked;             /* RunPodSandbox was sent: there may be one even if no id came back */
+        bool container_made;
+        ProbeCall calls[PROBE_CALLS_MAX];
+        size_t n_calls;
+        char error[CRICLIENT_MESSAGE_MAX + 128];        /* the first failure; "" if none */
+        int signal_fd;
+        int stop_fd;
+        bool interrupted;               /* atomic */
+} Probe;
+
+/*
+ * Prepares a probe; @state_fd is -EBADF where there is no state directory (then no span of ours is kept). SIGINT, SIGTERM and SIGHUP must be
+ * blocked already. Returns 0 or a negative errno.
+ */
+int probe_init(Probe *probe, const ProbeOptions *options, const Config *config, int state_fd);
+void probe_deinit(Probe *probe);
+
+/* Runs it. Returns 0 if the pod ran and went as it should, -EREMOTEIO with the reason in probe->error, -EINTR after a signal. */
+int probe_run(Probe *probe);
