@@ -275,7 +275,7 @@ static void block_signals(void) {
 
 int main(int argc, char **argv) {
         _cleanup_(config_deinit) Config config = CONFIG_NULL;
-        _cleanup_(probe_deinit) Probe probe = { .spool = SPOOL_NULL, .signal_fd = -EBADF, .stop_fd = -EBADF };
+        _cleanup_(probe_deinit) Probe probe = { .spool = SPOOL_NULL, .signal_fd = -EBADF, .stop_fd = -EBADF, .interrupt_fd = -EBADF };
         ProbeOptions options = { .timeout_ns = TIMEOUT_DEFAULT_NS, .runtime_handler = "" };
         _cleanup_close_ int state_fd = -EBADF;
         _cleanup_free_ char *message = NULL;

@@ -18,6 +18,14 @@
 #define LABEL_ID          "io.podspan.probe"
 #define CONTAINER_NAME    "probe"
 #define STOP_GRACE_S      2
+
+/* gRPC status codes; the client module keeps gRPC's own headers to itself. */
+enum {
+        CODE_CANCELLED = 1,
+        CODE_DEADLINE_EXCEEDED = 4,
+        CODE_UNAVAILABLE = 14,
+};
+
 #define LOG_DIR_FILES_MAX 64
 
 int probe_init(Probe *probe, const ProbeOptions *options, const Config *config, int state_fd) {
@@ -32,6 +40,7 @@ int probe_init(Probe *probe, const ProbeOptions *options, const Config *config, 
                 .spool = SPOOL_NULL,
                 .signal_fd = -EBADF,
                 .stop_fd = -EBADF,
+                .interrupt_fd = -EBADF,
         };
 
         r = tracecontext_new_root(&probe->root);
@@ -63,6 +72,9 @@ int probe_init(Probe *probe, const ProbeOptions *options, const Config *config, 
         probe->stop_fd = eventfd(0, EFD_CLOEXEC);
         if (probe->stop_fd < 0)
                 return -errno;
+        probe->interrupt_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (probe->interrupt_fd < 0)
+                return -errno;
 
         if (state_fd >= 0) {
                 probe->counters = counters_open(state_fd, true);
@@ -77,13 +89,25 @@ void probe_deinit(Probe *probe) {
         probe->counters = counters_free(probe->counters);
         probe->signal_fd = close_fd(probe->signal_fd);
         probe->stop_fd = close_fd(probe->stop_fd);
+        probe->interrupt_fd = close_fd(probe->interrupt_fd);
 }
 
 static bool interrupted(Probe *probe) {
         return __atomic_load_n(&probe->interrupted, __ATOMIC_ACQUIRE);
 }
 
-/* A thread, because gRPC waits where no signal descriptor can be waited for as well. Each signal cancels the call in flight. */
+static void on_signal(Probe *probe) {
+        bool again = __atomic_exchange_n(&probe->interrupted, true, __ATOMIC_ACQ_REL);
+        const uint64_t one = 1;
+
+        (void) util_write_all(probe->interrupt_fd, &one, sizeof(one));
+        if (again || !__atomic_load_n(&probe->creating, __ATOMIC_ACQUIRE))
+                criclient_cancel(probe->client);
+        else
+                fputs("podspan: interrupted; waiting for the call to end, to take away what it makes\n", stderr);
+}
+
+/* A thread, because gRPC waits where no signal descriptor can be waited for as well. */
 static void *watch_signals(void *userdata) {
         Probe *probe = userdata;
 
@@ -98,11 +122,17 @@ static void *watch_signals(void *userdata) {
                         return NULL;
                 if (fds[1].revents != 0)
                         return NULL;
-                while (read(probe->signal_fd, &info, sizeof(info)) == (ssize_t) sizeof(info)) {
-                        __atomic_store_n(&probe->interrupted, true, __ATOMIC_RELEASE);
-                        criclient_cancel(probe->client);
-                }
+                while (read(probe->signal_fd, &info, sizeof(info)) == (ssize_t) sizeof(info))
+                        on_signal(probe);
         }
+}
+
+/* Waits for a signal, at most @ns. Returns whether one came since the last time. */
+static bool wait_for_signal(const Probe *probe, uint64_t ns) {
+        struct pollfd fd = { .fd = probe->interrupt_fd, .events = POLLIN };
+        uint64_t n;
+
+        return poll(&fd, 1, (int) (ns / NSEC_PER_MSEC)) > 0 && read(probe->interrupt_fd, &n, sizeof(n)) == (ssize_t) sizeof(n);
 }
 
 static const char *service_name(const Probe *probe) {
@@ -198,6 +228,17 @@ static int call(Probe *probe, const char *method, uint64_t timeout_ns, const voi
         return 0;
 }
 
+/* The same for a call that makes something. -EINTR instead of beginning after a signal. */
+static int call_creating(Probe *probe, const char *method, uint64_t timeout_ns, const void *request,
+                         const ProtobufCMessageDescriptor *response_type, void *ret) {
+        int r;
+
+        __atomic_store_n(&probe->creating, true, __ATOMIC_RELEASE);
+        r = interrupted(probe) ? -EINTR : call(probe, method, timeout_ns, request, response_type, ret);
+        __atomic_store_n(&probe->creating, false, __ATOMIC_RELEASE);
+        return r;
+}
+
 /* What is left for the calls before the cleaning up. */
 static uint64_t time_left(const Probe *probe) {
         uint64_t now = clk_monotonic(), end = probe->begin.monotonic_ns + probe->options->timeout_ns;
@@ -281,6 +322,13 @@ static void fill_sandbox_config(Probe *probe, SandboxConfig *s) {
         s->config.linux_config = &s->linux_config;
 }
 
+/* Did the last call end on our side, so that the runtime may still be at it? */
+static bool given_up(const Probe *probe) {
+        int code = probe->n_calls > 0 ? probe->calls[probe->n_calls - 1].status.code : 0;
+
+        return code == CODE_CANCELLED || code == CODE_DEADLINE_EXCEEDED || code == CODE_UNAVAILABLE;
+}
+
 static int run_sandbox(Probe *probe) {
         Podspan__Cri__RunPodSandboxRequest request = PODSPAN__CRI__RUN_POD_SANDBOX_REQUEST__INIT;
         _cleanup_message_ ProtobufCMessage *message = NULL;
@@ -292,9 +340,9 @@ static int run_sandbox(Probe *probe) {
         request.config = &sandbox.config;
         request.runtime_handler = (char *) probe->options->runtime_handler;
 
-        probe->sandbox_asked = true;
-        r = call(probe, RUNTIME "RunPodSandbox", time_left(probe), &request,
-                 &podspan__cri__run_pod_sandbox_response__descriptor, &message);
+        r = call_creating(probe, RUNTIME "RunPodSandbox", time_left(probe), &request,
+                          &podspan__cri__run_pod_sandbox_response__descriptor, &message);
+        probe->unanswered = r == -EREMOTEIO && given_up(probe);
         if (r < 0)
                 return r;
         id = ((const Podspan__Cri__RunPodSandboxResponse *) message)->pod_sandbox_id;
@@ -347,6 +395,8 @@ static int create_container(Probe *probe) {
         fill_sandbox_config(probe, &sandbox);
         metadata.name = (char *) CONTAINER_NAME;
         image.image = (char *) probe->options->image;
+        /* CRI-O looks up its signature policy by what the user wrote. */
+        image.user_specified_image = (char *) probe->options->image;
         security.namespace_options = &sandbox.namespaces;
         linux_config.resources = &resources;
         linux_config.security_context = &security;
@@ -366,7 +416,7 @@ static int create_container(Probe *probe) {
         (void) snprintf(probe->identity.container_name, sizeof(probe->identity.container_name), "%s", CONTAINER_NAME);
         util_copy_bounded(probe->identity.image, sizeof(probe->identity.image), probe->options->image,
                           strlen(probe->options->image));
-        r = call(probe, RUNTIME "CreateContainer", time_left(probe), &request,
+        r = call_creating(probe, RUNTIME "CreateContainer", time_left(probe), &request,
                  &podspan__cri__create_container_response__descriptor, &message);
         if (r < 0)
                 return r;
@@ -410,14 +460,14 @@ static int clean_sandbox(Probe *probe, const char *id) {
         return stopped < 0 ? stopped : removed;
 }
 
-/* RunPodSandbox was sent, but its answer never came: what it may have made is found by our label. */
-static int clean_unknown_sandbox(Probe *probe) {
+/* Takes away the sandboxes with our label. Returns how many there were, or the first error. */
+static int clean_by_label(Probe *probe) {
         Podspan__Cri__ListPodSandboxRequest request = PODSPAN__CRI__LIST_POD_SANDBOX_REQUEST__INIT;
         Podspan__Cri__PodSandboxFilter filter = PODSPAN__CRI__POD_SANDBOX_FILTER__INIT;
         Podspan__Cri__StringPair label = PODSPAN__CRI__STRING_PAIR__INIT, *labels[] = { &label };
         _cleanup_message_ ProtobufCMessage *message = NULL;
         const Podspan__Cri__ListPodSandboxResponse *response;
-        int r;
+        int r, n = 0;
 
         label.key = (char *) LABEL_ID;
         label.value = probe->identity.pod_uid;
@@ -439,8 +489,24 @@ static int clean_unknown_sandbox(Probe *probe) {
                         continue;
                 error = clean_sandbox(probe, item->id);
                 r = r < 0 ? r : error;
+                n++;
         }
-        return r;
+        return r < 0 ? r : n;
+}
+
+/*
+ * RunPodSandbox was sent, but its answer did not come. containerd then undoes it; CRI-O goes on and shows the sandbox when it is
+ * ready, for a retry of the call. CRI tells nobody when, so it has to be asked now and then.
+ */
+static int clean_unknown_sandbox(Probe *probe) {
+        uint64_t end_ns = clk_monotonic() + PROBE_SETTLE_NS;
+        int r;
+
+        (void) wait_for_signal(probe, 0);
+        do
+                r = clean_by_label(probe);
+        while (r == 0 && clk_monotonic() < end_ns && !wait_for_signal(probe, 500 * NSEC_PER_MSEC));
+        return MIN(r, 0);
 }
 
 static int clean_up(Probe *probe) {
@@ -455,7 +521,7 @@ static int clean_up(Probe *probe) {
         if (*probe->identity.sandbox_id)
                 error = clean_sandbox(probe, probe->identity.sandbox_id);
         else
-                error = probe->sandbox_asked ? clean_unknown_sandbox(probe) : 0;
+                error = probe->unanswered ? clean_unknown_sandbox(probe) : 0;
         return r < 0 ? r : error;
 }
 
@@ -507,6 +573,8 @@ static int run_pod(Probe *probe) {
         r = create_container(probe);
         if (r < 0)
                 return r;
+        if (interrupted(probe))
+                return -EINTR;
         return call_container(probe, RUNTIME "StartContainer", time_left(probe));
 }
 

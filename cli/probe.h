@@ -4,7 +4,8 @@
  * Probe
  *
  * Runs one pod through the node's CRI socket as kubelet would, with a sampled trace of its own, and takes it away again
- * on every path: success, failure, deadline, Ctrl-C.
+ * on every path: success, failure, deadline, Ctrl-C. A first Ctrl-C lets a call end that is making something, because what
+ * is made meanwhile could not be named; a second one does not.
  */
 
 #include "clk.h"
@@ -12,8 +13,9 @@
 #include "criclient.h"
 #include "spool.h"
 
-#define PROBE_CALLS_MAX          24
+#define PROBE_CALLS_MAX          64
 #define PROBE_CLEANUP_TIMEOUT_NS (30 * NSEC_PER_SEC)   /* for each call of the cleaning up */
+#define PROBE_SETTLE_NS          (10 * NSEC_PER_SEC)   /* how long a given-up RunPodSandbox may take to show its sandbox */
 #define PROBE_NAMESPACE          "podspan-probe"
 #define PROBE_SERVICE            "podspan-probe"
 
@@ -48,14 +50,16 @@ typedef struct Probe {
         char runtime_name[64];
         char runtime_version[64];
         char log_dir[64];
-        bool sandbox_asked;             /* RunPodSandbox was sent: there may be one even if no id came back */
+        bool unanswered;                /* RunPodSandbox was given up: there may be a sandbox without an id that we know */
         bool container_made;
         ProbeCall calls[PROBE_CALLS_MAX];
         size_t n_calls;
         char error[CRICLIENT_MESSAGE_MAX + 128];        /* the first failure; "" if none */
         int signal_fd;
         int stop_fd;
+        int interrupt_fd;               /* readable after a signal */
         bool interrupted;               /* atomic */
+        bool creating;                  /* atomic: a call in flight makes something whose id is still unknown */
 } Probe;
 
 /*

@@ -7,8 +7,8 @@
 #include "screen.h"
 #include "util.h"
 
-#define WIDTH_MIN 40
-#define WIDTH_MAX 1000
+#define WIDTH_MIN 40U
+#define WIDTH_MAX 1000U
 
 static unsigned terminal_width(void) {
         struct winsize size = {};
@@ -25,11 +25,13 @@ void screen_init(Screen *screen, ScreenColour colour, bool ascii) {
         *screen = (Screen) { .terminal = isatty(STDOUT_FILENO) == 1 };
 
         if (columns && util_parse_u64(columns, strlen(columns), &width) >= 0 && width > 0)
-                screen->width = (unsigned) MIN(width, (uint64_t) WIDTH_MAX);
+                screen->width = width > WIDTH_MAX ? WIDTH_MAX : (unsigned) width;
         else if (screen->terminal)
                 screen->width = terminal_width();
-        if (screen->width > 0)
-                screen->width = MAX(MIN(screen->width, (unsigned) WIDTH_MAX), (unsigned) WIDTH_MIN);
+        if (screen->width > WIDTH_MAX)
+                screen->width = WIDTH_MAX;
+        if (screen->width > 0 && screen->width < WIDTH_MIN)
+                screen->width = WIDTH_MIN;
 
         screen->utf8 = !ascii && strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
         screen->colour = colour == SCREEN_COLOUR_ALWAYS ||

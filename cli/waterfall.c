@@ -8,6 +8,8 @@
 #define WHERE_COLUMNS_MAX   28
 #define SERVICE_COLUMNS_MAX 18
 #define BAR_COLUMNS_MIN     12
+#define BAR_COLUMNS_NARROW  8   /* on a terminal below NARROW columns */
+#define NARROW              60
 #define BAR_COLUMNS_MAX     48
 #define BAR_COLUMNS_PLAIN   32  /* where nothing bounds the width */
 #define DEPTH_MAX           16  /* deeper spans are not indented further */
@@ -216,7 +218,10 @@ static void span_label(const Waterfall *waterfall, const TraceSpan *span, char r
 
         tree_prefix(waterfall, span, prefix);
         safe(waterfall, text_span_name(span->name), name);
-        (void) snprintf(ret, SAFE_MAX, "%s%.*s", prefix, (int) (SAFE_MAX - strlen(prefix) - 1), *name ? name : "(no name)");
+        if (!*name)
+                (void) strcpy(name, "(no name)");
+        /* Neither comes near half of it, so that no character is cut. */
+        (void) snprintf(ret, SAFE_MAX, "%.400s%.600s", prefix, name);
 }
 
 static bool same_pod(const TraceSpan *a, const TraceSpan *b) {
@@ -261,7 +266,8 @@ static void print_bar(Waterfall *waterfall, const TraceSpan *span) {
         first = MIN((size_t) left, waterfall->bar - 1);
         /* In eighths of a column from the left edge of the first; never nothing. */
         units = (size_t) ((right - (double) first) * 8 + 0.5);
-        units = MAX(MIN(units, (waterfall->bar - first) * 8), (size_t) 1);
+        units = MIN(units, (waterfall->bar - first) * 8);
+        units = MAX(units, (size_t) 1);
         if (!screen->utf8)
                 units = (units + 7) / 8 * 8;
 
@@ -430,7 +436,7 @@ static void print_footer(const Waterfall *waterfall) {
 static void lay_out(Waterfall *waterfall) {
         const Screen *screen = waterfall->screen;
         const Trace *trace = waterfall->trace;
-        size_t fixed = 8 + 2 + 8 + 2 + 2, used;
+        size_t fixed = 8 + 2 + 8 + 2 + 2, used, bar_min;
         char text[SAFE_MAX];
 
         waterfall->name = strlen("span");
@@ -455,25 +461,26 @@ static void lay_out(Waterfall *waterfall) {
         waterfall->name = MIN(waterfall->name, (size_t) NAME_COLUMNS_MAX);
         waterfall->service = MIN(waterfall->service, (size_t) SERVICE_COLUMNS_MAX);
         waterfall->where = MIN(waterfall->where, (size_t) WHERE_COLUMNS_MAX);
-        fixed += BAR_COLUMNS_MIN;
+        bar_min = screen->width < NARROW ? BAR_COLUMNS_NARROW : BAR_COLUMNS_MIN;
+        fixed += bar_min;
         if (fixed + waterfall->name + 2 + waterfall->service + 2 + waterfall->where > screen->width)
                 waterfall->where = 0;
         if (fixed + waterfall->name + 2 + waterfall->service > screen->width)
                 waterfall->service = 0;
         if (fixed + waterfall->name > screen->width)
-                waterfall->name = screen->width > fixed + 8 ? screen->width - fixed : 8;
+                waterfall->name = screen->width - fixed;
 
         used = fixed + waterfall->name + (waterfall->service > 0 ? 2 + waterfall->service : 0) +
                 (waterfall->where > 0 ? 2 + waterfall->where : 0);
-        waterfall->bar = BAR_COLUMNS_MIN;
+        waterfall->bar = bar_min;
         if (screen->width > used) {
                 /* Errors and links want some of what is left, the bar the more. */
                 bool notes = trace->n_errors > 0 || (trace->n_unsampled > 0 && trace->n_unsampled < trace->n_spans);
 
                 for (uint32_t i = 0; i < trace->n_spans && !notes; i++)
                         notes = trace->spans[i].n_links > 0;
-                waterfall->bar += MIN((screen->width - used) * (notes ? 1 : 2) / 2, (size_t) (BAR_COLUMNS_MAX - BAR_COLUMNS_MIN));
-                waterfall->rest = screen->width - used - (waterfall->bar - BAR_COLUMNS_MIN);
+                waterfall->bar += MIN((screen->width - used) * (notes ? 1 : 2) / 2, BAR_COLUMNS_MAX - bar_min);
+                waterfall->rest = screen->width - used - (waterfall->bar - bar_min);
         }
 }
 
