@@ -20,13 +20,13 @@ static void say(const char *format, va_list args) {
         fprintf(stderr, "podspan: %s\n", safe);
 }
 
-#define DEFINE_SAY(name, code)                                                                                         \
-        CliExit name(const char *format, ...) {                                                                        \
-                va_list args;                                                                                          \
-                va_start(args, format);                                                                                \
-                say(format, args);                                                                                     \
-                va_end(args);                                                                                          \
-                return code;                                                                                           \
+#define DEFINE_SAY(name, code)                  \
+        CliExit name(const char *format, ...) { \
+                va_list args;                   \
+                va_start(args, format);         \
+                say(format, args);              \
+                va_end(args);                   \
+                return code;                    \
         }
 
 DEFINE_SAY(cli_failure, CLI_FAILURE)

@@ -16,12 +16,12 @@ typedef enum CliExit {
         CLI_OK = 0,
         CLI_FAILURE = 1,
         CLI_USAGE = 2,
-        CLI_NOTHING = 3,        /* nothing was found that fits */
+        CLI_NOTHING = 3, /* nothing was found that fits */
 } CliExit;
 
 typedef struct Cli {
-        const char *config_file;        /* NULL: the default places */
-        const char *state_dir;          /* resolved by cli_resolve() */
+        const char *config_file; /* NULL: the default places */
+        const char *state_dir;   /* resolved by cli_resolve() */
         const char *store_dir;
         bool json;
         bool ascii;
@@ -29,7 +29,8 @@ typedef struct Cli {
         Screen screen;
 } Cli;
 
-#define CLI_NULL {}
+#define CLI_NULL \
+        {}
 
 /* Values of getopt_long() above all characters. */
 enum {
@@ -40,30 +41,33 @@ enum {
         CLI_ARG_ASCII,
         CLI_ARG_COLOR,
         CLI_ARG_VERSION,
-        CLI_ARG_OWN,            /* a command's own begin here */
+        CLI_ARG_OWN, /* a command's own begin here */
 };
 
-#define CLI_OPTIONS                                                                                                    \
-        { "config", required_argument, NULL, CLI_ARG_CONFIG }, { "state-dir", required_argument, NULL, CLI_ARG_STATE_DIR },     \
-                { "store-dir", required_argument, NULL, CLI_ARG_STORE_DIR }, { "json", no_argument, NULL, CLI_ARG_JSON },       \
-                { "ascii", no_argument, NULL, CLI_ARG_ASCII }, { "color", required_argument, NULL, CLI_ARG_COLOR },             \
-                { "colour", required_argument, NULL, CLI_ARG_COLOR }, { "help", no_argument, NULL, 'h' },                       \
-                { "version", no_argument, NULL, CLI_ARG_VERSION }
+#define CLI_OPTIONS                                                                                         \
+        { "config", required_argument, NULL, CLI_ARG_CONFIG },                                              \
+                { "state-dir", required_argument, NULL, CLI_ARG_STATE_DIR },                                \
+                { "store-dir", required_argument, NULL, CLI_ARG_STORE_DIR },                                \
+                { "json", no_argument, NULL, CLI_ARG_JSON }, { "ascii", no_argument, NULL, CLI_ARG_ASCII }, \
+                { "color", required_argument, NULL, CLI_ARG_COLOR },                                        \
+                { "colour", required_argument, NULL, CLI_ARG_COLOR }, { "help", no_argument, NULL, 'h' }, { \
+                "version", no_argument, NULL, CLI_ARG_VERSION                                               \
+        }
 
-#define CLI_OPTIONS_HELP                                                                                               \
-        "Options of every command:\n"                                                                                  \
-        "  --config FILE     read FILE instead of /etc/podspan\n"                                                      \
-        "  --state-dir DIR   instead of /run/podspan (or PODSPAN_STATE_DIR)\n"                                         \
-        "  --store-dir DIR   instead of /var/lib/podspan (or PODSPAN_STORE_DIR)\n"                                     \
-        "  --json            one JSON document instead of text\n"                                                      \
-        "  --ascii           no characters beyond ASCII\n"                                                             \
-        "  --color WHEN      auto (the default), always or never\n"                                                    \
-        "  -h, --help        this text\n"                                                                              \
+#define CLI_OPTIONS_HELP                                                           \
+        "Options of every command:\n"                                              \
+        "  --config FILE     read FILE instead of /etc/podspan\n"                  \
+        "  --state-dir DIR   instead of /run/podspan (or PODSPAN_STATE_DIR)\n"     \
+        "  --store-dir DIR   instead of /var/lib/podspan (or PODSPAN_STORE_DIR)\n" \
+        "  --json            one JSON document instead of text\n"                  \
+        "  --ascii           no characters beyond ASCII\n"                         \
+        "  --color WHEN      auto (the default), always or never\n"                \
+        "  -h, --help        this text\n"                                          \
         "  --version         the version\n"
 
 /*
- * Handles @c if it is one of CLI_OPTIONS. Returns 0 if it was, 1 if it is the command's own, -ECANCELED if the program is
- * done (help or version printed: exit code 0), -EINVAL after having told (exit code 2).
+ * Handles @c if it is one of CLI_OPTIONS. Returns 0 if it was, 1 if it is the command's own, -ECANCELED if the program
+ * is done (help or version printed: exit code 0), -EINVAL after having told (exit code 2).
  */
 int cli_option(Cli *cli, int c, const char *help);
 
@@ -73,7 +77,8 @@ CliExit cli_option_exit(int error);
 /* Fills what was not given and looks at the terminal. Call after all options were parsed. */
 void cli_resolve(Cli *cli);
 
-/* Says "podspan: …" on standard error, controls escaped. The functions return what they are named after, so that they end a command. */
+/* Says "podspan: …" on standard error, controls escaped. The functions return what they are named after, so that they
+ * end a command. */
 CliExit cli_failure(const char *format, ...) _printf_(1, 2);
 CliExit cli_usage(const char *format, ...) _printf_(1, 2);
 CliExit cli_nothing(const char *format, ...) _printf_(1, 2);
@@ -95,5 +100,6 @@ CliExit cmd_status(Cli *cli, int argc, char **argv);
 CliExit cmd_config(Cli *cli, int argc, char **argv);
 CliExit cmd_probe(Cli *cli, int argc, char **argv);
 
-/* The trace @trace_id as `podspan trace` prints it to standard output; with @json as members "traceId", "resourceSpans" of the open map. */
+/* The trace @trace_id as `podspan trace` prints it to standard output; with @json as members "traceId", "resourceSpans"
+ * of the open map. */
 CliExit cmd_trace_print(Cli *cli, StoreDb *db, const uint8_t trace_id[static 16], Json *json);

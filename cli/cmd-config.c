@@ -4,11 +4,11 @@
 #include "config.h"
 #include "table.h"
 
-static const char help[] =
-        "Usage: podspan config\n"
-        "\n"
-        "Every effective setting and where it came from. A wrong configuration is told with file and line, exit code 1.\n"
-        "\n" CLI_OPTIONS_HELP;
+static const char help[] = "Usage: podspan config\n"
+                           "\n"
+                           "Every effective setting and where it came from. A wrong configuration is told with file "
+                           "and line, exit code 1.\n"
+                           "\n" CLI_OPTIONS_HELP;
 
 static int parse_argv(Cli *cli, int argc, char **argv) {
         static const struct option options[] = { CLI_OPTIONS, {} };

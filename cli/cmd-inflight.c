@@ -60,7 +60,7 @@ static int on_record(const char *name _unused_, const ContextRecord *record, voi
                 calls->calls = more;
                 calls->n_allocated = n;
         }
-        calls->calls[calls->n++] = (Call) { .record = *record, .stale = stale };
+        calls->calls[calls->n++] = (Call){ .record = *record, .stale = stale };
         return 0;
 }
 
@@ -133,7 +133,9 @@ static void print_call(Table *table, const Call *call, uint64_t now_ns) {
         else
                 table_cell(table, COLUMN_POD, *identity->pod_uid ? identity->pod_uid : "-", SCREEN_PLAIN);
         table_cell(table, COLUMN_CONTAINER,
-                   *identity->container_name ? identity->container_name : *identity->image ? identity->image : "-",
+                   *identity->container_name ? identity->container_name
+                   : *identity->image        ? identity->image
+                                             : "-",
                    SCREEN_PLAIN);
         table_cellf(table, COLUMN_ID, SCREEN_PLAIN, "%.12s", *id ? id : "-");
         if (record->deadline_ns == 0)

@@ -66,5 +66,6 @@ CliExit cmd_probe(Cli *cli, int argc, char **argv) {
                 (void) execv(PODSPAN_LIBEXECDIR "/" PROGRAM, args);
                 r = -errno;
         }
-        return cli_failure(PROGRAM ": %s%s", strerror(-r), r == -ENOENT ? "; it is installed beside podspan or in " PODSPAN_LIBEXECDIR : "");
+        return cli_failure(PROGRAM ": %s%s", strerror(-r),
+                           r == -ENOENT ? "; it is installed beside podspan or in " PODSPAN_LIBEXECDIR : "");
 }

@@ -30,9 +30,9 @@ static int parse_argv(Cli *cli, int argc, char **argv) {
 }
 
 static const CountersId drops[] = {
-        COUNTERS_DROP_NO_SPACE,         COUNTERS_DROP_NO_MEMORY,        COUNTERS_DROP_TOO_LARGE,
-        COUNTERS_DROP_IO,               COUNTERS_DROP_OVERLOAD,         COUNTERS_AGENT_DROP_STORE_FULL,
-        COUNTERS_AGENT_REJECTED,        COUNTERS_AGENT_DROP_REFUSED,    COUNTERS_AGENT_DROP_RETENTION,
+        COUNTERS_DROP_NO_SPACE,  COUNTERS_DROP_NO_MEMORY,     COUNTERS_DROP_TOO_LARGE,
+        COUNTERS_DROP_IO,        COUNTERS_DROP_OVERLOAD,      COUNTERS_AGENT_DROP_STORE_FULL,
+        COUNTERS_AGENT_REJECTED, COUNTERS_AGENT_DROP_REFUSED, COUNTERS_AGENT_DROP_RETENTION,
 };
 
 static uint64_t sum_of(const Status *status, CountersId id) {
@@ -123,7 +123,7 @@ static void json_export(Json *json, const Status *status) {
         json_map(json);
         json_pair_str(json, "endpoint",
                       status_meta(status, "endpoint") ? status_meta(status, "endpoint")
-                              : status->config_known  ? status->config.tracing_endpoint
+                      : status->config_known          ? status->config.tracing_endpoint
                                                       : NULL);
         json_pair_bool(json, "enabled", status->config_known && config_exports(&status->config));
         json_pair_u64(json, "pending_spans", status->store.n_spans[STORESCHEMA_STATE_PENDING]);
@@ -217,7 +217,8 @@ static void print_alive(const Cli *cli, const char *name, StatusAlive alive) {
         ScreenStyle style = alive == STATUS_ALIVE ? SCREEN_GOOD : SCREEN_WARNING;
 
         print_label(cli, name);
-        printf("%s%s%s", screen_style(&cli->screen, style), alive_name(alive), screen_style(&cli->screen, SCREEN_PLAIN));
+        printf("%s%s%s", screen_style(&cli->screen, style), alive_name(alive),
+               screen_style(&cli->screen, SCREEN_PLAIN));
 }
 
 static void print_store(const Cli *cli, const Status *status) {
@@ -305,8 +306,9 @@ static void print_spans(const Cli *cli, const Status *status) {
         }
         printf("%" PRIu64 " in, %" PRIu64 " exported, %" PRIu64 " kept by a rule, %s%" PRIu64 " dropped%s\n",
                sum_of(status, COUNTERS_AGENT_SPANS), sum_of(status, COUNTERS_AGENT_EXPORTED),
-               sum_of(status, COUNTERS_AGENT_KEPT), screen_style(&cli->screen, n_dropped > 0 ? SCREEN_ERROR : SCREEN_GOOD),
-               n_dropped, screen_style(&cli->screen, SCREEN_PLAIN));
+               sum_of(status, COUNTERS_AGENT_KEPT),
+               screen_style(&cli->screen, n_dropped > 0 ? SCREEN_ERROR : SCREEN_GOOD), n_dropped,
+               screen_style(&cli->screen, SCREEN_PLAIN));
 }
 
 static int print_counters(const Cli *cli, const Status *status) {
@@ -338,9 +340,12 @@ static int print_counters(const Cli *cli, const Status *status) {
 
 static int print_calls(const Cli *cli, const Status *status) {
         static const TableColumn columns[] = {
-                { "CALLS COUNTED", 32, SCOLS_FL_TRUNC }, { "LAST MINUTE", 8, SCOLS_FL_RIGHT },
-                { "LAST HOUR", 8, SCOLS_FL_RIGHT },      { "FAILED", 6, SCOLS_FL_RIGHT },
-                { "SLOW", 6, SCOLS_FL_RIGHT },           { "MEAN", 8, SCOLS_FL_RIGHT },
+                { "CALLS COUNTED", 32, SCOLS_FL_TRUNC },
+                { "LAST MINUTE", 8, SCOLS_FL_RIGHT },
+                { "LAST HOUR", 8, SCOLS_FL_RIGHT },
+                { "FAILED", 6, SCOLS_FL_RIGHT },
+                { "SLOW", 6, SCOLS_FL_RIGHT },
+                { "MEAN", 8, SCOLS_FL_RIGHT },
                 { "MAX", 8, SCOLS_FL_RIGHT },
         };
         _cleanup_(table_deinit) Table table = TABLE_NULL;

@@ -64,9 +64,11 @@ static int parse_argv(Cli *cli, StoreDbFilter *filter, int argc, char **argv) {
                 switch (c) {
                 case ARG_SINCE:
                 case ARG_UNTIL:
-                        r = text_parse_time(optarg, clk_realtime(), c == ARG_SINCE ? &filter->since_ns : &filter->until_ns);
+                        r = text_parse_time(optarg, clk_realtime(),
+                                            c == ARG_SINCE ? &filter->since_ns : &filter->until_ns);
                         if (r < 0) {
-                                (void) cli_usage("\"%s\" is no time; write 1h, today, @1763719200 or 2026-11-21 10:30", optarg);
+                                (void) cli_usage("\"%s\" is no time; write 1h, today, @1763719200 or 2026-11-21 10:30",
+                                                 optarg);
                                 return r;
                         }
                         break;
@@ -162,8 +164,8 @@ static int on_trace_table(const StoreDbTrace *trace, void *userdata) {
         table_cellf(table, COLUMN_SPANS, SCREEN_PLAIN, "%" PRIu64, trace->n_spans);
         table_cell(table, COLUMN_STATUS, trace_status(trace), trace->n_errors > 0 ? SCREEN_ERROR : SCREEN_GOOD);
         if (*trace->pod_name)
-                table_cellf(table, COLUMN_POD, SCREEN_BOLD, "%s%s%s", trace->pod_namespace, *trace->pod_namespace ? "/" : "",
-                            trace->pod_name);
+                table_cellf(table, COLUMN_POD, SCREEN_BOLD, "%s%s%s", trace->pod_namespace,
+                            *trace->pod_namespace ? "/" : "", trace->pod_name);
         else
                 table_cell(table, COLUMN_POD, *trace->pod_uid ? trace->pod_uid : "-", SCREEN_PLAIN);
         table_cell(table, COLUMN_OPERATION, text_span_name(trace->operation), SCREEN_PLAIN);

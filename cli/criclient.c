@@ -12,17 +12,17 @@
 struct CriClient {
         grpc_channel *channel;
         grpc_completion_queue *queue;
-        pthread_mutex_t mutex;          /* guards the two below */
-        grpc_call *call;                /* in flight, or NULL */
+        pthread_mutex_t mutex; /* guards the two below */
+        grpc_call *call;       /* in flight, or NULL */
         bool cancelled;
 };
 
 const char *criclient_code_name(int code) {
         static const char *const names[] = {
-                "OK",           "CANCELLED",         "UNKNOWN",            "INVALID_ARGUMENT",    "DEADLINE_EXCEEDED",
-                "NOT_FOUND",    "ALREADY_EXISTS",    "PERMISSION_DENIED",  "RESOURCE_EXHAUSTED",  "FAILED_PRECONDITION",
-                "ABORTED",      "OUT_OF_RANGE",      "UNIMPLEMENTED",      "INTERNAL",            "UNAVAILABLE",
-                "DATA_LOSS",    "UNAUTHENTICATED",
+                "OK",        "CANCELLED",       "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+                "NOT_FOUND", "ALREADY_EXISTS",  "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+                "ABORTED",   "OUT_OF_RANGE",    "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+                "DATA_LOSS", "UNAUTHENTICATED",
         };
 
         return code >= 0 && (size_t) code < ARRAY_SIZE(names) ? names[code] : "_OTHER";
@@ -30,9 +30,12 @@ const char *criclient_code_name(int code) {
 
 int criclient_new(const char *endpoint, CriClient **ret) {
         grpc_arg args[] = {
-                { .type = GRPC_ARG_INTEGER, .key = (char *) GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
+                { .type = GRPC_ARG_INTEGER,
+                  .key = (char *) GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
                   .value.integer = CRICLIENT_RESPONSE_MAX },
-                { .type = GRPC_ARG_STRING, .key = (char *) GRPC_ARG_DEFAULT_AUTHORITY, .value.string = (char *) "localhost" },
+                { .type = GRPC_ARG_STRING,
+                  .key = (char *) GRPC_ARG_DEFAULT_AUTHORITY,
+                  .value.string = (char *) "localhost" },
                 { .type = GRPC_ARG_INTEGER, .key = (char *) GRPC_ARG_ENABLE_HTTP_PROXY, .value.integer = 0 },
                 { .type = GRPC_ARG_INTEGER, .key = (char *) GRPC_ARG_ENABLE_RETRIES, .value.integer = 0 },
         };
@@ -68,7 +71,8 @@ CriClient *criclient_free(CriClient *client) {
 
         grpc_channel_destroy(client->channel);
         grpc_completion_queue_shutdown(client->queue);
-        while (grpc_completion_queue_next(client->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL).type != GRPC_QUEUE_SHUTDOWN)
+        while (grpc_completion_queue_next(client->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL).type !=
+               GRPC_QUEUE_SHUTDOWN)
                 ;
         grpc_completion_queue_destroy(client->queue);
         grpc_shutdown_blocking();
@@ -139,7 +143,7 @@ int criclient_call(CriClient *client, const char *method, const TraceContext *tr
         grpc_op ops[6];
         int r = 0;
 
-        *ret_status = (CriStatus) { .code = GRPC_STATUS_UNKNOWN };
+        *ret_status = (CriStatus){ .code = GRPC_STATUS_UNKNOWN };
         (void) snprintf(path, sizeof(path), "/%s", method);
         path_slice = grpc_slice_from_copied_string(path);
         sent = pack(request);
@@ -149,23 +153,23 @@ int criclient_call(CriClient *client, const char *method, const TraceContext *tr
                 metadata.value = grpc_slice_from_copied_string(traceparent);
         }
 
-        call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS, client->queue, path_slice, NULL,
-                                        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                                                     gpr_time_from_nanos((int64_t) MIN(timeout_ns, (uint64_t) INT64_MAX),
-                                                                         GPR_TIMESPAN)),
-                                        NULL);
+        call = grpc_channel_create_call(
+                client->channel, NULL, GRPC_PROPAGATE_DEFAULTS, client->queue, path_slice, NULL,
+                gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                             gpr_time_from_nanos((int64_t) MIN(timeout_ns, (uint64_t) INT64_MAX), GPR_TIMESPAN)),
+                NULL);
         set_call(client, call);
 
-        ops[0] = (grpc_op) { .op = GRPC_OP_SEND_INITIAL_METADATA,
-                             .data.send_initial_metadata = { .count = trace ? 1 : 0, .metadata = &metadata } };
-        ops[1] = (grpc_op) { .op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = sent };
-        ops[2] = (grpc_op) { .op = GRPC_OP_SEND_CLOSE_FROM_CLIENT };
-        ops[3] = (grpc_op) { .op = GRPC_OP_RECV_INITIAL_METADATA,
-                             .data.recv_initial_metadata.recv_initial_metadata = &initial };
-        ops[4] = (grpc_op) { .op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &received };
-        ops[5] = (grpc_op) { .op = GRPC_OP_RECV_STATUS_ON_CLIENT,
-                             .data.recv_status_on_client = { .trailing_metadata = &trailing, .status = &code,
-                                                             .status_details = &details } };
+        ops[0] = (grpc_op){ .op = GRPC_OP_SEND_INITIAL_METADATA,
+                            .data.send_initial_metadata = { .count = trace ? 1 : 0, .metadata = &metadata } };
+        ops[1] = (grpc_op){ .op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = sent };
+        ops[2] = (grpc_op){ .op = GRPC_OP_SEND_CLOSE_FROM_CLIENT };
+        ops[3] = (grpc_op){ .op = GRPC_OP_RECV_INITIAL_METADATA,
+                            .data.recv_initial_metadata.recv_initial_metadata = &initial };
+        ops[4] = (grpc_op){ .op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &received };
+        ops[5] = (grpc_op){ .op = GRPC_OP_RECV_STATUS_ON_CLIENT,
+                            .data.recv_status_on_client = {
+                                    .trailing_metadata = &trailing, .status = &code, .status_details = &details } };
         error = grpc_call_start_batch(call, ops, ARRAY_SIZE(ops), call, NULL);
 
         /* The call's own deadline ends the wait. */
@@ -174,8 +178,8 @@ int criclient_call(CriClient *client, const char *method, const TraceContext *tr
         set_call(client, NULL);
 
         ret_status->code = (int) code;
-        util_copy_bounded(ret_status->message, sizeof(ret_status->message), (const char *) GRPC_SLICE_START_PTR(details),
-                          GRPC_SLICE_LENGTH(details));
+        util_copy_bounded(ret_status->message, sizeof(ret_status->message),
+                          (const char *) GRPC_SLICE_START_PTR(details), GRPC_SLICE_LENGTH(details));
         if (error != GRPC_CALL_OK || code != GRPC_STATUS_OK)
                 r = -EREMOTEIO;
         else {
@@ -183,7 +187,7 @@ int criclient_call(CriClient *client, const char *method, const TraceContext *tr
                 if (message)
                         *ret = message;
                 else {
-                        *ret_status = (CriStatus) { .code = GRPC_STATUS_INTERNAL };
+                        *ret_status = (CriStatus){ .code = GRPC_STATUS_INTERNAL };
                         (void) snprintf(ret_status->message, sizeof(ret_status->message), "the answer cannot be read");
                         r = -EREMOTEIO;
                 }

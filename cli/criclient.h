@@ -17,8 +17,8 @@
 typedef struct CriClient CriClient;
 
 typedef struct CriStatus {
-        int code;                                       /* gRPC status code; 0 is OK */
-        char message[CRICLIENT_MESSAGE_MAX + 1];        /* the runtime's text, hostile */
+        int code;                                /* gRPC status code; 0 is OK */
+        char message[CRICLIENT_MESSAGE_MAX + 1]; /* the runtime's text, hostile */
 } CriStatus;
 
 /*
@@ -30,9 +30,9 @@ CriClient *criclient_free(CriClient *client);
 DEFINE_CLEANUP(CriClient *, criclient_free);
 
 /*
- * Calls @method ("runtime.v1.RuntimeService/Version"). @trace may be NULL. Returns 0 with the unpacked answer (owned by the
- * caller, protobuf_c_message_free_unpacked()), -EREMOTEIO with the reason in @ret_status, or -ENOMEM. @ret_status is written in
- * all cases.
+ * Calls @method ("runtime.v1.RuntimeService/Version"). @trace may be NULL. Returns 0 with the unpacked answer (owned by
+ * the caller, protobuf_c_message_free_unpacked()), -EREMOTEIO with the reason in @ret_status, or -ENOMEM. @ret_status
+ * is written in all cases.
  */
 int criclient_call(CriClient *client, const char *method, const TraceContext *trace, uint64_t timeout_ns,
                    const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response_type,

@@ -24,7 +24,7 @@ Json *json_new(FILE *out) {
 
         if (!json)
                 return NULL;
-        *json = (Json) { .out = out, .gen = yajl_gen_alloc(NULL) };
+        *json = (Json){ .out = out, .gen = yajl_gen_alloc(NULL) };
         if (!json->gen)
                 return NULL;
 
@@ -131,7 +131,8 @@ void json_strn(Json *json, const char *s, size_t len) {
                 buf = big;
         }
 
-        /* yajl_gen_string() knows no way to escape more than JSON asks for; what yajl calls a number is copied verbatim. */
+        /* yajl_gen_string() knows no way to escape more than JSON asks for; what yajl calls a number is copied
+         * verbatim. */
         n = quote(buf, s, len);
         check(json, yajl_gen_number(json->gen, buf, n));
 }

@@ -3,9 +3,9 @@
 /*
  * JSON writer
  *
- * One document to a stream, piece by piece (yajl's generator underneath), so that memory does not grow with the document. What
- * is not valid UTF-8 becomes U+FFFD, and controls beyond JSON's own rule (DEL, C1, bidirectional ones) are escaped as \uXXXX:
- * people look at JSON in terminals. Errors stick; json_finish() tells.
+ * One document to a stream, piece by piece (yajl's generator underneath), so that memory does not grow with the
+ * document. What is not valid UTF-8 becomes U+FFFD, and controls beyond JSON's own rule (DEL, C1, bidirectional ones)
+ * are escaped as \uXXXX: people look at JSON in terminals. Errors stick; json_finish() tells.
  */
 
 #include <stdbool.h>
@@ -44,7 +44,8 @@ void json_double(Json *json, double value);
 void json_hex(Json *json, const void *bytes, size_t size);
 void json_base64(Json *json, const void *bytes, size_t size);
 
-/* A wall-clock time as two members: @key as RFC 3339, and @key with "_unix_nano" as a decimal string. 0 gives two nulls. */
+/* A wall-clock time as two members: @key as RFC 3339, and @key with "_unix_nano" as a decimal string. 0 gives two
+ * nulls. */
 void json_time(Json *json, const char *key, uint64_t ns);
 
 /* Key and value. json_pair_known() leaves out NULL and "". */

@@ -11,31 +11,25 @@ static const struct {
         const char *name;
         CliExit (*run)(Cli *cli, int argc, char **argv);
 } commands[] = {
-        { "traces", cmd_traces },
-        { "trace", cmd_trace },
-        { "inflight", cmd_inflight },
-        { "status", cmd_status },
-        { "config", cmd_config },
-        { "probe", cmd_probe },
+        { "traces", cmd_traces }, { "trace", cmd_trace },   { "inflight", cmd_inflight },
+        { "status", cmd_status }, { "config", cmd_config }, { "probe", cmd_probe },
 };
 
-static const char help[] =
-        "Usage: podspan [OPTION]... COMMAND [ARGUMENT]...\n"
-        "\n"
-        "What happens on this node while a pod starts, as traces.\n"
-        "\n"
-        "Commands:\n"
-        "  traces            the newest traces, with filters\n"
-        "  trace ID|POD      one trace as a waterfall\n"
-        "  inflight          what runs or hangs right now\n"
-        "  status            what podspan collects, exports and drops\n"
-        "  config            every effective setting and where it came from\n"
-        "  probe             run a pod through the node's runtime and show its trace\n"
-        "\n"
-        "podspan COMMAND --help says more.\n"
-        "\n" CLI_OPTIONS_HELP
-        "\n"
-        "Exit codes: 0 ok, 1 failure, 2 usage, 3 nothing found.\n";
+static const char help[] = "Usage: podspan [OPTION]... COMMAND [ARGUMENT]...\n"
+                           "\n"
+                           "What happens on this node while a pod starts, as traces.\n"
+                           "\n"
+                           "Commands:\n"
+                           "  traces            the newest traces, with filters\n"
+                           "  trace ID|POD      one trace as a waterfall\n"
+                           "  inflight          what runs or hangs right now\n"
+                           "  status            what podspan collects, exports and drops\n"
+                           "  config            every effective setting and where it came from\n"
+                           "  probe             run a pod through the node's runtime and show its trace\n"
+                           "\n"
+                           "podspan COMMAND --help says more.\n"
+                           "\n" CLI_OPTIONS_HELP "\n"
+                           "Exit codes: 0 ok, 1 failure, 2 usage, 3 nothing found.\n";
 
 static int parse_argv(Cli *cli, int argc, char **argv) {
         static const struct option options[] = { CLI_OPTIONS, {} };

@@ -247,8 +247,9 @@ static bool read_varint(const uint8_t **p, const uint8_t *end, uint64_t *ret) {
 }
 
 /*
- * Is no message of @len bytes at @data within more than NESTING_MAX others? protobuf-c unpacks recursively and would use up the stack
- * on a few hundred kilobytes of nothing but nesting. What is malformed otherwise is left for protobuf-c to refuse.
+ * Is no message of @len bytes at @data within more than NESTING_MAX others? protobuf-c unpacks recursively and would
+ * use up the stack on a few hundred kilobytes of nothing but nesting. What is malformed otherwise is left for
+ * protobuf-c to refuse.
  */
 static bool nesting_bounded(const uint8_t *data, size_t len, const ProtobufCMessageDescriptor *type) {
         struct {

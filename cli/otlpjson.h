@@ -18,14 +18,14 @@
 typedef bool (*OtlpjsonFilter)(const Podspan__Otlp__Span *span, void *userdata);
 
 /*
- * Writes the elements of "resourceSpans" that hold a span which @filter wants, with those spans only; to be called within
- * the open array, once for each batch.
+ * Writes the elements of "resourceSpans" that hold a span which @filter wants, with those spans only; to be called
+ * within the open array, once for each batch.
  */
 void otlpjson_resource_spans(Json *json, const Podspan__Otlp__TracesData *data, OtlpjsonFilter filter, void *userdata);
 
 /*
- * Unpacks the @len bytes at @data. Returns 0 with a message owned by the caller, or -EBADMSG: malformed, or nested so deeply
- * that no honest producer wrote it.
+ * Unpacks the @len bytes at @data. Returns 0 with a message owned by the caller, or -EBADMSG: malformed, or nested so
+ * deeply that no honest producer wrote it.
  */
 int otlpjson_unpack(const uint8_t *data, size_t len, Podspan__Otlp__TracesData **ret);
 

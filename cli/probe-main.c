@@ -14,7 +14,7 @@
 #include "probe.h"
 
 #define TIMEOUT_DEFAULT_NS (60 * NSEC_PER_SEC)
-#define STORE_WAIT_NS      (5 * NSEC_PER_SEC)   /* until the trace is in the store */
+#define STORE_WAIT_NS      (5 * NSEC_PER_SEC)    /* until the trace is in the store */
 #define STORE_QUIET_NS     (700 * NSEC_PER_MSEC) /* a span is in the spool 200 ms after its end at the latest */
 
 enum {
@@ -43,8 +43,7 @@ static const char help[] =
         "  --host-network          the node's network instead of one made by CNI\n"
         "  --timeout DURATION      for everything before the cleaning up; 60s unless given\n"
         "  --keep                  leave the pod there\n"
-        "\n" CLI_OPTIONS_HELP
-        "\n"
+        "\n" CLI_OPTIONS_HELP "\n"
         "Exit codes: 0 the pod ran, 1 it did not, 2 usage, 3 it ran, but its trace is not in the store.\n";
 
 static int parse_argv(Cli *cli, ProbeOptions *probe, int argc, char **argv) {
@@ -84,7 +83,8 @@ static int parse_argv(Cli *cli, ProbeOptions *probe, int argc, char **argv) {
                         probe->runtime_handler = optarg;
                         break;
                 case ARG_TIMEOUT:
-                        if (util_parse_duration(optarg, strlen(optarg), &probe->timeout_ns) < 0 || probe->timeout_ns == 0) {
+                        if (util_parse_duration(optarg, strlen(optarg), &probe->timeout_ns) < 0 ||
+                            probe->timeout_ns == 0) {
                                 (void) cli_usage("\"%s\" is no duration; write 500ms, 30s or 2m", optarg);
                                 return -EINVAL;
                         }
@@ -130,7 +130,8 @@ static const char *default_endpoint(const char *state_dir, char *buf, size_t siz
         return NULL;
 }
 
-/* Waits until something changes in the directory of @inotify_fd, at most until the monotonic time @until_ns. Returns whether something did. */
+/* Waits until something changes in the directory of @inotify_fd, at most until the monotonic time @until_ns. Returns
+ * whether something did. */
 static bool wait_for_change(int inotify_fd, int signal_fd, uint64_t until_ns) {
         struct pollfd fds[] = { { .fd = inotify_fd, .events = POLLIN }, { .fd = signal_fd, .events = POLLIN } };
         uint64_t now = clk_monotonic(), left = until_ns > now ? until_ns - now : 0;
@@ -145,8 +146,8 @@ static bool wait_for_change(int inotify_fd, int signal_fd, uint64_t until_ns) {
 }
 
 /*
- * Opens the store when @n spans of the trace are in it and nothing has come for a while (others' spans of the trace arrive
- * when they like). Returns 0, -ETIMEDOUT, or a negative errno.
+ * Opens the store when @n spans of the trace are in it and nothing has come for a while (others' spans of the trace
+ * arrive when they like). Returns 0, -ETIMEDOUT, or a negative errno.
  */
 static int wait_for_trace(const Cli *cli, const Probe *probe, uint64_t n, StoreDb **ret) {
         _cleanup_close_ int inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
@@ -174,7 +175,8 @@ static int wait_for_trace(const Cli *cli, const Probe *probe, uint64_t n, StoreD
                         *ret = TAKE_PTR(db);
                         return 0;
                 }
-                if (!wait_for_change(inotify_fd, probe->signal_fd, seen >= n ? MIN(end_ns, changed_ns + STORE_QUIET_NS) : end_ns) &&
+                if (!wait_for_change(inotify_fd, probe->signal_fd,
+                                     seen >= n ? MIN(end_ns, changed_ns + STORE_QUIET_NS) : end_ns) &&
                     clk_monotonic() < (seen >= n ? MIN(end_ns, changed_ns + STORE_QUIET_NS) : end_ns))
                         return -EINTR;
         }
@@ -255,7 +257,8 @@ static CliExit report(Cli *cli, const Probe *probe, int result) {
         if (probe->options->keep)
                 fprintf(stderr, "podspan: the pod is still there: sandbox %s\n", probe->identity.sandbox_id);
         if (r == -ENOENT)
-                return cli_nothing("the pod ran, but nobody collects spans: no %s/spool (trace %s)", cli->state_dir, id);
+                return cli_nothing("the pod ran, but nobody collects spans: no %s/spool (trace %s)", cli->state_dir,
+                                   id);
         if (r < 0)
                 return cli_nothing("the pod ran, but its trace %s is not in the store at %s: is podspand running?", id,
                                    cli->store_dir);
@@ -275,7 +278,8 @@ static void block_signals(void) {
 
 int main(int argc, char **argv) {
         _cleanup_(config_deinit) Config config = CONFIG_NULL;
-        _cleanup_(probe_deinit) Probe probe = { .spool = SPOOL_NULL, .signal_fd = -EBADF, .stop_fd = -EBADF, .interrupt_fd = -EBADF };
+        _cleanup_(probe_deinit)
+                Probe probe = { .spool = SPOOL_NULL, .signal_fd = -EBADF, .stop_fd = -EBADF, .interrupt_fd = -EBADF };
         ProbeOptions options = { .timeout_ns = TIMEOUT_DEFAULT_NS, .runtime_handler = "" };
         _cleanup_close_ int state_fd = -EBADF;
         _cleanup_free_ char *message = NULL;

@@ -15,9 +15,9 @@
 #define RUNTIME "runtime.v1.RuntimeService/"
 #define IMAGES  "runtime.v1.ImageService/"
 
-#define LABEL_ID          "io.podspan.probe"
-#define CONTAINER_NAME    "probe"
-#define STOP_GRACE_S      2
+#define LABEL_ID       "io.podspan.probe"
+#define CONTAINER_NAME "probe"
+#define STOP_GRACE_S   2
 
 /* gRPC status codes; the client module keeps gRPC's own headers to itself. */
 enum {
@@ -34,7 +34,7 @@ int probe_init(Probe *probe, const ProbeOptions *options, const Config *config, 
         char *uid = probe->identity.pod_uid;
         int r;
 
-        *probe = (Probe) {
+        *probe = (Probe){
                 .options = options,
                 .config = config,
                 .spool = SPOOL_NULL,
@@ -59,8 +59,8 @@ int probe_init(Probe *probe, const ProbeOptions *options, const Config *config, 
         random[8] = (uint8_t) ((random[8] & 0x3f) | 0x80);
         for (size_t i = 0; i < sizeof(random); i++)
                 uid += sprintf(uid, "%02x%s", random[i], i == 3 || i == 5 || i == 7 || i == 9 ? "-" : "");
-        util_copy_bounded(probe->identity.runtime_handler, sizeof(probe->identity.runtime_handler), options->runtime_handler,
-                          strlen(options->runtime_handler));
+        util_copy_bounded(probe->identity.runtime_handler, sizeof(probe->identity.runtime_handler),
+                          options->runtime_handler, strlen(options->runtime_handler));
 
         (void) sigemptyset(&signals);
         (void) sigaddset(&signals, SIGINT);
@@ -132,7 +132,8 @@ static bool wait_for_signal(const Probe *probe, uint64_t ns) {
         struct pollfd fd = { .fd = probe->interrupt_fd, .events = POLLIN };
         uint64_t n;
 
-        return poll(&fd, 1, (int) (ns / NSEC_PER_MSEC)) > 0 && read(probe->interrupt_fd, &n, sizeof(n)) == (ssize_t) sizeof(n);
+        return poll(&fd, 1, (int) (ns / NSEC_PER_MSEC)) > 0 &&
+               read(probe->interrupt_fd, &n, sizeof(n)) == (ssize_t) sizeof(n);
 }
 
 static const char *service_name(const Probe *probe) {
@@ -196,7 +197,8 @@ static void show_progress(const Probe *probe, const ProbeCall *call) {
                 call->status.code != 0 ? criclient_code_name(call->status.code) : "");
 }
 
-/* One call with a span of its own. Returns 0 with the answer, or -EREMOTEIO with the first such reason in probe->error. */
+/* One call with a span of its own. Returns 0 with the answer, or -EREMOTEIO with the first such reason in probe->error.
+ */
 static int call(Probe *probe, const char *method, uint64_t timeout_ns, const void *request,
                 const ProtobufCMessageDescriptor *response_type, void *ret) {
         ProbeCall record = { .method = method };
@@ -210,7 +212,8 @@ static int call(Probe *probe, const char *method, uint64_t timeout_ns, const voi
                 return r;
 
         start = clk_now();
-        r = criclient_call(probe->client, method, &context, timeout_ns, request, response_type, &message, &record.status);
+        r = criclient_call(probe->client, method, &context, timeout_ns, request, response_type, &message,
+                           &record.status);
         record.start_ns = start.realtime_ns;
         record.duration_ns = clk_monotonic() - start.monotonic_ns;
         if (probe->n_calls < PROBE_CALLS_MAX)
@@ -259,7 +262,8 @@ static int get_version(Probe *probe) {
         const Podspan__Cri__VersionResponse *response;
         int r;
 
-        r = call(probe, RUNTIME "Version", time_left(probe), &request, &podspan__cri__version_response__descriptor, &message);
+        r = call(probe, RUNTIME "Version", time_left(probe), &request, &podspan__cri__version_response__descriptor,
+                 &message);
         if (r < 0)
                 return r;
         response = (const Podspan__Cri__VersionResponse *) message;
@@ -367,8 +371,8 @@ static int have_image(Probe *probe) {
         if (((const Podspan__Cri__ImageStatusResponse *) message)->image)
                 return 0;
         if (!probe->options->pull) {
-                (void) snprintf(probe->error, sizeof(probe->error), "image %.400s is not on this node; --pull fetches it",
-                                probe->options->image);
+                (void) snprintf(probe->error, sizeof(probe->error),
+                                "image %.400s is not on this node; --pull fetches it", probe->options->image);
                 return -EREMOTEIO;
         }
 
@@ -417,7 +421,7 @@ static int create_container(Probe *probe) {
         util_copy_bounded(probe->identity.image, sizeof(probe->identity.image), probe->options->image,
                           strlen(probe->options->image));
         r = call_creating(probe, RUNTIME "CreateContainer", time_left(probe), &request,
-                 &podspan__cri__create_container_response__descriptor, &message);
+                          &podspan__cri__create_container_response__descriptor, &message);
         if (r < 0)
                 return r;
         id = ((const Podspan__Cri__CreateContainerResponse *) message)->container_id;
@@ -441,8 +445,8 @@ static int stop_container(Probe *probe) {
 
         request.container_id = probe->identity.container_id;
         request.timeout = STOP_GRACE_S;
-        return call(probe, RUNTIME "StopContainer", PROBE_CLEANUP_TIMEOUT_NS, &request, &podspan__cri__empty__descriptor,
-                    &message);
+        return call(probe, RUNTIME "StopContainer", PROBE_CLEANUP_TIMEOUT_NS, &request,
+                    &podspan__cri__empty__descriptor, &message);
 }
 
 static int call_sandbox(Probe *probe, const char *method, const char *id) {
@@ -495,8 +499,8 @@ static int clean_by_label(Probe *probe) {
 }
 
 /*
- * RunPodSandbox was sent, but its answer did not come. containerd then undoes it; CRI-O goes on and shows the sandbox when it is
- * ready, for a retry of the call. CRI tells nobody when, so it has to be asked now and then.
+ * RunPodSandbox was sent, but its answer did not come. containerd then undoes it; CRI-O goes on and shows the sandbox
+ * when it is ready, for a retry of the call. CRI tells nobody when, so it has to be asked now and then.
  */
 static int clean_unknown_sandbox(Probe *probe) {
         uint64_t end_ns = clk_monotonic() + PROBE_SETTLE_NS;

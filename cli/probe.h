@@ -4,8 +4,8 @@
  * Probe
  *
  * Runs one pod through the node's CRI socket as kubelet would, with a sampled trace of its own, and takes it away again
- * on every path: success, failure, deadline, Ctrl-C. A first Ctrl-C lets a call end that is making something, because what
- * is made meanwhile could not be named; a second one does not.
+ * on every path: success, failure, deadline, Ctrl-C. A first Ctrl-C lets a call end that is making something, because
+ * what is made meanwhile could not be named; a second one does not.
  */
 
 #include "clk.h"
@@ -14,21 +14,21 @@
 #include "spool.h"
 
 #define PROBE_CALLS_MAX          64
-#define PROBE_CLEANUP_TIMEOUT_NS (30 * NSEC_PER_SEC)   /* for each call of the cleaning up */
-#define PROBE_SETTLE_NS          (10 * NSEC_PER_SEC)   /* how long a given-up RunPodSandbox may take to show its sandbox */
+#define PROBE_CLEANUP_TIMEOUT_NS (30 * NSEC_PER_SEC) /* for each call of the cleaning up */
+#define PROBE_SETTLE_NS          (10 * NSEC_PER_SEC) /* how long a given-up RunPodSandbox may take to show its sandbox */
 #define PROBE_NAMESPACE          "podspan-probe"
 #define PROBE_SERVICE            "podspan-probe"
 
 typedef struct ProbeOptions {
         const char *endpoint;
-        const char *image;              /* NULL: the sandbox alone */
-        const char *runtime_handler;    /* "": the runtime's default */
-        char **command;                 /* instead of the image's own; NULL-terminated, may be NULL */
-        uint64_t timeout_ns;            /* for everything before the cleaning up */
-        bool pull;                      /* the image, if it is absent */
+        const char *image;           /* NULL: the sandbox alone */
+        const char *runtime_handler; /* "": the runtime's default */
+        char **command;              /* instead of the image's own; NULL-terminated, may be NULL */
+        uint64_t timeout_ns;         /* for everything before the cleaning up */
+        bool pull;                   /* the image, if it is absent */
         bool host_network;
-        bool keep;                      /* leave the pod there */
-        bool progress;                  /* on standard error */
+        bool keep;     /* leave the pod there */
+        bool progress; /* on standard error */
 } ProbeOptions;
 
 typedef struct ProbeCall {
@@ -40,7 +40,7 @@ typedef struct ProbeCall {
 
 typedef struct Probe {
         const ProbeOptions *options;
-        const Config *config;           /* borrowed */
+        const Config *config; /* borrowed */
         CriClient *client;
         Counters *counters;
         Spool spool;
@@ -50,24 +50,25 @@ typedef struct Probe {
         char runtime_name[64];
         char runtime_version[64];
         char log_dir[64];
-        bool unanswered;                /* RunPodSandbox was given up: there may be a sandbox without an id that we know */
+        bool unanswered; /* RunPodSandbox was given up: there may be a sandbox without an id that we know */
         bool container_made;
         ProbeCall calls[PROBE_CALLS_MAX];
         size_t n_calls;
-        char error[CRICLIENT_MESSAGE_MAX + 128];        /* the first failure; "" if none */
+        char error[CRICLIENT_MESSAGE_MAX + 128]; /* the first failure; "" if none */
         int signal_fd;
         int stop_fd;
-        int interrupt_fd;               /* readable after a signal */
-        bool interrupted;               /* atomic */
-        bool creating;                  /* atomic: a call in flight makes something whose id is still unknown */
+        int interrupt_fd; /* readable after a signal */
+        bool interrupted; /* atomic */
+        bool creating;    /* atomic: a call in flight makes something whose id is still unknown */
 } Probe;
 
 /*
- * Prepares a probe; @state_fd is -EBADF where there is no state directory (then no span of ours is kept). SIGINT, SIGTERM and SIGHUP must be
- * blocked already. Returns 0 or a negative errno.
+ * Prepares a probe; @state_fd is -EBADF where there is no state directory (then no span of ours is kept). SIGINT,
+ * SIGTERM and SIGHUP must be blocked already. Returns 0 or a negative errno.
  */
 int probe_init(Probe *probe, const ProbeOptions *options, const Config *config, int state_fd);
 void probe_deinit(Probe *probe);
 
-/* Runs it. Returns 0 if the pod ran and went as it should, -EREMOTEIO with the reason in probe->error, -EINTR after a signal. */
+/* Runs it. Returns 0 if the pod ran and went as it should, -EREMOTEIO with the reason in probe->error, -EINTR after a
+ * signal. */
 int probe_run(Probe *probe);

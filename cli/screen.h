@@ -35,7 +35,8 @@ typedef struct Screen {
         unsigned width; /* columns; 0: unbounded, nothing is cut */
 } Screen;
 
-/* Looks at standard output, the locale (setlocale() must have been called), COLUMNS, NO_COLOR and TERM; @ascii forbids UTF-8. */
+/* Looks at standard output, the locale (setlocale() must have been called), COLUMNS, NO_COLOR and TERM; @ascii forbids
+ * UTF-8. */
 void screen_init(Screen *screen, ScreenColour colour, bool ascii);
 
 /* The escape sequence that starts @style or, with SCREEN_PLAIN, ends it; "" without colours. */

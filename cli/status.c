@@ -20,7 +20,7 @@ void status_deinit(Status *status) {
         free(status->config_error);
         if (status->config_known)
                 config_deinit(&status->config);
-        *status = (Status) {};
+        *status = (Status){};
 }
 
 const char *status_meta(const Status *status, const char *key) {
@@ -43,7 +43,7 @@ static int on_meta(const char *key, const char *value, void *userdata) {
 
         if (status->n_meta == STATUS_META_MAX)
                 return 0;
-        *meta = (StatusMeta) { .key = strdup(key), .value = strdup(value) };
+        *meta = (StatusMeta){ .key = strdup(key), .value = strdup(value) };
         status->n_meta++;
         return meta->key && meta->value ? 0 : -ENOMEM;
 }
@@ -185,7 +185,7 @@ int status_gather(const Cli *cli, Status *ret) {
         Status *status = ret;
         int r;
 
-        *status = (Status) { .now_ns = clk_realtime() };
+        *status = (Status){ .now_ns = clk_realtime() };
 
         r = config_load(cli->config_file, &status->config, &status->config_error);
         if (r == -ENOMEM)

@@ -13,7 +13,7 @@
 #include "tally.h"
 
 #define STATUS_META_MAX 32
-#define STATUS_LOCK     "podspand.lock"         /* in the store's directory; podspand holds a flock on it */
+#define STATUS_LOCK     "podspand.lock" /* in the store's directory; podspand holds a flock on it */
 
 typedef enum StatusAlive {
         STATUS_UNKNOWN,
@@ -28,18 +28,18 @@ typedef struct StatusMeta {
 
 typedef struct StatusCalls {
         char method[TALLY_METHOD_MAX + 1];
-        TallyCell minute;               /* the last complete minute of the clock */
-        TallyCell hour;                 /* the last 60, this one included */
+        TallyCell minute; /* the last complete minute of the clock */
+        TallyCell hour;   /* the last 60, this one included */
 } StatusCalls;
 
 typedef struct Status {
         uint64_t now_ns;
         StatusAlive podspand;
         StatusAlive podspan_cri;
-        char *cri_socket;               /* on which podspan-cri listens; NULL if not seen */
+        char *cri_socket; /* on which podspan-cri listens; NULL if not seen */
 
         bool store_known;
-        char *store_error;              /* why it is not; NULL without memory */
+        char *store_error; /* why it is not; NULL without memory */
         StoreDbStats store;
         StatusMeta meta[STATUS_META_MAX];
         size_t n_meta;
@@ -64,7 +64,7 @@ const char *status_meta(const Status *status, const char *key);
 uint64_t status_meta_u64(const Status *status, const char *key);
 
 /*
- * The path of a listening socket of podspan-cri below @state_dir in @text, which is /proc/net/unix: its own name or the one that
- * kubelet takes for CRI-O's. Returns 0 with @ret owned by the caller, -ENOENT, or -ENOMEM. No I/O.
+ * The path of a listening socket of podspan-cri below @state_dir in @text, which is /proc/net/unix: its own name or the
+ * one that kubelet takes for CRI-O's. Returns 0 with @ret owned by the caller, -ENOENT, or -ENOMEM. No I/O.
  */
 int status_find_socket(const char *text, const char *state_dir, char **ret);

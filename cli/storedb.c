@@ -9,7 +9,7 @@
 
 struct StoreDb {
         sqlite3 *sqlite;
-        sqlite3_stmt *latest;           /* storedb_is_latest(), prepared once */
+        sqlite3_stmt *latest; /* storedb_is_latest(), prepared once */
         char *path;
 };
 
@@ -112,7 +112,8 @@ static int explain(const StoreDb *db, int error, char **reterr_message) {
                 r = asprintf(reterr_message, "no store at %s: is podspand running?", db->path);
                 break;
         case -EACCES:
-                r = asprintf(reterr_message, "%s: permission denied; root and members of the group podspan may read the store",
+                r = asprintf(reterr_message,
+                             "%s: permission denied; root and members of the group podspan may read the store",
                              db->path);
                 break;
         default:
@@ -144,8 +145,9 @@ int storedb_open(const char *dir, StoreDb **ret, char **reterr_message) {
         r = open_as(db, "?mode=ro", &version);
         if ((r & 0xff) == SQLITE_CANTOPEN || (r & 0xff) == SQLITE_READONLY) {
                 /*
-                 * A database in WAL mode whose last writer closed it has no -shm file, and who may not write the directory cannot make
-                 * one. Without a -wal file nobody is writing either, so the file may be read as it is.
+                 * A database in WAL mode whose last writer closed it has no -shm file, and who may not write the
+                 * directory cannot make one. Without a -wal file nobody is writing either, so the file may be read as
+                 * it is.
                  */
                 if (access(wal, F_OK) == 0 || errno != ENOENT)
                         return explain(db, -EACCES, reterr_message);
@@ -162,8 +164,8 @@ int storedb_open(const char *dir, StoreDb **ret, char **reterr_message) {
                 return explain(db, errno_of(r), reterr_message);
 
         if (version != STORESCHEMA_VERSION) {
-                if (asprintf(reterr_message, "%s: schema version %" PRId64 ", this podspan reads version %d", db->path, version,
-                             STORESCHEMA_VERSION) < 0)
+                if (asprintf(reterr_message, "%s: schema version %" PRId64 ", this podspan reads version %d", db->path,
+                             version, STORESCHEMA_VERSION) < 0)
                         *reterr_message = NULL;
                 return -EPROTO;
         }
@@ -229,19 +231,19 @@ static int column_id(sqlite3_stmt *stmt, int column, uint8_t *ret, size_t size) 
 }
 
 /* How a person names a pod: NAME, NAMESPACE/NAME or UID. */
-#define POD_MATCHES(t)                                                                                                 \
-        "(CASE WHEN instr(:pod, '/') > 0"                                                                              \
-        " THEN " t ".pod_namespace = substr(:pod, 1, instr(:pod, '/') - 1)"                                            \
-        " AND " t ".pod_name = substr(:pod, instr(:pod, '/') + 1)"                                                     \
+#define POD_MATCHES(t)                                                      \
+        "(CASE WHEN instr(:pod, '/') > 0"                                   \
+        " THEN " t ".pod_namespace = substr(:pod, 1, instr(:pod, '/') - 1)" \
+        " AND " t ".pod_name = substr(:pod, instr(:pod, '/') + 1)"          \
         " ELSE " t ".pod_name = :pod OR " t ".pod_uid = :pod END)"
 
 /*
- * One row a trace, newest first, without collecting them: of each trace its first span is taken, in the order of the index on the
- * start, so that LIMIT ends the scan. Filters ask about other spans of the trace by its primary key.
+ * One row a trace, newest first, without collecting them: of each trace its first span is taken, in the order of the
+ * index on the start, so that LIMIT ends the scan. Filters ask about other spans of the trace by its primary key.
  */
 #define TRACES_SQL                                                                                                     \
         "SELECT s.trace_id, s.start_ns, s.name, coalesce(s.service, ''),"                                              \
-        " (SELECT max(e.end_ns) FROM span e WHERE e.trace_id = s.trace_id) AS last_ns,"                                 \
+        " (SELECT max(e.end_ns) FROM span e WHERE e.trace_id = s.trace_id) AS last_ns,"                                \
         " (SELECT count(DISTINCT c.span_id) FROM span c WHERE c.trace_id = s.trace_id),"                               \
         " (SELECT count(DISTINCT x.span_id) FROM span x WHERE x.trace_id = s.trace_id AND x.status = 2),"              \
         " (SELECT count(DISTINCT v.service) FROM span v WHERE v.trace_id = s.trace_id),"                               \
@@ -251,21 +253,24 @@ static int column_id(sqlite3_stmt *stmt, int column, uint8_t *ret, size_t size) 
         " AND NOT EXISTS (SELECT 1 FROM span b WHERE b.trace_id = s.trace_id"                                          \
         "  AND (b.start_ns, b.span_id, b.batch) < (s.start_ns, s.span_id, s.batch))"                                   \
         " AND (:identity = 0 OR EXISTS (SELECT 1 FROM span i WHERE i.trace_id = s.trace_id"                            \
-        "  AND (:pod IS NULL OR " POD_MATCHES("i") ")"                                                                 \
-        "  AND (:namespace IS NULL OR i.pod_namespace = :namespace)"                                                   \
-        "  AND (:container IS NULL OR i.container_name = :container"                                                   \
-        "   OR substr(i.container_id, 1, length(:container)) = :container AND length(:container) >= 12)))"             \
-        " AND (:operation = 0 OR EXISTS (SELECT 1 FROM span o WHERE o.trace_id = s.trace_id"                           \
-        "  AND (:service IS NULL OR o.service = :service)"                                                             \
-        "  AND (:name IS NULL OR instr(o.name, :name) > 0)))"                                                          \
-        " AND (:errors = 0 OR EXISTS (SELECT 1 FROM span f WHERE f.trace_id = s.trace_id AND f.status = 2))"           \
-        " AND (:slower = 0 OR last_ns - s.start_ns > :slower)"                                                          \
-        " ORDER BY s.start_ns DESC LIMIT :limit"
+        "  AND (:pod IS NULL OR " POD_MATCHES(                                                                         \
+                "i") ")"                                                                                               \
+                     "  AND (:namespace IS NULL OR i.pod_namespace = :namespace)"                                      \
+                     "  AND (:container IS NULL OR i.container_name = :container"                                      \
+                     "   OR substr(i.container_id, 1, length(:container)) = :container AND length(:container) >= "     \
+                     "12)))"                                                                                           \
+                     " AND (:operation = 0 OR EXISTS (SELECT 1 FROM span o WHERE o.trace_id = s.trace_id"              \
+                     "  AND (:service IS NULL OR o.service = :service)"                                                \
+                     "  AND (:name IS NULL OR instr(o.name, :name) > 0)))"                                             \
+                     " AND (:errors = 0 OR EXISTS (SELECT 1 FROM span f WHERE f.trace_id = s.trace_id AND f.status = " \
+                     "2))"                                                                                             \
+                     " AND (:slower = 0 OR last_ns - s.start_ns > :slower)"                                            \
+                     " ORDER BY s.start_ns DESC LIMIT :limit"
 
 /* The pod a trace is about: that of the first span which names one. */
-#define TRACE_POD_SQL                                                                                                  \
-        "SELECT coalesce(pod_uid, ''), coalesce(pod_name, ''), coalesce(pod_namespace, '') FROM span"                  \
-        " WHERE trace_id = :trace AND (pod_name IS NOT NULL OR pod_uid IS NOT NULL)"                                   \
+#define TRACE_POD_SQL                                                                                 \
+        "SELECT coalesce(pod_uid, ''), coalesce(pod_name, ''), coalesce(pod_namespace, '') FROM span" \
+        " WHERE trace_id = :trace AND (pod_name IS NOT NULL OR pod_uid IS NOT NULL)"                  \
         " ORDER BY pod_name IS NULL, start_ns LIMIT 1"
 
 int storedb_traces(StoreDb *db, const StoreDbFilter *filter, int (*fn)(const StoreDbTrace *trace, void *userdata),
@@ -345,7 +350,8 @@ int storedb_by_prefix(StoreDb *db, const char *prefix, size_t len, size_t max, u
                 return -EINVAL;
 
         /* Skips from one trace to the next by the primary key, however many spans one has. */
-        r = prepare(db, "SELECT trace_id FROM span WHERE trace_id >= :low AND trace_id <= :high ORDER BY trace_id LIMIT 1",
+        r = prepare(db,
+                    "SELECT trace_id FROM span WHERE trace_id >= :low AND trace_id <= :high ORDER BY trace_id LIMIT 1",
                     &stmt);
         if (r < 0)
                 return r;
@@ -375,7 +381,7 @@ int storedb_by_prefix(StoreDb *db, const char *prefix, size_t len, size_t max, u
 int storedb_by_pod(StoreDb *db, const char *pod, uint8_t ret[static 16]) {
         static const char *const queries[] = {
                 "SELECT p.trace_id FROM span p WHERE " POD_MATCHES("p") " AND substr(p.name, -13) = 'RunPodSandbox'"
-                                                                       " ORDER BY p.start_ns DESC LIMIT 1",
+                                                                        " ORDER BY p.start_ns DESC LIMIT 1",
                 "SELECT p.trace_id FROM span p WHERE " POD_MATCHES("p") " ORDER BY p.start_ns DESC LIMIT 1",
         };
 
@@ -411,9 +417,9 @@ int storedb_count(StoreDb *db, const uint8_t trace_id[static 16], uint64_t *ret)
 }
 
 /* With max() in it, the other columns of a group come from the row that has the maximum (SQLite, "bare columns"). */
-#define SPANS_SQL                                                                                                      \
-        "SELECT span_id, parent_id, start_ns, end_ns, kind, status, flags, name, service, pod_uid, pod_name,"          \
-        " pod_namespace, container_name, container_id, max(batch)"                                                     \
+#define SPANS_SQL                                                                                             \
+        "SELECT span_id, parent_id, start_ns, end_ns, kind, status, flags, name, service, pod_uid, pod_name," \
+        " pod_namespace, container_name, container_id, max(batch)"                                            \
         " FROM span WHERE trace_id = :trace GROUP BY span_id ORDER BY start_ns, end_ns DESC, span_id LIMIT :max"
 
 int storedb_spans(StoreDb *db, const uint8_t trace_id[static 16], uint64_t max,
@@ -448,7 +454,7 @@ int storedb_spans(StoreDb *db, const uint8_t trace_id[static 16], uint64_t max,
                 if (column_id(stmt, 0, span.span_id, sizeof(span.span_id)) < 0)
                         continue;
                 span.has_parent = column_id(stmt, 1, span.parent_id, sizeof(span.parent_id)) >= 0 &&
-                        memcmp(span.parent_id, none, sizeof(none)) != 0;
+                                  memcmp(span.parent_id, none, sizeof(none)) != 0;
                 r = fn(&span, userdata);
                 if (r < 0)
                         return r;

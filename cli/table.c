@@ -7,7 +7,7 @@
 #define CELL_MAX 1024
 
 int table_init(Table *table, const Screen *screen, const TableColumn *columns, size_t n_columns) {
-        *table = (Table) { .screen = screen, .n_columns = n_columns, .scols = scols_new_table() };
+        *table = (Table){ .screen = screen, .n_columns = n_columns, .scols = scols_new_table() };
         if (!table->scols)
                 return -ENOMEM;
 
@@ -28,7 +28,8 @@ int table_init(Table *table, const Screen *screen, const TableColumn *columns, s
                 if (!column)
                         return -ENOMEM;
                 if (screen->colour)
-                        (void) scols_cell_set_color(scols_column_get_header(column), screen_cell_colour(screen, SCREEN_DIM));
+                        (void) scols_cell_set_color(scols_column_get_header(column),
+                                                    screen_cell_colour(screen, SCREEN_DIM));
         }
         return 0;
 }

@@ -12,8 +12,8 @@
 
 typedef struct TableColumn {
         const char *name;
-        double width_hint;      /* as libsmartcols has it: columns, or below 1 a share */
-        int flags;              /* SCOLS_FL_* */
+        double width_hint; /* as libsmartcols has it: columns, or below 1 a share */
+        int flags;         /* SCOLS_FL_* */
 } TableColumn;
 
 typedef struct Table {
@@ -21,10 +21,11 @@ typedef struct Table {
         struct libscols_line *line;
         const Screen *screen;
         size_t n_columns;
-        int error;              /* sticks */
+        int error; /* sticks */
 } Table;
 
-#define TABLE_NULL {}
+#define TABLE_NULL \
+        {}
 
 /* Returns 0 or -ENOMEM. @screen is borrowed. */
 int table_init(Table *table, const Screen *screen, const TableColumn *columns, size_t n_columns);

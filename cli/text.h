@@ -21,7 +21,8 @@
  */
 int text_utf8_next(const char *s, size_t len, uint32_t *ret);
 
-/* Could a terminal take this code point for a command, or show it so that other text is misread (C0, DEL, C1, bidirectional and invisible controls)? */
+/* Could a terminal take this code point for a command, or show it so that other text is misread (C0, DEL, C1,
+ * bidirectional and invisible controls)? */
 bool text_codepoint_unsafe(uint32_t cp);
 
 /*
@@ -49,8 +50,8 @@ void text_time(uint64_t ns, bool zone, char ret[static TEXT_TIME_MAX]);
 void text_rfc3339(uint64_t ns, char ret[static TEXT_TIME_MAX]);
 
 /*
- * Reads a point in time: a duration ("90s", "1h30m": so long before @now_ns), "now", "today", "yesterday", "@SECONDS" since
- * the epoch, or "YYYY-MM-DD[( |T)HH:MM[:SS]][Z]" (local time unless Z). Returns 0 or -EINVAL.
+ * Reads a point in time: a duration ("90s", "1h30m": so long before @now_ns), "now", "today", "yesterday", "@SECONDS"
+ * since the epoch, or "YYYY-MM-DD[( |T)HH:MM[:SS]][Z]" (local time unless Z). Returns 0 or -EINVAL.
  */
 int text_parse_time(const char *s, uint64_t now_ns, uint64_t *ret_ns);
 

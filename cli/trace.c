@@ -57,10 +57,10 @@ static int on_span(const StoreDbSpan *row, void *userdata) {
         span.container_id = dup_bounded(row->container_id);
 
         trace->spans[trace->n_spans++] = span;
-        return span.name && span.service && span.pod_uid && span.pod_name && span.pod_namespace && span.container_name &&
-                        span.container_id
-                ? 0
-                : -ENOMEM;
+        return span.name && span.service && span.pod_uid && span.pod_name && span.pod_namespace &&
+                               span.container_name && span.container_id
+                       ? 0
+                       : -ENOMEM;
 }
 
 /* Open addressing over span ids: index + 1, or 0 for an empty slot. */
@@ -264,7 +264,8 @@ static int on_batch(int64_t batch, const uint8_t *data, size_t len, void *userda
                 const Podspan__Otlp__Resource *resource = resource_spans->resource;
 
                 if (resource && !details->trace->node) {
-                        const char *node = string_attribute(resource->n_attributes, resource->attributes, "k8s.node.name");
+                        const char *node =
+                                string_attribute(resource->n_attributes, resource->attributes, "k8s.node.name");
 
                         if (!node)
                                 node = string_attribute(resource->n_attributes, resource->attributes, "host.name");

@@ -4,17 +4,17 @@
 #include "text.h"
 #include "waterfall.h"
 
-#define NAME_COLUMNS_MAX    44  /* of tree and name, on a terminal */
+#define NAME_COLUMNS_MAX    44 /* of tree and name, on a terminal */
 #define WHERE_COLUMNS_MAX   28
 #define SERVICE_COLUMNS_MAX 18
 #define BAR_COLUMNS_MIN     12
-#define BAR_COLUMNS_NARROW  8   /* on a terminal below NARROW columns */
+#define BAR_COLUMNS_NARROW  8 /* on a terminal below NARROW columns */
 #define NARROW              60
 #define BAR_COLUMNS_MAX     48
-#define BAR_COLUMNS_PLAIN   32  /* where nothing bounds the width */
-#define DEPTH_MAX           16  /* deeper spans are not indented further */
+#define BAR_COLUMNS_PLAIN   32 /* where nothing bounds the width */
+#define DEPTH_MAX           16 /* deeper spans are not indented further */
 #define SAFE_MAX            1024
-#define GAP_SHARE           0.04        /* of the busy time: what an idle stretch takes, if it is longer */
+#define GAP_SHARE           0.04 /* of the busy time: what an idle stretch takes, if it is longer */
 #define SERIES_MAX          64
 
 /* Spans that live long by nature: they cover time in which nothing need happen. */
@@ -30,15 +30,15 @@ static bool lives_long(const TraceSpan *span) {
 typedef struct Stretch {
         uint64_t start_ns;
         uint64_t end_ns;
-        double at;              /* where it starts, in drawn nanoseconds */
+        double at; /* where it starts, in drawn nanoseconds */
         bool gap;
-        double drawn;           /* its drawn length */
+        double drawn; /* its drawn length */
 } Stretch;
 
 struct WaterfallAxis {
-        Stretch *stretches;     /* busy and idle in turn, without holes */
+        Stretch *stretches; /* busy and idle in turn, without holes */
         size_t n;
-        size_t n_gaps;          /* idle ones drawn short */
+        size_t n_gaps; /* idle ones drawn short */
         double total;
 };
 
@@ -51,7 +51,7 @@ WaterfallAxis *waterfall_axis_free(WaterfallAxis *axis) {
 }
 
 static void push(WaterfallAxis *axis, uint64_t start_ns, uint64_t end_ns, bool idle) {
-        axis->stretches[axis->n++] = (Stretch) { .start_ns = start_ns, .end_ns = end_ns, .gap = idle };
+        axis->stretches[axis->n++] = (Stretch){ .start_ns = start_ns, .end_ns = end_ns, .gap = idle };
 }
 
 WaterfallAxis *waterfall_axis_new(const Trace *trace) {
@@ -152,34 +152,49 @@ typedef struct Waterfall {
         const Screen *screen;
         const Trace *trace;
         const WaterfallAxis *axis;
-        const TraceSpan *pod;                   /* the span that says which pod the trace is about; NULL if none does */
-        size_t bar, name, service, where;       /* columns; notes take the rest */
+        const TraceSpan *pod;             /* the span that says which pod the trace is about; NULL if none does */
+        size_t bar, name, service, where; /* columns; notes take the rest */
         size_t rest;
-        const char *series[SERIES_MAX];         /* services in the order of their first span, for colours */
+        size_t pending;                 /* blanks, not printed at the end of a line */
+        const char *series[SERIES_MAX]; /* services in the order of their first span, for colours */
         size_t n_series;
-        char *gap_columns;                      /* which columns of the bar are an idle stretch */
+        char *gap_columns; /* which columns of the bar are an idle stretch */
 } Waterfall;
 
 static void safe(const Waterfall *waterfall, const char *s, char ret[static SAFE_MAX]) {
         text_safe(ret, SAFE_MAX, s, strlen(s), waterfall->screen->utf8);
 }
 
-/* Prints the safe string @s in exactly @columns, or as it is where nothing bounds the width and it is @last. */
-static void cell(const Waterfall *waterfall, const char *s, size_t columns, ScreenStyle style, bool right) {
+static void flush_blanks(Waterfall *waterfall) {
+        fprintf(waterfall->out, "%*s", (int) waterfall->pending, "");
+        waterfall->pending = 0;
+}
+
+static void end_line(Waterfall *waterfall) {
+        waterfall->pending = 0;
+        fputc('\n', waterfall->out);
+}
+
+/* Prints the safe string @s in exactly @columns, and two blanks after it. */
+static void cell(Waterfall *waterfall, const char *s, size_t columns, ScreenStyle style, bool right) {
         char fit[SAFE_MAX];
         size_t width;
 
         text_fit(fit, sizeof(fit), s, columns, waterfall->screen->utf8);
         width = text_width(fit);
         if (right)
-                fprintf(waterfall->out, "%*s", (int) (columns - width), "");
-        if (style != SCREEN_PLAIN)
-                fputs(screen_style(waterfall->screen, style), waterfall->out);
-        fputs(fit, waterfall->out);
-        if (style != SCREEN_PLAIN)
-                fputs(screen_style(waterfall->screen, SCREEN_PLAIN), waterfall->out);
+                waterfall->pending += columns - width;
+        if (*fit) {
+                flush_blanks(waterfall);
+                if (style != SCREEN_PLAIN)
+                        fputs(screen_style(waterfall->screen, style), waterfall->out);
+                fputs(fit, waterfall->out);
+                if (style != SCREEN_PLAIN)
+                        fputs(screen_style(waterfall->screen, SCREEN_PLAIN), waterfall->out);
+        }
         if (!right)
-                fprintf(waterfall->out, "%*s", (int) (columns - width), "");
+                waterfall->pending += columns - width;
+        waterfall->pending += 2;
 }
 
 static ScreenStyle series_style(Waterfall *waterfall, const char *service) {
@@ -206,7 +221,8 @@ static void tree_prefix(const Waterfall *waterfall, const TraceSpan *span, char 
                 return;
         }
         /* The ancestors below the root, nearest first; beyond the limit the outermost are left out. */
-        for (const TraceSpan *s = span; s->parent != TRACE_NONE && n < DEPTH_MAX; s = &waterfall->trace->spans[s->parent])
+        for (const TraceSpan *s = span; s->parent != TRACE_NONE && n < DEPTH_MAX;
+             s = &waterfall->trace->spans[s->parent])
                 path[n++] = s;
         while (n-- > 1)
                 p = stpcpy(p, path[n]->last ? "   " : utf8 ? "│  " : "|  ");
@@ -263,6 +279,7 @@ static void print_bar(Waterfall *waterfall, const TraceSpan *span) {
         size_t first, units, column = 0;
         ScreenStyle style = span->status == 2 ? SCREEN_ERROR : series_style(waterfall, span->service);
 
+        flush_blanks(waterfall);
         first = MIN((size_t) left, waterfall->bar - 1);
         /* In eighths of a column from the left edge of the first; never nothing. */
         units = (size_t) ((right - (double) first) * 8 + 0.5);
@@ -291,9 +308,10 @@ static void print_bar(Waterfall *waterfall, const TraceSpan *span) {
 
         for (; column < waterfall->bar; column++)
                 fputs(waterfall->gap_columns[column] ? (screen->utf8 ? "┊" : ":") : " ", waterfall->out);
+        waterfall->pending = 2;
 }
 
-static void print_note(const Waterfall *waterfall, ScreenStyle style, size_t *rest, const char *s) {
+static void print_note(Waterfall *waterfall, ScreenStyle style, size_t *rest, const char *s) {
         char fit[SAFE_MAX];
 
         if (waterfall->screen->width > 0) {
@@ -303,11 +321,13 @@ static void print_note(const Waterfall *waterfall, ScreenStyle style, size_t *re
                 *rest -= text_width(fit) + 2;
                 s = fit;
         }
-        fprintf(waterfall->out, "  %s%s%s", screen_style(waterfall->screen, style), s,
+        flush_blanks(waterfall);
+        fprintf(waterfall->out, "%s%s%s", screen_style(waterfall->screen, style), s,
                 screen_style(waterfall->screen, SCREEN_PLAIN));
+        waterfall->pending = 2;
 }
 
-static void print_notes(const Waterfall *waterfall, const TraceSpan *span) {
+static void print_notes(Waterfall *waterfall, const TraceSpan *span) {
         bool utf8 = waterfall->screen->utf8;
         char text[SAFE_MAX], message[SAFE_MAX];
         size_t rest = waterfall->rest;
@@ -322,8 +342,8 @@ static void print_notes(const Waterfall *waterfall, const TraceSpan *span) {
 
                 util_hex_encode(span->links[i].trace_id, 16, id);
                 safe(waterfall, span->links[i].why ? span->links[i].why : "", message);
-                (void) snprintf(text, sizeof(text), "%s linked to %s%s%.200s%s", utf8 ? "→" : "->", id, *message ? " (" : "",
-                                message, *message ? ")" : "");
+                (void) snprintf(text, sizeof(text), "%s linked to %s%s%.200s%s", utf8 ? "→" : "->", id,
+                                *message ? " (" : "", message, *message ? ")" : "");
                 print_note(waterfall, SCREEN_DIM, &rest, text);
         }
         /* Where no span is sampled the header says so, once. */
@@ -337,26 +357,21 @@ static void print_span(Waterfall *waterfall, const TraceSpan *span) {
         text_duration(span->start_ns - waterfall->trace->start_ns, offset);
         text_duration(span->end_ns - span->start_ns, duration);
         cell(waterfall, span->start_ns == waterfall->trace->start_ns ? "0" : offset, 8, SCREEN_DIM, true);
-        fputs("  ", waterfall->out);
         cell(waterfall, duration, 8, SCREEN_PLAIN, true);
-        fputs("  ", waterfall->out);
         print_bar(waterfall, span);
-        fputs("  ", waterfall->out);
 
         span_label(waterfall, span, text);
         cell(waterfall, text, waterfall->name, span->status == 2 ? SCREEN_ERROR : SCREEN_PLAIN, false);
         if (waterfall->service > 0) {
-                fputs("  ", waterfall->out);
                 safe(waterfall, span->service, text);
                 cell(waterfall, text, waterfall->service, series_style(waterfall, span->service), false);
         }
         if (waterfall->where > 0) {
-                fputs("  ", waterfall->out);
                 span_where(waterfall, span, text);
                 cell(waterfall, text, waterfall->where, SCREEN_PLAIN, false);
         }
         print_notes(waterfall, span);
-        fputc('\n', waterfall->out);
+        end_line(waterfall);
 }
 
 static void print_header(Waterfall *waterfall) {
@@ -367,7 +382,8 @@ static void print_header(Waterfall *waterfall) {
         char id[33], text[SAFE_MAX], time[TEXT_TIME_MAX], duration[TEXT_DURATION_MAX];
 
         util_hex_encode(trace->trace_id, 16, id);
-        fprintf(waterfall->out, "%sTrace %s%s", screen_style(screen, SCREEN_BOLD), id, screen_style(screen, SCREEN_PLAIN));
+        fprintf(waterfall->out, "%sTrace %s%s", screen_style(screen, SCREEN_BOLD), id,
+                screen_style(screen, SCREEN_PLAIN));
         if (pod) {
                 fputs(dot, waterfall->out);
                 fputs("pod ", waterfall->out);
@@ -396,14 +412,15 @@ static void print_header(Waterfall *waterfall) {
                 fprintf(waterfall->out, "%snot sampled (kept on this node only)", dot);
         fputs("\n\n", waterfall->out);
 
-        fputs(screen_style(screen, SCREEN_DIM), waterfall->out);
-        fprintf(waterfall->out, "%8s  %8s  %-*s  %-*s", "offset", "duration", (int) waterfall->bar, "", (int) waterfall->name,
-                "span");
+        cell(waterfall, "offset", 8, SCREEN_DIM, true);
+        cell(waterfall, "duration", 8, SCREEN_DIM, true);
+        waterfall->pending += waterfall->bar + 2;
+        cell(waterfall, "span", waterfall->name, SCREEN_DIM, false);
         if (waterfall->service > 0)
-                fprintf(waterfall->out, "  %-*s", (int) waterfall->service, "service");
+                cell(waterfall, "service", waterfall->service, SCREEN_DIM, false);
         if (waterfall->where > 0)
-                fprintf(waterfall->out, "  %-*s", (int) waterfall->where, "container");
-        fprintf(waterfall->out, "%s\n", screen_style(screen, SCREEN_PLAIN));
+                cell(waterfall, "container", waterfall->where, SCREEN_DIM, false);
+        end_line(waterfall);
 }
 
 static void print_footer(const Waterfall *waterfall) {
@@ -471,7 +488,7 @@ static void lay_out(Waterfall *waterfall) {
                 waterfall->name = screen->width - fixed;
 
         used = fixed + waterfall->name + (waterfall->service > 0 ? 2 + waterfall->service : 0) +
-                (waterfall->where > 0 ? 2 + waterfall->where : 0);
+               (waterfall->where > 0 ? 2 + waterfall->where : 0);
         waterfall->bar = bar_min;
         if (screen->width > used) {
                 /* Errors and links want some of what is left, the bar the more. */

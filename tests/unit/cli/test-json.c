@@ -79,12 +79,18 @@ static void print_numbers(Json *json) {
 
 static void test_numbers(void **state) {
         static const char *const lines[] = {
-                "\"max\": 18446744073709551615,",  "\"max_str\": \"18446744073709551615\",",
-                "\"min\": -9223372036854775808,",  "\"min_str\": \"-9223372036854775808\",",
-                "\"double\": 1.5,",                "\"nan\": \"NaN\",",
-                "\"inf\": \"-Infinity\",",         "\"hex\": \"00abff\",",
-                "\"t\": \"2025-11-21T10:00:00.123456789Z\",", "\"t_unix_nano\": \"1763719200123456789\",",
-                "\"never\": null,",                "\"never_unix_nano\": null,",
+                "\"max\": 18446744073709551615,",
+                "\"max_str\": \"18446744073709551615\",",
+                "\"min\": -9223372036854775808,",
+                "\"min_str\": \"-9223372036854775808\",",
+                "\"double\": 1.5,",
+                "\"nan\": \"NaN\",",
+                "\"inf\": \"-Infinity\",",
+                "\"hex\": \"00abff\",",
+                "\"t\": \"2025-11-21T10:00:00.123456789Z\",",
+                "\"t_unix_nano\": \"1763719200123456789\",",
+                "\"never\": null,",
+                "\"never_unix_nano\": null,",
                 "\"yes\": true\n",
         };
         _cleanup_free_ char *text = print(print_numbers);
@@ -109,8 +115,9 @@ static void print_base64(Json *json) {
 
 static void test_base64(void **state) {
         /* RFC 4648, section 10 */
-        static const char expected[] = "[\n  \"\",\n  \"Zg==\",\n  \"Zm8=\",\n  \"Zm9v\",\n  \"Zm9vYg==\",\n  \"Zm9vYmE=\",\n"
-                                       "  \"Zm9vYmFy\",\n  \"/+++\"\n]\n\n";
+        static const char expected[] =
+                "[\n  \"\",\n  \"Zg==\",\n  \"Zm8=\",\n  \"Zm9v\",\n  \"Zm9vYg==\",\n  \"Zm9vYmE=\",\n"
+                "  \"Zm9vYmFy\",\n  \"/+++\"\n]\n\n";
         _cleanup_free_ char *text = print(print_base64);
 
         (void) state;
@@ -176,8 +183,9 @@ static void test_errors_stick(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_strings),   cmocka_unit_test(test_numbers),     cmocka_unit_test(test_base64),
-                cmocka_unit_test(test_any_bytes), cmocka_unit_test(test_long_string), cmocka_unit_test(test_errors_stick),
+                cmocka_unit_test(test_strings),     cmocka_unit_test(test_numbers),
+                cmocka_unit_test(test_base64),      cmocka_unit_test(test_any_bytes),
+                cmocka_unit_test(test_long_string), cmocka_unit_test(test_errors_stick),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

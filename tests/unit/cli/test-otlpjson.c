@@ -29,8 +29,8 @@ static uint8_t *pack(Podspan__Otlp__AnyValue *value, size_t *ret_size) {
         attribute.value = value;
         status.code = 2;
         status.message = (char *) "bad";
-        span.trace_id = (ProtobufCBinaryData) { .data = (uint8_t *) "0123456789abcdef", .len = 16 };
-        span.span_id = (ProtobufCBinaryData) { .data = (uint8_t *) "01234567", .len = 8 };
+        span.trace_id = (ProtobufCBinaryData){ .data = (uint8_t *) "0123456789abcdef", .len = 16 };
+        span.span_id = (ProtobufCBinaryData){ .data = (uint8_t *) "01234567", .len = 8 };
         span.name = (char *) "name";
         span.start_time_unix_nano = 1;
         span.end_time_unix_nano = UINT64_MAX;
@@ -70,9 +70,16 @@ static void test_span(void **state) {
         _cleanup_free_ uint8_t *packed = NULL;
         _cleanup_free_ char *text = NULL, *nothing = NULL;
         static const char *const parts[] = {
-                "\"traceId\": \"30313233343536373839616263646566\"", "\"spanId\": \"3031323334353637\"", "\"name\": \"name\"",
-                "\"kind\": 0", "\"startTimeUnixNano\": \"1\"", "\"endTimeUnixNano\": \"18446744073709551615\"",
-                "\"key\": \"k\"", "\"intValue\": \"-7\"", "\"message\": \"bad\"", "\"code\": 2",
+                "\"traceId\": \"30313233343536373839616263646566\"",
+                "\"spanId\": \"3031323334353637\"",
+                "\"name\": \"name\"",
+                "\"kind\": 0",
+                "\"startTimeUnixNano\": \"1\"",
+                "\"endTimeUnixNano\": \"18446744073709551615\"",
+                "\"key\": \"k\"",
+                "\"intValue\": \"-7\"",
+                "\"message\": \"bad\"",
+                "\"code\": 2",
         };
         size_t size;
 
@@ -145,9 +152,9 @@ static void test_nesting(void **state) {
         } cases[] = {
                 { 0, 0, true },
                 { OTLPJSON_DEPTH_MAX - 1, 0, true },
-                { OTLPJSON_DEPTH_MAX, 0, false },       /* written as too deep */
+                { OTLPJSON_DEPTH_MAX, 0, false }, /* written as too deep */
                 { 50, 0, false },
-                { 100, -EBADMSG, false },               /* refused before the stack is at risk */
+                { 100, -EBADMSG, false }, /* refused before the stack is at risk */
         };
 
         (void) state;
@@ -173,7 +180,7 @@ static void test_hostile_nesting(void **state) {
         size_t len = 4 << 20, n = 0;
         _cleanup_free_ uint8_t *bytes = malloc(len);
         _cleanup_otlpjson_ Podspan__Otlp__TracesData *data = NULL;
-        static const unsigned path[] = { 1, 2, 2, 9, 2 };       /* to the value of an attribute, then 5 and 1 in turn */
+        static const unsigned path[] = { 1, 2, 2, 9, 2 }; /* to the value of an attribute, then 5 and 1 in turn */
 
         (void) state;
 

@@ -7,15 +7,14 @@
 #include <cmocka.h>
 #include "status.h"
 
-static const char text[] =
-        "Num       RefCount Protocol Flags    Type St Inode Path\n"
-        "ffff8881: 00000002 00000000 00010000 0001 01 20001 /run/podspan/other.sock\n"
-        "ffff8882: 00000003 00000000 00000000 0001 03 20002 /run/podspan/cri.sock\n"
-        "ffff8883: 00000002 00000000 00010000 0001 01 20003 /run/podspan/cri.sock.bak\n"
-        "ffff8884: 00000002 00000000 00010000 0001 01 20004 @/abstract/run/podspan/cri.sock\n"
-        "ffff8885: 00000002 00000000 00010000 0001 01 20005\n"
-        "ffff8886: 00000002 00000000 00010000 0001 01 20006 /run/podspan/run/crio/crio.sock\n"
-        "ffff8887: 00000002 00000000 00010000 0001 01 20007 /srv/x/cri.sock";
+static const char text[] = "Num       RefCount Protocol Flags    Type St Inode Path\n"
+                           "ffff8881: 00000002 00000000 00010000 0001 01 20001 /run/podspan/other.sock\n"
+                           "ffff8882: 00000003 00000000 00000000 0001 03 20002 /run/podspan/cri.sock\n"
+                           "ffff8883: 00000002 00000000 00010000 0001 01 20003 /run/podspan/cri.sock.bak\n"
+                           "ffff8884: 00000002 00000000 00010000 0001 01 20004 @/abstract/run/podspan/cri.sock\n"
+                           "ffff8885: 00000002 00000000 00010000 0001 01 20005\n"
+                           "ffff8886: 00000002 00000000 00010000 0001 01 20006 /run/podspan/run/crio/crio.sock\n"
+                           "ffff8887: 00000002 00000000 00010000 0001 01 20007 /srv/x/cri.sock";
 
 static void test_find_socket(void **state) {
         static const struct {
@@ -23,7 +22,7 @@ static void test_find_socket(void **state) {
                 const char *path;
         } cases[] = {
                 { "/run/podspan", "/run/podspan/run/crio/crio.sock" },
-                { "/srv/x", "/srv/x/cri.sock" },        /* the last line has no end */
+                { "/srv/x", "/srv/x/cri.sock" }, /* the last line has no end */
                 { "/srv", NULL },
                 { "/run/podspan/", NULL },
                 { "", NULL },
@@ -53,7 +52,8 @@ static void test_truncated(void **state) {
 }
 
 static void test_meta(void **state) {
-        Status status = { .meta = { { (char *) "node", (char *) "n" }, { (char *) "started_ns", (char *) "17" },
+        Status status = { .meta = { { (char *) "node", (char *) "n" },
+                                    { (char *) "started_ns", (char *) "17" },
                                     { (char *) "bad_ns", (char *) "-1" } },
                           .n_meta = 3 };
 

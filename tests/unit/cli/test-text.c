@@ -23,13 +23,13 @@ static void test_utf8(void **state) {
                 { "\xf0\x9f\x98\x80", 4, 4, 0x1f600 },
                 { "\xf4\x8f\xbf\xbf", 4, 4, 0x10ffff },
                 { "\xef\xbf\xbf", 3, 3, 0xffff },
-                { "\x80", 1, -EBADMSG, 0 },                     /* a continuation alone */
-                { "\xc0\xaf", 2, -EBADMSG, 0 },                 /* overlong */
+                { "\x80", 1, -EBADMSG, 0 },     /* a continuation alone */
+                { "\xc0\xaf", 2, -EBADMSG, 0 }, /* overlong */
                 { "\xc1\xbf", 2, -EBADMSG, 0 },
                 { "\xe0\x9f\xbf", 3, -EBADMSG, 0 },
                 { "\xf0\x8f\xbf\xbf", 4, -EBADMSG, 0 },
-                { "\xed\xa0\x80", 3, -EBADMSG, 0 },             /* a surrogate */
-                { "\xf4\x90\x80\x80", 4, -EBADMSG, 0 },         /* above U+10FFFF */
+                { "\xed\xa0\x80", 3, -EBADMSG, 0 },     /* a surrogate */
+                { "\xf4\x90\x80\x80", 4, -EBADMSG, 0 }, /* above U+10FFFF */
                 { "\xf5\x80\x80\x80", 4, -EBADMSG, 0 },
                 { "\xff", 1, -EBADMSG, 0 },
                 { "\xc3\x28", 2, -EBADMSG, 0 },
@@ -241,10 +241,21 @@ static void test_parse_time(void **state) {
                 { "2025-11-21T10:00:01", NOW + NSEC_PER_SEC },
                 { "2025-11-21 10:00:00Z", NOW },
                 { "2025-11-21", NOW - 36000 * NSEC_PER_SEC },
-                { "500000h", NOW - 500000 * UINT64_C(3600) * NSEC_PER_SEC > NOW ? 0 : NOW - 500000 * UINT64_C(3600) * NSEC_PER_SEC },
+                { "500000h", NOW - 500000 * UINT64_C(3600) * NSEC_PER_SEC > NOW
+                                     ? 0
+                                     : NOW - 500000 * UINT64_C(3600) * NSEC_PER_SEC },
         };
-        static const char *const bad[] = { "", "1", "-1h", "whenever", "@", "@-1", "@18446744073709551615", "2025-13-01",
-                                           "2025-11-21 25:00", "2025-11-21 10:00 x", "1969-01-01" };
+        static const char *const bad[] = { "",
+                                           "1",
+                                           "-1h",
+                                           "whenever",
+                                           "@",
+                                           "@-1",
+                                           "@18446744073709551615",
+                                           "2025-13-01",
+                                           "2025-11-21 25:00",
+                                           "2025-11-21 10:00 x",
+                                           "1969-01-01" };
         uint64_t ns;
 
         (void) state;
@@ -280,8 +291,8 @@ static void test_span_name(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_utf8),     cmocka_unit_test(test_safe), cmocka_unit_test(test_fit),
-                cmocka_unit_test(test_duration), cmocka_unit_test(test_size), cmocka_unit_test(test_time),
+                cmocka_unit_test(test_utf8),       cmocka_unit_test(test_safe),      cmocka_unit_test(test_fit),
+                cmocka_unit_test(test_duration),   cmocka_unit_test(test_size),      cmocka_unit_test(test_time),
                 cmocka_unit_test(test_parse_time), cmocka_unit_test(test_span_name),
         };
 

@@ -9,7 +9,7 @@
 
 typedef struct Row {
         uint8_t id;
-        uint8_t parent;         /* 0: none */
+        uint8_t parent; /* 0: none */
         uint64_t start_ns;
         uint64_t end_ns;
 } Row;
@@ -19,7 +19,7 @@ static Trace make(const Row *rows, uint32_t n) {
         Trace trace = { .spans = calloc(n + 1, sizeof(*trace.spans)), .n_spans = n, .n_total = n };
 
         for (uint32_t i = 0; i < n; i++)
-                trace.spans[i] = (TraceSpan) {
+                trace.spans[i] = (TraceSpan){
                         .span_id = { rows[i].id },
                         .parent_id = { rows[i].parent },
                         .has_parent = rows[i].parent != 0,
@@ -40,7 +40,9 @@ static void check_order(const Trace *trace, const uint8_t *ids, const unsigned *
 }
 
 static void test_tree(void **state) {
-        static const Row rows[] = { { 1, 0, 0, 100 }, { 2, 1, 10, 20 }, { 3, 2, 11, 12 }, { 4, 1, 30, 40 }, { 9, 0, 50, 150 } };
+        static const Row rows[] = {
+                { 1, 0, 0, 100 }, { 2, 1, 10, 20 }, { 3, 2, 11, 12 }, { 4, 1, 30, 40 }, { 9, 0, 50, 150 }
+        };
         static const uint8_t ids[] = { 1, 2, 3, 4, 9 };
         static const unsigned depths[] = { 0, 1, 2, 1, 0 };
         _cleanup_(trace_deinit) Trace trace = make(rows, ARRAY_SIZE(rows));
@@ -96,15 +98,15 @@ static void test_rings(void **state) {
 
 /* One chain of the greatest length: no recursion may be in it. */
 static void test_chain(void **state) {
-        _cleanup_(trace_deinit) Trace trace = { .spans = calloc(TRACE_SPANS_MAX, sizeof(*trace.spans)),
-                                                .n_spans = TRACE_SPANS_MAX };
+        _cleanup_(trace_deinit)
+                Trace trace = { .spans = calloc(TRACE_SPANS_MAX, sizeof(*trace.spans)), .n_spans = TRACE_SPANS_MAX };
 
         (void) state;
 
         for (uint32_t i = 0; i < TRACE_SPANS_MAX; i++) {
-                trace.spans[i] = (TraceSpan) { .has_parent = i > 0, .start_ns = i, .end_ns = i + 1 };
-                memcpy(trace.spans[i].span_id, &(uint64_t) { i + 1 }, 8);
-                memcpy(trace.spans[i].parent_id, &(uint64_t) { i }, 8);
+                trace.spans[i] = (TraceSpan){ .has_parent = i > 0, .start_ns = i, .end_ns = i + 1 };
+                memcpy(trace.spans[i].span_id, &(uint64_t){ i + 1 }, 8);
+                memcpy(trace.spans[i].parent_id, &(uint64_t){ i }, 8);
         }
         assert_int_equal(trace_build(&trace), 0);
         for (uint32_t i = 0; i < TRACE_SPANS_MAX; i++) {
@@ -129,8 +131,9 @@ static void test_again(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_tree),  cmocka_unit_test(test_child_before_parent), cmocka_unit_test(test_orphans),
-                cmocka_unit_test(test_rings), cmocka_unit_test(test_chain),               cmocka_unit_test(test_again),
+                cmocka_unit_test(test_tree),    cmocka_unit_test(test_child_before_parent),
+                cmocka_unit_test(test_orphans), cmocka_unit_test(test_rings),
+                cmocka_unit_test(test_chain),   cmocka_unit_test(test_again),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,7 +20,7 @@ static Trace make(const Row *rows, uint32_t n) {
         Trace trace = { .spans = calloc(n + 1, sizeof(*trace.spans)), .n_spans = n, .n_total = n };
 
         for (uint32_t i = 0; i < n; i++)
-                trace.spans[i] = (TraceSpan) {
+                trace.spans[i] = (TraceSpan){
                         .span_id = { (uint8_t) (i + 1) },
                         .start_ns = rows[i].start_ns,
                         .end_ns = rows[i].end_ns,
@@ -56,7 +56,9 @@ static void test_linear(void **state) {
 }
 
 static void test_gap(void **state) {
-        static const Row rows[] = { { "a", 0, 1 * S }, { "container", 1 * S / 2, 3600 * S }, { "b", 3600 * S, 3601 * S } };
+        static const Row rows[] = { { "a", 0, 1 * S },
+                                    { "container", 1 * S / 2, 3600 * S },
+                                    { "b", 3600 * S, 3601 * S } };
         _cleanup_(trace_deinit) Trace trace = make(rows, ARRAY_SIZE(rows));
         _cleanup_(waterfall_axis_freep) WaterfallAxis *axis = waterfall_axis_new(&trace);
         double before = 0;
@@ -115,11 +117,12 @@ static char *print(const Trace *trace, Screen screen) {
 }
 
 static void test_print(void **state) {
-        static const Row rows[] = { { "first", 0, 100 * NSEC_PER_MSEC }, { "second", 50 * NSEC_PER_MSEC, 100 * NSEC_PER_MSEC } };
+        static const Row rows[] = { { "first", 0, 100 * NSEC_PER_MSEC },
+                                    { "second", 50 * NSEC_PER_MSEC, 100 * NSEC_PER_MSEC } };
         _cleanup_(trace_deinit) Trace trace = make(rows, ARRAY_SIZE(rows));
-        _cleanup_free_ char *text = print(&trace, (Screen) { .utf8 = true, .width = 80 });
-        _cleanup_free_ char *ascii = print(&trace, (Screen) {});
-        _cleanup_free_ char *colour = print(&trace, (Screen) { .utf8 = true, .width = 80, .colour = true });
+        _cleanup_free_ char *text = print(&trace, (Screen){ .utf8 = true, .width = 80 });
+        _cleanup_free_ char *ascii = print(&trace, (Screen){});
+        _cleanup_free_ char *colour = print(&trace, (Screen){ .utf8 = true, .width = 80, .colour = true });
 
         (void) state;
 
@@ -139,7 +142,7 @@ static void test_widths(void **state) {
         (void) state;
 
         for (unsigned width = 40; width < 200; width++) {
-                _cleanup_free_ char *text = print(&trace, (Screen) { .width = width });
+                _cleanup_free_ char *text = print(&trace, (Screen){ .width = width });
                 char *line, *rest = strstr(text, "\n\n") + 2;
 
                 while ((line = strsep(&rest, "\n")))
