@@ -8,7 +8,7 @@
 
 #define MESSAGE_MAX 4096
 
-static void say(const char *format, va_list args) {
+_printf_(1, 0) static void say(const char *format, va_list args) {
         char safe[MESSAGE_MAX];
         _cleanup_free_ char *message = NULL;
 

@@ -15,7 +15,7 @@
 
 #define PROBE_CALLS_MAX          64
 #define PROBE_CLEANUP_TIMEOUT_NS (30 * NSEC_PER_SEC) /* for each call of the cleaning up */
-#define PROBE_SETTLE_NS          (10 * NSEC_PER_SEC) /* how long a given-up RunPodSandbox may take to show its sandbox */
+#define PROBE_SETTLE_NS          (10 * NSEC_PER_SEC) /* for a given-up RunPodSandbox to show its sandbox */
 #define PROBE_NAMESPACE          "podspan-probe"
 #define PROBE_SERVICE            "podspan-probe"
 
