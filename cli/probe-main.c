@@ -250,11 +250,13 @@ static CliExit report(Cli *cli, const Probe *probe, int result) {
         } else
                 code = CLI_OK;
 
+        if (probe->left)
+                (void) cli_failure("the pod could not be taken away: sandbox %s", probe->identity.sandbox_id);
         if (result == -EINTR)
                 return cli_failure("interrupted; %s", *probe->error ? probe->error : "everything was taken away");
         if (result < 0)
                 return cli_failure("%s", *probe->error ? probe->error : strerror(-result));
-        if (probe->options->keep)
+        if (probe->options->keep && *probe->identity.sandbox_id)
                 fprintf(stderr, "podspan: the pod is still there: sandbox %s\n", probe->identity.sandbox_id);
         if (r == -ENOENT)
                 return cli_nothing("the pod ran, but nobody collects spans: no %s/spool (trace %s)", cli->state_dir,

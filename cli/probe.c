@@ -1,7 +1,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -41,6 +40,7 @@ int probe_init(Probe *probe, const ProbeOptions *options, const Config *config, 
                 .signal_fd = -EBADF,
                 .stop_fd = -EBADF,
                 .interrupt_fd = -EBADF,
+                .mutex = PTHREAD_MUTEX_INITIALIZER,
         };
 
         r = tracecontext_new_root(&probe->root);
@@ -101,10 +101,18 @@ static void on_signal(Probe *probe) {
         const uint64_t one = 1;
 
         (void) util_write_all(probe->interrupt_fd, &one, sizeof(one));
-        if (again || !__atomic_load_n(&probe->creating, __ATOMIC_ACQUIRE))
+        (void) pthread_mutex_lock(&probe->mutex);
+        if (again || !probe->shielded)
                 criclient_cancel(probe->client);
         else
-                fputs("podspan: interrupted; waiting for the call to end, to take away what it makes\n", stderr);
+                fputs("podspan: interrupted; taking the pod away first\n", stderr);
+        (void) pthread_mutex_unlock(&probe->mutex);
+}
+
+static void shield(Probe *probe, bool on) {
+        (void) pthread_mutex_lock(&probe->mutex);
+        probe->shielded = on;
+        (void) pthread_mutex_unlock(&probe->mutex);
 }
 
 /* A thread, because gRPC waits where no signal descriptor can be waited for as well. */
@@ -236,9 +244,9 @@ static int call_creating(Probe *probe, const char *method, uint64_t timeout_ns, 
                          const ProtobufCMessageDescriptor *response_type, void *ret) {
         int r;
 
-        __atomic_store_n(&probe->creating, true, __ATOMIC_RELEASE);
+        shield(probe, true);
         r = interrupted(probe) ? -EINTR : call(probe, method, timeout_ns, request, response_type, ret);
-        __atomic_store_n(&probe->creating, false, __ATOMIC_RELEASE);
+        shield(probe, false);
         return r;
 }
 
@@ -461,6 +469,8 @@ static int clean_sandbox(Probe *probe, const char *id) {
         int stopped = call_sandbox(probe, RUNTIME "StopPodSandbox", id);
         int removed = call_sandbox(probe, RUNTIME "RemovePodSandbox", id);
 
+        /* Removing takes away containers as well, whatever became of the calls before. */
+        probe->left = removed < 0;
         return stopped < 0 ? stopped : removed;
 }
 
@@ -516,7 +526,11 @@ static int clean_unknown_sandbox(Probe *probe) {
 static int clean_up(Probe *probe) {
         int r = 0, error;
 
+        (void) pthread_mutex_lock(&probe->mutex);
+        probe->shielded = true;
         criclient_resume(probe->client);
+        (void) pthread_mutex_unlock(&probe->mutex);
+
         if (probe->container_made) {
                 r = stop_container(probe);
                 error = call_container(probe, RUNTIME "RemoveContainer", PROBE_CLEANUP_TIMEOUT_NS);

@@ -8,6 +8,7 @@
  * what is made meanwhile could not be named; a second one does not.
  */
 
+#include <pthread.h>
 #include "clk.h"
 #include "config.h"
 #include "criclient.h"
@@ -59,7 +60,9 @@ typedef struct Probe {
         int stop_fd;
         int interrupt_fd; /* readable after a signal */
         bool interrupted; /* atomic */
-        bool creating;    /* atomic: a call in flight makes something whose id is still unknown */
+        pthread_mutex_t mutex;
+        bool shielded; /* under the mutex: a first signal must not cancel the call in flight, only a second one */
+        bool left;     /* the pod could not be taken away */
 } Probe;
 
 /*
