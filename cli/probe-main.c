@@ -12,10 +12,12 @@
 #include <sys/inotify.h>
 #include "cli.h"
 #include "probe.h"
+#include "status.h"
 
 #define TIMEOUT_DEFAULT_NS (60 * NSEC_PER_SEC)
 #define STORE_WAIT_NS      (5 * NSEC_PER_SEC)    /* until the trace is in the store */
 #define STORE_QUIET_NS     (700 * NSEC_PER_MSEC) /* a span is in the spool 200 ms after its end at the latest */
+#define STORE_RECHECK_NS   (200 * NSEC_PER_MSEC) /* the log is written before the commit in it can be seen */
 
 enum {
         ARG_RUNTIME_ENDPOINT = CLI_ARG_OWN,
@@ -130,19 +132,21 @@ static const char *default_endpoint(const char *state_dir, char *buf, size_t siz
         return NULL;
 }
 
-/* Waits until something changes in the directory of @inotify_fd, at most until the monotonic time @until_ns. Returns
- * whether something did. */
-static bool wait_for_change(int inotify_fd, int signal_fd, uint64_t until_ns) {
+/* Waits until something changes in the directory of @inotify_fd, at most until the monotonic time @until_ns. 0, or
+ * -EINTR after a signal. */
+static int wait_for_change(int inotify_fd, int signal_fd, uint64_t until_ns) {
         struct pollfd fds[] = { { .fd = inotify_fd, .events = POLLIN }, { .fd = signal_fd, .events = POLLIN } };
         uint64_t now = clk_monotonic(), left = until_ns > now ? until_ns - now : 0;
         struct timespec timeout = { .tv_sec = (time_t) (left / NSEC_PER_SEC), .tv_nsec = (long) (left % NSEC_PER_SEC) };
         char events[4096];
 
-        if (ppoll(fds, ARRAY_SIZE(fds), &timeout, NULL) <= 0 || fds[1].revents != 0)
-                return false;
+        if (ppoll(fds, ARRAY_SIZE(fds), &timeout, NULL) < 0)
+                return -errno;
+        if (fds[1].revents != 0)
+                return -EINTR;
         while (read(inotify_fd, events, sizeof(events)) > 0)
                 ;
-        return true;
+        return 0;
 }
 
 /*
@@ -153,6 +157,7 @@ static int wait_for_trace(const Cli *cli, const Probe *probe, uint64_t n, StoreD
         _cleanup_close_ int inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
         uint64_t end_ns = clk_monotonic() + STORE_WAIT_NS, seen = 0, changed_ns = clk_monotonic();
         _cleanup_(storedb_freep) StoreDb *db = NULL;
+        int r;
 
         if (inotify_fd < 0)
                 return -errno;
@@ -175,10 +180,9 @@ static int wait_for_trace(const Cli *cli, const Probe *probe, uint64_t n, StoreD
                         *ret = TAKE_PTR(db);
                         return 0;
                 }
-                if (!wait_for_change(inotify_fd, probe->signal_fd,
-                                     seen >= n ? MIN(end_ns, changed_ns + STORE_QUIET_NS) : end_ns) &&
-                    clk_monotonic() < (seen >= n ? MIN(end_ns, changed_ns + STORE_QUIET_NS) : end_ns))
-                        return -EINTR;
+                r = wait_for_change(inotify_fd, probe->signal_fd, MIN(end_ns, now_ns + STORE_RECHECK_NS));
+                if (r < 0)
+                        return r;
         }
 }
 
@@ -239,7 +243,7 @@ static CliExit report(Cli *cli, const Probe *probe, int result) {
 
         util_hex_encode(probe->root.trace_id, sizeof(probe->root.trace_id), id);
         /* Every call has a span, and the root. */
-        if (probe->spool.dir_fd >= 0 && result != -EINTR)
+        if (probe->spool.dir_fd >= 0 && result != -EINTR && status_podspand(cli) != STATUS_DEAD)
                 r = wait_for_trace(cli, probe, probe->n_calls + 1, &db);
 
         if (cli->json)
@@ -258,11 +262,13 @@ static CliExit report(Cli *cli, const Probe *probe, int result) {
                 return cli_failure("%s", *probe->error ? probe->error : strerror(-result));
         if (probe->options->keep && *probe->identity.sandbox_id)
                 fprintf(stderr, "podspan: the pod is still there: sandbox %s\n", probe->identity.sandbox_id);
-        if (r == -ENOENT)
+        if (probe->spool.dir_fd < 0)
                 return cli_nothing("the pod ran, but nobody collects spans: no %s/spool (trace %s)", cli->state_dir,
                                    id);
+        if (r == -ENOENT)
+                return cli_nothing("the pod ran, but podspand is not running to collect its trace %s", id);
         if (r < 0)
-                return cli_nothing("the pod ran, but its trace %s is not in the store at %s: is podspand running?", id,
+                return cli_nothing("the pod ran, but its trace %s did not appear in the store at %s", id,
                                    cli->store_dir);
         return code;
 }

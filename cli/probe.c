@@ -544,14 +544,17 @@ static int clean_up(Probe *probe) {
 }
 
 static int make_log_dir(Probe *probe) {
-        (void) snprintf(probe->log_dir, sizeof(probe->log_dir), "/tmp/podspan-probe-XXXXXX");
-        if (!mkdtemp(probe->log_dir)) {
-                int error = -errno;
+        const char *tmp = getenv("TMPDIR");
+        int n = snprintf(probe->log_dir, sizeof(probe->log_dir), "%s/podspan-probe-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+        int r = 0;
 
+        if (n < 0 || (size_t) n >= sizeof(probe->log_dir))
+                r = -ENAMETOOLONG;
+        else if (!mkdtemp(probe->log_dir))
+                r = -errno;
+        if (r < 0)
                 probe->log_dir[0] = '\0';
-                return error;
-        }
-        return 0;
+        return r;
 }
 
 /* Runtimes put the container's log there, and nothing that is a directory. */
@@ -603,7 +606,7 @@ int probe_run(Probe *probe) {
 
         r = make_log_dir(probe);
         if (r < 0) {
-                (void) snprintf(probe->error, sizeof(probe->error), "directory for logs in /tmp: %s", strerror(-r));
+                (void) snprintf(probe->error, sizeof(probe->error), "temporary directory for logs: %s", strerror(-r));
                 return -EREMOTEIO;
         }
         r = -pthread_create(&thread, NULL, watch_signals, probe);

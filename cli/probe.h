@@ -50,7 +50,7 @@ typedef struct Probe {
         Identity identity;
         char runtime_name[64];
         char runtime_version[64];
-        char log_dir[64];
+        char log_dir[256];
         bool unanswered; /* RunPodSandbox was given up: there may be a sandbox without an id that we know */
         bool container_made;
         ProbeCall calls[PROBE_CALLS_MAX];

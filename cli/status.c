@@ -66,7 +66,7 @@ static int gather_store(const Cli *cli, Status *status) {
         return 0;
 }
 
-static StatusAlive podspand_alive(const Cli *cli) {
+StatusAlive status_podspand(const Cli *cli) {
         _cleanup_close_ int dir_fd = open(cli->store_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -EBADF;
 
         if (dir_fd < 0)
@@ -195,7 +195,7 @@ int status_gather(const Cli *cli, Status *ret) {
         r = gather_store(cli, status);
         if (r < 0)
                 return r;
-        status->podspand = podspand_alive(cli);
+        status->podspand = status_podspand(cli);
         gather_state(cli, status);
         return gather_cri(cli, status);
 }

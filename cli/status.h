@@ -55,6 +55,9 @@ typedef struct Status {
         size_t n_calls;
 } Status;
 
+/* Does podspand hold the lock on the store? Takes the lock shared for a moment to find out. */
+StatusAlive status_podspand(const Cli *cli);
+
 /* Gathers everything; what cannot be known is said in the result. Returns 0 or -ENOMEM. */
 int status_gather(const Cli *cli, Status *ret);
 void status_deinit(Status *status);

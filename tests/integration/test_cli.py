@@ -7,6 +7,7 @@ import pathlib
 import pty
 import re
 import select
+import shutil
 import socket
 import sqlite3
 import struct
@@ -162,7 +163,7 @@ def store(tmp_path):
 
 
 def podspan(tmp_path, *args, env=None, check=0, text=True):
-    full = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC", **(env or {})}
+    full = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC", "TMPDIR": str(tmp_path), **(env or {})}
     done = subprocess.run(
         [PODSPAN, "--state-dir", tmp_path / "state", "--store-dir", tmp_path / "store", *args],
         env=full, capture_output=True, timeout=60)
@@ -490,7 +491,21 @@ def test_an_unprivileged_reader(tmp_path, store):
     hand_over()
     done = as_nobody("traces")
     assert done.returncode == 0 and TRACE.hex() in done.stdout.decode(), done.stderr
+
+    # As after kill -9: the files of a running podspand, but nobody who has them open.
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for path in (tmp_path / "store").iterdir():
+        shutil.copyfile(path, killed / path.name)
     store.db.close()
+    (tmp_path / "store").rename(tmp_path / "closed")
+    killed.rename(tmp_path / "store")
+    assert (tmp_path / "store" / "podspan.db-wal").stat().st_size > 0
+    hand_over()
+    done = as_nobody("traces")
+    assert done.returncode == 0 and TRACE.hex() in done.stdout.decode(), done.stderr
+    shutil.rmtree(tmp_path / "store")
+    (tmp_path / "closed").rename(tmp_path / "store")
     hand_over()
     assert not (tmp_path / "store" / "podspan.db-wal").exists()
     done = as_nobody("traces")
@@ -686,3 +701,251 @@ def test_probe_gives_up_on_a_silent_runtime(tmp_path):
         told = podspan(tmp_path, "probe", "--timeout", "1s", "--runtime-endpoint", tmp_path / "silent.sock", check=1)
         assert time.monotonic() - begin < 20
         assert "DEADLINE_EXCEEDED" in told or "UNAVAILABLE" in told
+
+
+# The probe against a runtime of ours: what it says, in which order, and that nothing is left, whatever fails.
+
+
+def fields(data):
+    """The fields of a protobuf message as {number: [value, ...]}."""
+    out, i = {}, 0
+
+    def read():
+        nonlocal i
+        value = shift = 0
+        while True:
+            byte = data[i]
+            i += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while i < len(data):
+        tag = read()
+        if tag & 7 == 0:
+            value = read()
+        else:
+            size = {1: 8, 5: 4}.get(tag & 7) or read()
+            value = data[i:i + size]
+            i += size
+        out.setdefault(tag >> 3, []).append(value)
+    return out
+
+
+class Runtime:
+    """A CRI runtime that makes nothing, but remembers what it was asked for."""
+
+    def __init__(self, path, fail=None, slow=None, version="1.0"):
+        import concurrent.futures
+
+        import grpc
+
+        self.calls, self.traceparents, self.requests = [], [], {}
+        self.sandboxes, self.containers = {}, set()
+        self.fail, self.slow, self.version = fail or {}, slow or {}, version
+        self.grpc = grpc
+        runtime = self
+
+        class Handler(grpc.GenericRpcHandler):
+            def service(self, details):
+                name = details.method.rsplit("/", 1)[1]
+                return grpc.unary_unary_rpc_method_handler(
+                    lambda request, context: runtime.answer(name, request, context))
+
+        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(4), handlers=[Handler()])
+        self.server.add_insecure_port(f"unix:{path}")
+        self.server.start()
+
+    def answer(self, name, request, context):
+        self.calls.append(name)
+        self.requests[name] = message = fields(request)
+        self.traceparents.append(dict(context.invocation_metadata()).get("traceparent"))
+        result = b""
+        if name == "Version":
+            result = field(1, "0.1.0") + field(2, "fake") + field(3, self.version) + field(4, "v1")
+        elif name == "RunPodSandbox" and name not in self.fail:
+            config = fields(message[1][0])
+            self.sandboxes["s" * 64] = config
+            result = field(1, "s" * 64)
+        elif name == "ListPodSandbox":
+            result = b"".join(field(1, field(1, key) + field(2, value[1][0])) for key, value in self.sandboxes.items())
+        elif name == "ImageStatus":
+            result = field(1, field(1, "image-id"))
+        elif name == "CreateContainer" and name not in self.fail:
+            self.containers.add("c" * 64)
+            result = field(1, "c" * 64)
+        elif name == "RemoveContainer":
+            self.containers.discard(message[1][0].decode())
+        elif name == "RemovePodSandbox":
+            self.sandboxes.pop(message[1][0].decode(), None)
+        if name in self.slow:
+            self.slow[name].wait(20)
+        if name in self.fail:
+            context.abort(self.grpc.StatusCode.INTERNAL, self.fail[name])
+        return result
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.stop(None)
+
+
+START = ["Version", "ImageStatus", "RunPodSandbox", "CreateContainer", "StartContainer"]
+END = ["StopContainer", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox"]
+
+
+def probe_dirs(tmp_path):
+    (tmp_path / "state" / "spool").mkdir(parents=True)
+
+
+def log_dirs(tmp_path):
+    return list(tmp_path.glob("podspan-probe-*"))
+
+
+def collect(tmp_path, store, stop):
+    """podspand's part: from the spool to the store."""
+    text = lambda kv: fields(fields(kv)[2][0]).get(1, [b""])[0].decode()
+    attributes = lambda message, number: {
+        fields(kv)[1][0].decode(): text(kv) for kv in message.get(number, []) if 1 in fields(fields(kv)[2][0])}
+    db = sqlite3.connect(store.dir / "podspan.db", isolation_level=None)
+    while not stop.is_set():
+        for path in (tmp_path / "state" / "spool").glob("1-*.otlp"):
+            data = path.read_bytes()
+            db.execute("BEGIN")
+            batch = db.execute("INSERT INTO batch(received_ns, state, n_spans, size, traces) VALUES (1, 0, 1, 1, ?)",
+                               (data,)).lastrowid
+            for resource in map(fields, fields(data)[1]):
+                about = attributes(fields(resource[1][0]), 1)
+                for scope in map(fields, resource[2]):
+                    for span in map(fields, scope[2]):
+                        times = [struct.unpack("<Q", span[n][0])[0] for n in (7, 8)]
+                        db.execute(
+                            "INSERT INTO span VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                            (batch, span[1][0], span[2][0], span.get(4, [None])[0], *times, span[6][0],
+                             fields(span[15][0]).get(3, [0])[0] if 15 in span else 0, 1, span[5][0].decode(),
+                             about["service.name"], about.get("k8s.pod.uid"), about.get("k8s.pod.name"),
+                             about.get("k8s.namespace.name"), None, None))
+            db.execute("COMMIT")
+            path.unlink()
+        stop.wait(0.05)
+    db.close()
+
+
+@pytest.fixture
+def collector(tmp_path, store):
+    import fcntl
+    import threading
+
+    probe_dirs(tmp_path)
+    stop = threading.Event()
+    thread = threading.Thread(target=collect, args=(tmp_path, store, stop))
+    thread.start()
+    with open(store.dir / "podspand.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield store
+    stop.set()
+    thread.join()
+
+
+def test_probe_runs_a_pod_and_shows_its_trace(tmp_path, collector):
+    with Runtime(tmp_path / "cri.sock", version="1\x1b[31m") as runtime:
+        args = ("probe", "--runtime-endpoint", f"unix://{tmp_path}/cri.sock", "--image", "busybox:1")
+        document = json.loads(podspan(tmp_path, *args, "--json", "--", "sleep", "5"))
+        assert runtime.calls == START + END and not runtime.sandboxes and not runtime.containers
+        assert document["ok"] and document["error"] is None and document["runtime_version"] == "1\x1b[31m"
+        assert [c["method"].rsplit("/")[1] for c in document["calls"]] == START + END
+        assert {c["status"] for c in document["calls"]} == {"OK"}
+
+        # Each call has a span of its own, sampled, and the runtime was given that span's context.
+        spans = [s for r in document["trace"]["resourceSpans"] for c in r["scopeSpans"] for s in c["spans"]]
+        (root,) = [s for s in spans if s["name"] == "podspan probe"]
+        calls = {s["spanId"]: s for s in spans if s is not root}
+        assert len(calls) == 9 and all(s["parentSpanId"] == root["spanId"] for s in calls.values())
+        for parent in runtime.traceparents:
+            version, trace, span, flags = parent.split("-")
+            assert (version, trace) == ("00", document["trace_id"]) and int(flags, 16) & 1 and span in calls
+        resource = {a["key"]: a["value"].get("stringValue") for a in
+                    document["trace"]["resourceSpans"][0]["resource"]["attributes"]}
+        assert resource["service.name"] == "podspan-probe" and resource["k8s.pod.uid"] == document["pod_uid"]
+
+        config = fields(runtime.requests["RunPodSandbox"][1][0])
+        assert [v[0].decode() for v in (fields(config[1][0])[n] for n in (1, 2, 3))] == [
+            document["pod_name"], document["pod_uid"], "podspan-probe"]
+        container = fields(runtime.requests["CreateContainer"][2][0])
+        assert container[3] == [b"sleep", b"5"] and fields(container[2][0])[1] == [b"busybox:1"]
+
+        text = podspan(tmp_path, *args)
+        assert "podspan probe" in text and "├─ " in text and "RunPodSandbox" in text
+        assert "pod podspan-probe/podspan-probe-" in text
+    assert not log_dirs(tmp_path)
+
+
+@pytest.mark.parametrize("method", ["RunPodSandbox", "CreateContainer", "StartContainer", "StopContainer",
+                                    "StopPodSandbox"])
+def test_probe_takes_everything_away_when_a_call_fails(tmp_path, method):
+    probe_dirs(tmp_path)
+    with Runtime(tmp_path / "cri.sock", fail={method: "out of \x1b[31mluck"}) as runtime:
+        told = podspan(tmp_path, "probe", "--runtime-endpoint", tmp_path / "cri.sock", "--image", "x", check=1)
+        assert f"{method}: INTERNAL: out of \\x1b[31mluck" in told
+        assert not runtime.sandboxes and not (runtime.containers and method != "StopContainer")
+        if method == "RunPodSandbox":
+            assert runtime.calls[-1] == "RunPodSandbox"
+    assert not log_dirs(tmp_path)
+
+
+@pytest.mark.parametrize("method, signals", [("RunPodSandbox", 1), ("RunPodSandbox", 2), ("StartContainer", 1),
+                                             ("StopContainer", 1)])
+def test_probe_takes_everything_away_after_ctrl_c(tmp_path, method, signals):
+    import signal
+    import threading
+
+    probe_dirs(tmp_path)
+    slow = threading.Event()
+    with Runtime(tmp_path / "cri.sock", slow={method: slow}) as runtime:
+        process = subprocess.Popen(
+            [PODSPAN, "--state-dir", tmp_path / "state", "--store-dir", tmp_path / "store", "probe", "--image", "x",
+             "--runtime-endpoint", tmp_path / "cri.sock"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": str(tmp_path)})
+        deadline = time.monotonic() + 20
+        while method not in runtime.calls:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for _ in range(signals):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        slow.set()
+        _, err = process.communicate(timeout=40)
+        assert process.returncode == 1 and b"interrupted" in err
+        assert not runtime.sandboxes and not runtime.containers
+        assert runtime.calls[-1] == "RemovePodSandbox"
+    assert not log_dirs(tmp_path)
+
+
+def test_probe_gives_up_a_call_at_its_deadline_and_takes_away_what_it_made(tmp_path):
+    import threading
+
+    probe_dirs(tmp_path)
+    slow = threading.Event()
+    with Runtime(tmp_path / "cri.sock", slow={"RunPodSandbox": slow}) as runtime:
+        told = podspan(tmp_path, "probe", "--timeout", "300ms", "--runtime-endpoint", tmp_path / "cri.sock", check=1)
+        assert "RunPodSandbox: DEADLINE_EXCEEDED" in told
+        assert runtime.calls[-3:] == ["ListPodSandbox", "StopPodSandbox", "RemovePodSandbox"]
+        assert not runtime.sandboxes
+        slow.set()
+
+
+def test_probe_without_a_collector_says_so(tmp_path):
+    (tmp_path / "state").mkdir()
+    with Runtime(tmp_path / "cri.sock") as runtime:
+        done = podspan(tmp_path, "probe", "--runtime-endpoint", tmp_path / "cri.sock", check=3, text=False)
+        assert b"nobody collects spans" in done.stderr
+        (tmp_path / "state" / "spool").mkdir()
+        done = podspan(tmp_path, "probe", "--runtime-endpoint", tmp_path / "cri.sock", check=3, text=False)
+        assert b"podspand is not running" in done.stderr
+        (tmp_path / "state" / "spool").rename(tmp_path / "spool")
+        assert runtime.calls == 2 * ["Version", "RunPodSandbox", "StopPodSandbox", "RemovePodSandbox"]
+        done = podspan(tmp_path, "probe", "--keep", "--runtime-endpoint", tmp_path / "cri.sock", check=3, text=False)
+        assert b"still there: sandbox sss" in done.stderr and runtime.sandboxes
+        assert len(log_dirs(tmp_path)) == 1
