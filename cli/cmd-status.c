@@ -66,6 +66,11 @@ static const char *alive_name(StatusAlive alive) {
         return names[alive];
 }
 
+/* That nobody was seen does not say that nobody is there: podspan-cri listens where it is told to. */
+static const char *seen_name(StatusAlive alive) {
+        return alive == STATUS_DEAD ? "not seen" : alive_name(alive);
+}
+
 static uint64_t since(const Status *status, uint64_t ns) {
         return ns > 0 && status->now_ns > ns ? status->now_ns - ns : 0;
 }
@@ -159,7 +164,7 @@ static CliExit print_json(const Cli *cli, const Status *status) {
         json_map_end(json);
         json_key(json, "podspan_cri");
         json_map(json);
-        json_pair_str(json, "state", alive_name(status->podspan_cri));
+        json_pair_str(json, "state", seen_name(status->podspan_cri));
         json_pair_str(json, "socket", status->cri_socket);
         json_map_end(json);
         json_pair_str(json, "node", status_meta(status, "node"));
@@ -213,12 +218,11 @@ static void print_label(const Cli *cli, const char *label) {
         printf("%s%-13s%s ", screen_style(&cli->screen, SCREEN_BOLD), label, screen_style(&cli->screen, SCREEN_PLAIN));
 }
 
-static void print_alive(const Cli *cli, const char *name, StatusAlive alive) {
+static void print_alive(const Cli *cli, const char *name, StatusAlive alive, const char *state) {
         ScreenStyle style = alive == STATUS_ALIVE ? SCREEN_GOOD : SCREEN_WARNING;
 
         print_label(cli, name);
-        printf("%s%s%s", screen_style(&cli->screen, style), alive_name(alive),
-               screen_style(&cli->screen, SCREEN_PLAIN));
+        printf("%s%s%s", screen_style(&cli->screen, style), state, screen_style(&cli->screen, SCREEN_PLAIN));
 }
 
 static void print_store(const Cli *cli, const Status *status) {
@@ -380,13 +384,13 @@ static CliExit print_text(const Cli *cli, const Status *status) {
         char time[TEXT_DURATION_MAX];
         int r;
 
-        print_alive(cli, "podspand", status->podspand);
+        print_alive(cli, "podspand", status->podspand, alive_name(status->podspand));
         if (status->podspand == STATUS_ALIVE && started_ns > 0) {
                 text_duration(since(status, started_ns), time);
                 printf(" for %s", time);
         }
         fputc('\n', stdout);
-        print_alive(cli, "podspan-cri", status->podspan_cri);
+        print_alive(cli, "podspan-cri", status->podspan_cri, seen_name(status->podspan_cri));
         if (status->cri_socket) {
                 fputs(" on ", stdout);
                 print_safe(cli, status->cri_socket);

@@ -75,3 +75,22 @@ void probe_deinit(Probe *probe);
 /* Runs it. Returns 0 if the pod ran and went as it should, -EREMOTEIO with the reason in probe->error, -EINTR after a
  * signal. */
 int probe_run(Probe *probe);
+
+/* For the steps of probesteps.h. */
+
+/*
+ * One call with a span of its own. Returns 0 with the answer, a pointer to a message, in @ret (owned by the caller), or
+ * -EREMOTEIO; the reason of the first such failure is kept in probe->error.
+ */
+int probe_call(Probe *probe, const char *method, uint64_t timeout_ns, const void *request,
+               const ProtobufCMessageDescriptor *response_type, ProtobufCMessage **ret);
+/* The same for a call that makes something: a first signal does not cancel it. -EINTR instead of beginning it after
+ * one. */
+int probe_call_creating(Probe *probe, const char *method, uint64_t timeout_ns, const void *request,
+                        const ProtobufCMessageDescriptor *response_type, ProtobufCMessage **ret);
+
+/* What is left of the time for the calls before the cleaning up. */
+uint64_t probe_time_left(const Probe *probe);
+bool probe_interrupted(Probe *probe);
+/* Waits for a signal, at most @ns. Returns whether one came since the last time. */
+bool probe_wait_for_signal(const Probe *probe, uint64_t ns);

@@ -340,7 +340,10 @@ static void print_notes(Waterfall *waterfall, const TraceSpan *span) {
         for (unsigned i = 0; i < span->n_links; i++) {
                 char id[33];
 
-                util_hex_encode(span->links[i].trace_id, 16, id);
+                if (memcmp(span->links[i].trace_id, waterfall->trace->trace_id, 16) == 0)
+                        (void) strcpy(id, "this trace");
+                else
+                        util_hex_encode(span->links[i].trace_id, 16, id);
                 safe(waterfall, span->links[i].why ? span->links[i].why : "", message);
                 (void) snprintf(text, sizeof(text), "%s linked to %s%s%.200s%s", utf8 ? "→" : "->", id,
                                 *message ? " (" : "", message, *message ? ")" : "");

@@ -590,7 +590,7 @@ def counters_file(state, cells):
 
 def test_status_of_nothing(tmp_path):
     document = podspan_json(tmp_path, "status")
-    assert document["podspand"]["state"] == "not running" and document["podspan_cri"]["state"] == "not running"
+    assert document["podspand"]["state"] == "not running" and document["podspan_cri"]["state"] == "not seen"
     assert not document["store"]["readable"] and "no store at" in document["store"]["error"]
     assert "no store at" in podspan(tmp_path, "status")
 
@@ -632,7 +632,7 @@ def test_status_tells_what_there_is(tmp_path, store):
 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "state" / "cri.sock"))
-        assert podspan_json(tmp_path, "status")["podspan_cri"]["state"] == "not running"
+        assert podspan_json(tmp_path, "status")["podspan_cri"]["state"] == "not seen"
         listener.listen()
         assert podspan_json(tmp_path, "status")["podspan_cri"] == {
             "state": "running", "socket": str(tmp_path / "state" / "cri.sock")}
