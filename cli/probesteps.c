@@ -48,8 +48,8 @@ typedef struct SandboxConfig {
         Podspan__Cri__LinuxPodSandboxConfig linux_config;
         Podspan__Cri__LinuxSandboxSecurityContext security;
         Podspan__Cri__NamespaceOption namespaces;
-        Podspan__Cri__StringPair labels[4];
-        Podspan__Cri__StringPair *label_pointers[4];
+        Podspan__Cri__StringPair labels[5];
+        Podspan__Cri__StringPair *label_pointers[5];
 } SandboxConfig;
 
 #define NAMESPACE_NODE 2
@@ -64,6 +64,7 @@ static void fill_sandbox_config(Probe *probe, SandboxConfig *s) {
                 { "io.kubernetes.pod.name", probe->identity.pod_name },
                 { "io.kubernetes.pod.namespace", probe->identity.pod_namespace },
                 { "io.kubernetes.pod.uid", probe->identity.pod_uid },
+                { "io.kubernetes.container.name", (char *) CONTAINER_NAME }, /* the container's only */
         };
 
         podspan__cri__pod_sandbox_config__init(&s->config);
@@ -89,7 +90,7 @@ static void fill_sandbox_config(Probe *probe, SandboxConfig *s) {
         s->config.hostname = probe->options->host_network ? (char *) "" : probe->identity.pod_name;
         s->config.log_directory = probe->log_dir;
         s->config.labels = s->label_pointers;
-        s->config.n_labels = ARRAY_SIZE(labels);
+        s->config.n_labels = ARRAY_SIZE(labels) - 1;
         s->config.linux_config = &s->linux_config;
 }
 
@@ -177,7 +178,7 @@ int probesteps_create_container(Probe *probe) {
         while (probe->options->command && probe->options->command[config.n_command])
                 config.n_command++;
         config.labels = sandbox.label_pointers;
-        config.n_labels = sandbox.config.n_labels;
+        config.n_labels = ARRAY_SIZE(sandbox.label_pointers);
         config.log_path = (char *) CONTAINER_NAME ".log";
         config.linux_config = &linux_config;
         request.pod_sandbox_id = probe->identity.sandbox_id;
