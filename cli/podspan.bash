@@ -1,0 +1,56 @@
+# bash completion for podspan(1)
+
+_podspan() {
+        local cur prev words cword command="" i
+        _init_completion || return
+
+        local common="--config --state-dir --store-dir --json --ascii --color --help --version"
+
+        for ((i = 1; i < cword; i++)); do
+                case ${words[i]} in
+                --config | --state-dir | --store-dir | --color) ((i++)) ;;
+                -*) ;;
+                *)
+                        command=${words[i]}
+                        break
+                        ;;
+                esac
+        done
+
+        case $prev in
+        --config | --runtime-endpoint)
+                _filedir
+                return
+                ;;
+        --state-dir | --store-dir)
+                _filedir -d
+                return
+                ;;
+        --color)
+                COMPREPLY=($(compgen -W "auto always never" -- "$cur"))
+                return
+                ;;
+        --since | --until)
+                COMPREPLY=($(compgen -W "15m 1h 24h now today yesterday" -- "$cur"))
+                return
+                ;;
+        --pod | --container | --namespace | --service | --name | --slower-than | --limit | -n | --image | \
+                --runtime-handler | --timeout)
+                return
+                ;;
+        esac
+
+        case $command in
+        "") COMPREPLY=($(compgen -W "traces trace inflight status config probe $common" -- "$cur")) ;;
+        traces)
+                COMPREPLY=($(compgen -W "--since --until --pod --container --namespace --service --name --errors
+                        --slower-than --limit $common" -- "$cur"))
+                ;;
+        inflight) COMPREPLY=($(compgen -W "--all $common" -- "$cur")) ;;
+        probe)
+                COMPREPLY=($(compgen -W "--runtime-endpoint --image --no-container --pull --runtime-handler
+                        --host-network --timeout --keep $common" -- "$cur"))
+                ;;
+        *) COMPREPLY=($(compgen -W "$common" -- "$cur")) ;;
+        esac
+} && complete -F _podspan podspan

@@ -1,0 +1,73 @@
+#pragma once
+
+/*
+ * Status
+ *
+ * What can be known about podspan on this node from the outside: the store, the counters, the call tally, and who is
+ * alive. Gathering takes no lock that anybody waits for and needs none of the daemons.
+ */
+
+#include "cli.h"
+#include "config.h"
+#include "counters.h"
+#include "tally.h"
+
+#define STATUS_META_MAX 32
+#define STATUS_LOCK     "podspand.lock" /* in the store's directory; podspand holds a flock on it */
+
+typedef enum StatusAlive {
+        STATUS_UNKNOWN,
+        STATUS_DEAD,
+        STATUS_ALIVE,
+} StatusAlive;
+
+typedef struct StatusMeta {
+        char *key;
+        char *value;
+} StatusMeta;
+
+typedef struct StatusCalls {
+        char method[TALLY_METHOD_MAX + 1];
+        TallyCell minute; /* the last complete minute of the clock */
+        TallyCell hour;   /* the last 60, this one included */
+} StatusCalls;
+
+typedef struct Status {
+        uint64_t now_ns;
+        StatusAlive podspand;
+        StatusAlive podspan_cri;
+        char *cri_socket; /* on which podspan-cri listens; NULL if not seen */
+
+        bool store_known;
+        char *store_error; /* why it is not; NULL without memory */
+        StoreDbStats store;
+        StatusMeta meta[STATUS_META_MAX];
+        size_t n_meta;
+
+        bool config_known;
+        char *config_error;
+        Config config;
+
+        bool counters_known;
+        uint64_t counters[_COUNTERS_PRODUCER_MAX][_COUNTERS_ID_MAX];
+
+        StatusCalls calls[TALLY_METHODS];
+        size_t n_calls;
+} Status;
+
+/* Does podspand hold the lock on the store? Takes the lock shared for a moment to find out. */
+StatusAlive status_podspand(const Cli *cli);
+
+/* Gathers everything; what cannot be known is said in the result. Returns 0 or -ENOMEM. */
+int status_gather(const Cli *cli, Status *ret);
+void status_deinit(Status *status);
+
+/* The value of @key in the store's table meta, or NULL; as a number, 0 if absent or none. */
+const char *status_meta(const Status *status, const char *key);
+uint64_t status_meta_u64(const Status *status, const char *key);
+
+/*
+ * The path of a listening socket of podspan-cri below @state_dir in @text, which is /proc/net/unix: its own name or the
+ * one that kubelet takes for CRI-O's. Returns 0 with @ret owned by the caller, -ENOENT, or -ENOMEM. No I/O.
+ */
+int status_find_socket(const char *text, const char *state_dir, char **ret);
