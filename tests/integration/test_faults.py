@@ -18,6 +18,7 @@ from lib.session import mount, unmount_below
 from lib.spans import from_otlp
 
 RUN = "/runtime.v1.RuntimeService/RunPodSandbox"
+MS_RDONLY, MS_REMOUNT = 1, 32
 BOUND = 1.0  # seconds: far above what any call needs here, far below what a blocked one would take
 PRODUCERS = {"cri": 0, "hook": 1, "agent": 5}
 WRITTEN, DROPS, AGENT_SPANS, EXPORTED = 0, range(1, 6), 15, 17
@@ -89,7 +90,7 @@ def spooled(podspan):
                for path in (podspan.state / "spool").glob("1-*"))
 
 
-@pytest.mark.parametrize("limit", ["size=64k", "nr_inodes=40"])
+@pytest.mark.parametrize("limit", ["size=64k", "nr_inodes=4"])
 def test_full_spool(limit):
     """A spool that is full costs spans, which are counted, and no call; what got in arrives."""
     with Receiver() as receiver, Podspan(receiver.endpoint) as podspan, _Backend() as backend:
@@ -118,6 +119,8 @@ def test_calls_go_on(harm):
     """Whatever has become of the spool and of podspand, calls succeed and are not slow."""
     with Podspan() as podspan, _Backend() as backend:
         spool = podspan.state / "spool"
+        if harm == "read-only":
+            mount("tmpfs", spool, "tmpfs", data="mode=2770")
         caller = _Caller(podspan.intercept(backend))
         caller.call(20)
         if harm == "agent stopped":
@@ -129,7 +132,7 @@ def test_calls_go_on(harm):
                 path.unlink()
             spool.rmdir()
         elif harm == "read-only":
-            mount("tmpfs", spool, "tmpfs", flags=1, data="mode=2770")
+            mount("tmpfs", spool, "tmpfs", flags=MS_REMOUNT | MS_RDONLY, data="mode=2770")
         try:
             caller.call(200)
             caller.close()

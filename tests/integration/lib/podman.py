@@ -17,7 +17,7 @@ class Podman:
 
     def __init__(self, runtime="crun", hooks=None):
         self.folder = Path(tempfile.mkdtemp(prefix="podman-"))
-        self.cgroup = f"/psit-{self.folder.name}"
+        self.cgroup = f"/{self.folder.parent.name}-{self.folder.name}"
         self.runtime, self.hooks = runtime, hooks or {}
 
     def __call__(self, *arguments, check=True):

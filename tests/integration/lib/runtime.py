@@ -39,7 +39,7 @@ class Runtime:
     def __init__(self, cni=True):
         self.number = next(_serial)
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.kind}{self.number}-"))
-        self.cgroup = f"/psit-{self.folder.name}"
+        self.cgroup = f"/{self.folder.parent.name}-{self.folder.name}"
         self.socket = self.folder / f"{self.kind}.sock"
         self.daemon = None
         self._cni = cni

@@ -138,7 +138,7 @@ class Session:
         """What the tests have left behind: processes, mounts, cgroups. Nothing, if each cleaned up after itself."""
         processes = [f"process {pid}: {_command_line(pid)}" for pid in descendants(os.getpid())]
         mounts = [f"mount {point}" for point in mounts_below(self.folder) if point != str(self.folder)]
-        cgroups = [f"cgroup {path}" for hierarchy in cgroup_mounts() for path in hierarchy.glob("psit-*")]
+        cgroups = [f"cgroup {path}" for hierarchy in cgroup_mounts() for path in hierarchy.glob(f"{self.folder.name}-*")]
         return processes + mounts + cgroups
 
     def close(self):
