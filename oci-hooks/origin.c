@@ -1,0 +1,231 @@
+#include <assert.h>
+#include <string.h>
+#include "envcarrier.h"
+#include "origin.h"
+
+static const uint8_t no_span_id[TRACECONTEXT_SPAN_ID_SIZE];
+
+static void add_link(Origin *origin, const TraceContext *to, const char *why) {
+        if (origin->n_links == SPAN_LINKS_MAX)
+                return;
+        for (size_t i = 0; i < origin->n_links; i++)
+                if (memcmp(origin->links[i].to.span_id, to->span_id, sizeof(to->span_id)) == 0)
+                        return;
+
+        origin->links[origin->n_links++] = (OriginLink){ *to, why };
+}
+
+static bool recent(uint64_t start_ns, uint64_t now_ns) {
+        return now_ns < start_ns || now_ns - start_ns <= ORIGIN_START_MAX_NS;
+}
+
+static void derive(const Session *session, Origin *origin, const char *id) {
+        TraceContext root;
+
+        tracecontext_derive(id, strlen(id), &root);
+        root.flags = sampler_flags(&session->sampler, NULL, &root);
+        origin->source = ORIGIN_DERIVED;
+        origin->parent = root;
+}
+
+static int new_root(const Session *session, Origin *origin) {
+        TraceContext root;
+        int r;
+
+        r = tracecontext_new_root(&root);
+        if (r < 0)
+                return r;
+
+        root.flags = sampler_flags(&session->sampler, NULL, &root);
+        memset(root.span_id, 0, sizeof(root.span_id));
+        origin->source = ORIGIN_ROOT;
+        origin->parent = root;
+        return 0;
+}
+
+/* The id that all of a sandbox's spans can derive a trace from. */
+static const char *derive_id(const Origin *origin, const State *state) {
+        return origin->identity.sandbox_id[0] != '\0' ? origin->identity.sandbox_id : state->id;
+}
+
+/* What a file says about this very id is podspan-cri's own knowledge; annotations come after it. */
+static void merge_identity(Origin *origin, const Identity *known, const char *id) {
+        if (strcmp(known->container_id, id) == 0 || (origin->sandbox && strcmp(known->sandbox_id, id) == 0)) {
+                Identity merged = *known;
+
+                identity_merge(&merged, &origin->identity);
+                origin->identity = merged;
+        } else {
+                identity_merge(&origin->identity, known);
+        }
+}
+
+/* A record's trace is its own span's where there was no parent; those spans are roots of the derived trace. */
+static void record_parent(const Origin *origin, TraceContext *ret) {
+        const Identity *identity = &origin->record.identity;
+        const char *id = identity->sandbox_id[0] != '\0' ? identity->sandbox_id : identity->container_id;
+        TraceContext derived;
+
+        *ret = origin->record.trace;
+        tracecontext_derive(id, strlen(id), &derived);
+        if (memcmp(derived.trace_id, ret->trace_id, sizeof(derived.trace_id)) == 0)
+                memset(ret->span_id, 0, sizeof(ret->span_id));
+}
+
+bool origin_start_parent(const Origin *origin, uint64_t now_ns, TraceContext *ret) {
+        assert(origin);
+        assert(ret);
+
+        if (!origin->has_record)
+                return false;
+
+        record_parent(origin, ret);
+        /* Without an interceptor all spans of a sandbox share the derived trace, however late. */
+        return recent(origin->record.start_ns, now_ns) || memcmp(ret->span_id, no_span_id, sizeof(no_span_id)) == 0;
+}
+
+/* Finds what the files in the context directory know. Returns whether @origin has a parent now. */
+static int find_call(const Session *session, const State *state, Stage stage, uint64_t now_ns, Origin *origin,
+                     bool *ret_found) {
+        ContextQuery query = {
+                .identity = &origin->identity,
+                .operations = stage_operations(stage, origin->manager, origin->sandbox),
+        };
+        ContextMatch match = {};
+        bool ends = stage == STAGE_POSTSTOP;
+        ContextRecord start;
+        Identity asked = origin->identity;
+        int r;
+
+        query.identity = &asked;
+        r = context_find(&session->context, &query, &match);
+        if (r < 0)
+                match.found = CONTEXT_FOUND_NONE;
+
+        *ret_found = false;
+        switch (match.found) {
+        case CONTEXT_FOUND_NONE:
+                return 0;
+        case CONTEXT_FOUND_CANDIDATES:
+                for (size_t i = 0; i < match.n_candidates; i++)
+                        add_link(origin, &match.candidates[i], "candidate");
+                return 0;
+        case CONTEXT_FOUND_PARENT:
+                merge_identity(origin, &match.record.identity, state->id);
+                if (ends && context_get(&session->context, CONTEXT_START, state->id, &start) == 0) {
+                        merge_identity(origin, &start.identity, state->id);
+                        add_link(origin, &start.trace, "start");
+                }
+                origin->source = ORIGIN_CALL;
+                origin->parent = match.record.trace;
+                *ret_found = true;
+                return 0;
+        case CONTEXT_FOUND_START:
+                merge_identity(origin, &match.record.identity, state->id);
+                if (recent(match.record.start_ns, now_ns)) {
+                        origin->source = ORIGIN_START;
+                        origin->parent = match.record.trace;
+                } else {
+                        add_link(origin, &match.record.trace, "start");
+                        r = new_root(session, origin);
+                        if (r < 0)
+                                return r;
+                }
+                *ret_found = true;
+                return 0;
+        }
+        return 0;
+}
+
+int origin_find(const Session *session, const State *state, Stage stage, char *const *envp, uint64_t now_ns,
+                Origin *ret) {
+        Origin origin = {};
+        TraceContext environment;
+        bool from_environment, found = false;
+        int r;
+
+        assert(session);
+        assert(ret);
+
+        from_environment = envcarrier_get(envp, &environment, &origin.tracestate) == 0;
+
+        if (state) {
+                origin.manager = state_manager(state);
+                state_identity(state, origin.manager, &origin.identity, &origin.sandbox);
+                origin.has_record = context_get(&session->context, CONTEXT_HOOK, state->id, &origin.record) == 0;
+
+                /* Asked also where the environment has a parent, for the identity. */
+                r = find_call(session, state, stage, now_ns, &origin, &found);
+                if (r < 0)
+                        return r;
+                if (origin.has_record)
+                        merge_identity(&origin, &origin.record.identity, state->id);
+                if (origin.sandbox)
+                        origin.identity.container_id[0] = origin.identity.container_name[0] = '\0';
+                for (size_t i = 0; i < state->n_links; i++)
+                        add_link(&origin, &state->links[i], "annotation");
+        }
+
+        if (from_environment) {
+                origin.source = ORIGIN_ENVIRONMENT;
+                origin.parent = environment;
+        } else if (!found && state) {
+                TraceContext start;
+
+                if (origin_start_parent(&origin, now_ns, &start)) {
+                        origin.source = ORIGIN_RECORD;
+                        origin.parent = start;
+                } else if (origin.has_record) {
+                        add_link(&origin, &start, "start");
+                        r = new_root(session, &origin);
+                        if (r < 0)
+                                return r;
+                } else {
+                        derive(session, &origin, derive_id(&origin, state));
+                        counters_add(session->counters, COUNTERS_HOOK, COUNTERS_HOOK_UNLINKED, 1);
+                }
+        } else if (!found) {
+                r = new_root(session, &origin);
+                if (r < 0)
+                        return r;
+        }
+
+        /* The end leads back to the start also where it belongs to the call that asked for it. */
+        if (stage == STAGE_POSTSTOP && origin.has_record &&
+            (origin.source == ORIGIN_CALL || origin.source == ORIGIN_ENVIRONMENT))
+                add_link(&origin, &origin.record.trace, "start");
+
+        *ret = origin;
+        return 0;
+}
+
+int origin_span(const Origin *origin, const State *state, const char *name, const TraceContext *parent, Span **ret) {
+        _cleanup_(span_freep) Span *span = NULL;
+        TraceContext context;
+        int r;
+
+        assert(origin);
+        assert(parent);
+        assert(ret);
+
+        r = tracecontext_new_child(parent, &context);
+        if (r < 0)
+                return r;
+
+        r = span_new(name, SPAN_KIND_INTERNAL, &context, parent, &span);
+        if (r < 0)
+                return r;
+
+        if (memcmp(parent->span_id, no_span_id, sizeof(no_span_id)) != 0)
+                span_set_parent_remote(span, true);
+        span_set_identity(span, &origin->identity);
+        if (state)
+                span_attr_str(span, "container.id", state->id);
+        span_attr_str(span, "container.runtime.name", state_manager_name(origin->manager));
+        for (size_t i = 0; i < origin->n_links; i++)
+                if (memcmp(origin->links[i].to.span_id, parent->span_id, sizeof(parent->span_id)) != 0)
+                        span_link(span, &origin->links[i].to, origin->links[i].why);
+
+        *ret = TAKE_PTR(span);
+        return 0;
+}
