@@ -108,12 +108,27 @@ static uint64_t runtime_start(const Hook *hook) {
         return MAX(procfs_start_realtime(&hook->runtime), hook->origin.record.start_ns);
 }
 
-/* The parent of the container's init is the runtime; if that is our parent too, then we know when it began. */
+/*
+ * The runtime is the parent of the container's init, or with a user namespace its grandparent; if our parent is that
+ * process, then it is the runtime.
+ */
 static bool runtime_creates(const Hook *hook) {
-        ProcfsProcess init;
+        ProcfsProcess process;
+        pid_t pid = (pid_t) hook->state.pid;
 
-        return hook->has_runtime && hook->state.pid > 0 && procfs_get((pid_t) hook->state.pid, &init) == 0 &&
-               init.ppid == hook->runtime.pid;
+        if (!hook->has_runtime || pid <= 0)
+                return false;
+
+        for (unsigned i = 0; i < 2; i++) {
+                if (procfs_get(pid, &process) < 0)
+                        return false;
+                if (process.ppid == hook->runtime.pid)
+                        return true;
+                pid = process.ppid;
+                if (pid <= 1)
+                        return false;
+        }
+        return false;
 }
 
 static void write_record(Hook *hook, const TraceContext *trace) {
