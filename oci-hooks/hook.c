@@ -1,14 +1,14 @@
 /*
  * A stage is a moment. What makes it a span is another moment that is known for sure:
  *
- *     create     from the birth of the bundle's config.json, where containerd or CRI-O made the bundle for this start;
- *                else from the start of the runtime's process, which is the parent of both this hook and the
- * container's init start      from the start of the runtime's process, where it is another than that which created
- *     container  from createRuntime to poststop
- *     delete     from the start of the runtime's process, where it is another than that which created
+ * - create: the birth of the bundle's config.json, where containerd or CRI-O made the bundle for this start; else the
+ *   start of the runtime's process, if it is the parent of both this hook and the container's init; else the birth of a
+ *   bundle that is at most 15 minutes old;
+ * - start and delete: the start of the runtime's process, where it is not the one that created;
+ * - container: createRuntime.
  *
- * Between two stages in one runtime process the span has the later one's name. Where no other moment is known the span
- * has no length. The attribute podspan.start.source says which it was.
+ * Between two stages in one runtime process the span has the later one's name. Where no other moment is known, it has
+ * no length. The attribute podspan.start.source says which it was.
  */
 
 #include <assert.h>
@@ -25,6 +25,8 @@
 
 #define CONFIG_JSON "/config.json"
 #define SPANS_MAX   2
+
+#define BUNDLE_AGE_MAX_NS (15 * 60 * NSEC_PER_SEC)
 
 typedef struct Hook {
         Session session;
@@ -108,27 +110,40 @@ static uint64_t runtime_start(const Hook *hook) {
         return MAX(procfs_start_realtime(&hook->runtime), hook->origin.record.start_ns);
 }
 
-/*
- * The runtime is the parent of the container's init, or with a user namespace its grandparent; if our parent is that
- * process, then it is the runtime.
- */
+/* The parent of the container's init is the runtime; if that is our parent too, then we know when it began. */
 static bool runtime_creates(const Hook *hook) {
-        ProcfsProcess process;
-        pid_t pid = (pid_t) hook->state.pid;
+        ProcfsProcess init;
 
-        if (!hook->has_runtime || pid <= 0)
-                return false;
+        return hook->has_runtime && hook->state.pid > 0 && procfs_get((pid_t) hook->state.pid, &init) == 0 &&
+               init.ppid == hook->runtime.pid;
+}
 
-        for (unsigned i = 0; i < 2; i++) {
-                if (procfs_get(pid, &process) < 0)
-                        return false;
-                if (process.ppid == hook->runtime.pid)
-                        return true;
-                pid = process.ppid;
-                if (pid <= 1)
-                        return false;
+/* When creating began, as well as it is known; the return value says from what. */
+static const char *create_start(const Hook *hook, uint64_t *ret) {
+        bool has_birth, per_start = hook->origin.manager == STATE_MANAGER_CONTAINERD ||
+                                    hook->origin.manager == STATE_MANAGER_CRIO;
+        uint64_t birth = 0;
+
+        has_birth = bundle_birth(&hook->state, &birth) == 0 && birth <= hook->now_ns;
+        if (has_birth && per_start) {
+                *ret = birth;
+                return "bundle";
         }
-        return false;
+
+        /* A runtime cannot have begun with a bundle that was not there yet. */
+        if (runtime_creates(hook)) {
+                *ret = MAX(procfs_start_realtime(&hook->runtime), birth);
+                return "runtime";
+        }
+
+        /* Who made this bundle may use it more than once; an old one says nothing. */
+        if (has_birth && hook->now_ns - birth <= BUNDLE_AGE_MAX_NS) {
+                *ret = birth;
+                return "bundle";
+        }
+
+        *ret = hook->now_ns;
+        return NULL;
 }
 
 static void write_record(Hook *hook, const TraceContext *trace) {
@@ -158,7 +173,8 @@ static void write_record(Hook *hook, const TraceContext *trace) {
 static int run_create(Hook *hook) {
         const TraceContext *parent = &hook->origin.parent;
         static const uint8_t none[TRACECONTEXT_SPAN_ID_SIZE];
-        uint64_t start = 0;
+        const char *source;
+        uint64_t start;
         Span *span;
         int r;
 
@@ -166,11 +182,9 @@ static int run_create(Hook *hook) {
         if (same_runtime(hook))
                 return add_span(hook, stage_name(hook->stage), parent, hook->origin.record.start_ns, "stage", NULL);
 
-        if ((hook->origin.manager == STATE_MANAGER_CONTAINERD || hook->origin.manager == STATE_MANAGER_CRIO) &&
-            bundle_birth(&hook->state, &start) == 0)
-                r = add_span(hook, "create", parent, start, "bundle", &span);
-        else if (runtime_creates(hook))
-                r = add_span(hook, "create", parent, procfs_start_realtime(&hook->runtime), "runtime", &span);
+        source = create_start(hook, &start);
+        if (source)
+                r = add_span(hook, "create", parent, start, source, &span);
         else
                 r = add_span(hook, stage_name(hook->stage), parent, hook->now_ns, "none", &span);
         if (r < 0)

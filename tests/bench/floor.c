@@ -1,0 +1,4 @@
+/* The floor under any static program: exec to exit with nothing in between. */
+int main(void) {
+        return 0;
+}
