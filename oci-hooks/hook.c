@@ -43,12 +43,6 @@ typedef struct Hook {
 #define HOOK_NULL \
         { .session = SESSION_NULL }
 
-static void hook_deinit(Hook *hook) {
-        for (size_t i = 0; i < hook->n_spans; i++)
-                hook->spans[i] = span_free(hook->spans[i]);
-        session_deinit(&hook->session);
-}
-
 /* A stamp that lies ahead is another clock's. */
 static uint64_t not_after(uint64_t ns, uint64_t limit_ns) {
         return MIN(ns, limit_ns);
@@ -258,7 +252,7 @@ static int run_stage(Hook *hook) {
 }
 
 void hook_run(const Options *options, char *const *envp, uint64_t now_ns) {
-        _cleanup_(hook_deinit) Hook hook = HOOK_NULL;
+        static Hook hook = HOOK_NULL;
         int wanted, r;
 
         assert(options);

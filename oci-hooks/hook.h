@@ -10,6 +10,8 @@
 
 #define HOOK_INPUT_TIMEOUT_NS (500 * NSEC_PER_MSEC) /* for the state to come in */
 
-/* Runs one stage that was reached at @now_ns of the wall clock. What goes wrong is logged; there is nothing else to be
- * done about it. */
+/*
+ * Runs one stage that was reached at @now_ns of the wall clock. What goes wrong is logged; there is nothing else to be
+ * done about it. Nothing is given back, for that is faster done by the kernel: the process ends after this.
+ */
 void hook_run(const Options *options, char *const *envp, uint64_t now_ns);

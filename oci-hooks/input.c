@@ -5,7 +5,7 @@
 #include "clk.h"
 #include "input.h"
 
-#define CHUNK 16384
+#define CHUNK 4096 /* most states fit */
 
 void input_deinit(Input *input) {
         if (!input)

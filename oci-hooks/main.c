@@ -74,5 +74,5 @@ int main(int argc, char **argv, char **envp) {
 
         bound_time();
         hook_run(&options, envp, now_ns);
-        return EXIT_SUCCESS;
+        _exit(EXIT_SUCCESS);
 }

@@ -87,17 +87,15 @@ bool origin_start_parent(const Origin *origin, uint64_t now_ns, TraceContext *re
 /* Finds what the files in the context directory know. Returns whether @origin has a parent now. */
 static int find_call(const Session *session, const State *state, Stage stage, uint64_t now_ns, Origin *origin,
                      bool *ret_found) {
-        ContextQuery query = {
+        const ContextQuery query = {
                 .identity = &origin->identity,
                 .operations = stage_operations(stage, origin->manager, origin->sandbox),
         };
-        ContextMatch match = {};
+        ContextMatch match;
         bool ends = stage == STAGE_POSTSTOP;
         ContextRecord start;
-        Identity asked = origin->identity;
         int r;
 
-        query.identity = &asked;
         r = context_find(&session->context, &query, &match);
         if (r < 0)
                 match.found = CONTEXT_FOUND_NONE;
@@ -138,64 +136,63 @@ static int find_call(const Session *session, const State *state, Stage stage, ui
 }
 
 int origin_find(const Session *session, const State *state, Stage stage, char *const *envp, uint64_t now_ns,
-                Origin *ret) {
-        Origin origin = {};
+                Origin *origin) {
         TraceContext environment;
         bool from_environment, found = false;
         int r;
 
         assert(session);
-        assert(ret);
+        assert(origin);
 
-        from_environment = envcarrier_get(envp, &environment, &origin.tracestate) == 0;
+        memset(origin, 0, sizeof(*origin));
+        from_environment = envcarrier_get(envp, &environment, &origin->tracestate) == 0;
 
         if (state) {
-                origin.manager = state_manager(state);
-                state_identity(state, origin.manager, &origin.identity, &origin.sandbox);
-                origin.has_record = context_get(&session->context, CONTEXT_HOOK, state->id, &origin.record) == 0;
+                origin->manager = state_manager(state);
+                state_identity(state, origin->manager, &origin->identity, &origin->sandbox);
+                origin->has_record = context_get(&session->context, CONTEXT_HOOK, state->id, &origin->record) == 0;
 
                 /* Asked also where the environment has a parent, for the identity. */
-                r = find_call(session, state, stage, now_ns, &origin, &found);
+                r = find_call(session, state, stage, now_ns, origin, &found);
                 if (r < 0)
                         return r;
-                if (origin.has_record)
-                        merge_identity(&origin, &origin.record.identity, state->id);
-                if (origin.sandbox)
-                        origin.identity.container_id[0] = origin.identity.container_name[0] = '\0';
+                if (origin->has_record)
+                        merge_identity(origin, &origin->record.identity, state->id);
+                if (origin->sandbox)
+                        origin->identity.container_id[0] = origin->identity.container_name[0] = '\0';
                 for (size_t i = 0; i < state->n_links; i++)
-                        add_link(&origin, &state->links[i], "annotation");
+                        add_link(origin, &state->links[i], "annotation");
         }
 
         if (from_environment) {
-                origin.source = ORIGIN_ENVIRONMENT;
-                origin.parent = environment;
+                origin->source = ORIGIN_ENVIRONMENT;
+                origin->parent = environment;
         } else if (!found && state) {
                 TraceContext start;
 
-                if (origin_start_parent(&origin, now_ns, &start)) {
-                        origin.source = ORIGIN_RECORD;
-                        origin.parent = start;
-                } else if (origin.has_record) {
-                        add_link(&origin, &start, "start");
-                        r = new_root(session, &origin);
+                if (origin_start_parent(origin, now_ns, &start)) {
+                        origin->source = ORIGIN_RECORD;
+                        origin->parent = start;
+                } else if (origin->has_record) {
+                        add_link(origin, &start, "start");
+                        r = new_root(session, origin);
                         if (r < 0)
                                 return r;
                 } else {
-                        derive(session, &origin, derive_id(&origin, state));
+                        derive(session, origin, derive_id(origin, state));
                         counters_add(session->counters, COUNTERS_HOOK, COUNTERS_HOOK_UNLINKED, 1);
                 }
         } else if (!found) {
-                r = new_root(session, &origin);
+                r = new_root(session, origin);
                 if (r < 0)
                         return r;
         }
 
         /* The end leads back to the start also where it belongs to the call that asked for it. */
-        if (stage == STAGE_POSTSTOP && origin.has_record &&
-            (origin.source == ORIGIN_CALL || origin.source == ORIGIN_ENVIRONMENT))
-                add_link(&origin, &origin.record.trace, "start");
+        if (stage == STAGE_POSTSTOP && origin->has_record &&
+            (origin->source == ORIGIN_CALL || origin->source == ORIGIN_ENVIRONMENT))
+                add_link(origin, &origin->record.trace, "start");
 
-        *ret = origin;
         return 0;
 }
 

@@ -48,7 +48,7 @@ typedef struct Origin {
 /*
  * Finds the origin of @stage of the container in @state at @now_ns of the wall clock; @state may be NULL (`wrap`
  * without a state).
- * @envp is the environment. Returns 0 or a negative errno (no random numbers).
+ * @envp is the environment. Returns 0, or a negative errno (no random numbers) and @ret then is not to be used.
  */
 int origin_find(const Session *session, const State *state, Stage stage, char *const *envp, uint64_t now_ns,
                 Origin *ret);

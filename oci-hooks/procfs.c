@@ -57,12 +57,10 @@ int procfs_parse_stat(const char *s, size_t len, ProcfsProcess *ret) {
 
 int procfs_get(pid_t pid, ProcfsProcess *ret) {
         _cleanup_close_ int fd = -EBADF;
-        char path[32] = "/proc/self/stat", text[STAT_MAX];
+        char path[32], text[STAT_MAX];
         ssize_t n;
 
-        if (pid > 0)
-                (void) snprintf(path, sizeof(path), "/proc/%d/stat", (int) pid);
-
+        (void) snprintf(path, sizeof(path), "/proc/%d/stat", (int) pid);
         fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
@@ -74,15 +72,17 @@ int procfs_get(pid_t pid, ProcfsProcess *ret) {
 }
 
 int procfs_get_parent(ProcfsProcess *ret) {
-        ProcfsProcess self;
-        int r;
+        pid_t parent = getppid();
+        char self[16];
+        uint64_t pid;
+        ssize_t n;
 
-        r = procfs_get(0, &self);
-        if (r < 0)
-                return r;
-        if (self.pid != getpid() || self.ppid != getppid() || self.ppid == 0)
+        n = readlink("/proc/self", self, sizeof(self));
+        if (n < 0)
+                return -errno;
+        if (util_parse_u64(self, (size_t) n, &pid) < 0 || pid != (uint64_t) getpid() || parent == 0)
                 return -EXDEV;
-        return procfs_get(self.ppid, ret);
+        return procfs_get(parent, ret);
 }
 
 uint64_t procfs_start_realtime(const ProcfsProcess *process) {

@@ -20,7 +20,7 @@ typedef struct ProcfsProcess {
 /* Parses the text of /proc/PID/stat; the name in it may hold any byte. Returns 0 or -EBADMSG. */
 int procfs_parse_stat(const char *s, size_t len, ProcfsProcess *ret);
 
-/* Reads it; @pid 0 is the calling process. Returns 0 or a negative errno. */
+/* Reads it for @pid. Returns 0 or a negative errno. */
 int procfs_get(pid_t pid, ProcfsProcess *ret);
 
 /*
