@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <glob.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -156,36 +157,45 @@ static int clear_spool(Bench *bench) {
         return n;
 }
 
+/* Starts the program with @stdin_fd. Apart, because what vfork(2) shares must not be the caller's variables. */
+static __attribute__((noinline)) pid_t spawn(const Contender *contender, int stdin_fd) {
+        static char *const env[] = { NULL };
+        pid_t pid;
+
+        pid = vfork();
+        if (pid == 0) {
+                (void) dup2(stdin_fd, STDIN_FILENO);
+                (void) execve(contender->path, contender->argv, env);
+                _exit(127);
+        }
+        return pid;
+}
+
 /* One exec to exit. Returns 0 or a negative errno. */
 static int run_once(const Bench *bench, const Contender *contender, uint64_t *ret_ns) {
-        static char *const env[] = { NULL };
-        int fds[2], r = 0;
+        _cleanup_close_ int read_fd = -EBADF, write_fd = -EBADF;
         siginfo_t info = {};
-        uint64_t begin, end;
+        uint64_t begin;
+        int fds[2], r;
         pid_t pid;
 
         if (pipe2(fds, O_CLOEXEC) < 0)
                 return -errno;
-        if (util_write_all(fds[1], bench->input, bench->input_len) < 0)
-                r = -EIO;
-        close_fd(fds[1]);
+        read_fd = fds[0];
+        write_fd = fds[1];
+
+        r = util_write_all(write_fd, bench->input, bench->input_len);
+        if (r < 0)
+                return r;
+        write_fd = close_fd(write_fd);
 
         begin = clk_monotonic();
-        pid = vfork();
-        if (pid == 0) {
-                (void) dup2(fds[0], STDIN_FILENO);
-                (void) execve(contender->path, contender->argv, env);
-                _exit(127);
-        }
+        pid = spawn(contender, read_fd);
         if (pid < 0 || waitid(P_PID, (id_t) pid, &info, WEXITED) < 0)
-                r = -errno;
-        end = clk_monotonic();
+                return -errno;
+        *ret_ns = clk_monotonic() - begin;
 
-        close_fd(fds[0]);
-        if (r == 0 && (info.si_code != CLD_EXITED || info.si_status != 0))
-                r = -ENOEXEC;
-        *ret_ns = end - begin;
-        return r;
+        return info.si_code == CLD_EXITED && info.si_status == 0 ? 0 : -ENOEXEC;
 }
 
 static int compare(const void *a, const void *b) {
@@ -220,13 +230,8 @@ static bool find_gofloor(char *ret, size_t size) {
         return ok;
 }
 
-static void remove_tree(const char *path) {
-        char command[256];
-
-        /* The name is ours: a prefix and six letters of mkdtemp(3). */
-        (void) snprintf(command, sizeof(command), "rm -rf '%s'", path);
-        if (system(command) != 0)
-                fprintf(stderr, "bench-hook: cannot remove %s\n", path);
+static int remove_one(const char *path, _unused_ const struct stat *st, _unused_ int type, _unused_ struct FTW *ftw) {
+        return remove(path);
 }
 
 static int run(Bench *bench, Contender *contenders, size_t n_contenders, const Contender *hook) {
@@ -240,7 +245,7 @@ static int run(Bench *bench, Contender *contenders, size_t n_contenders, const C
                 for (size_t k = 0; k < n_contenders; k++) {
                         /* Whoever follows whom changes from round to round. */
                         Contender *contender = &contenders[(k + round) % n_contenders];
-                        uint64_t ns;
+                        uint64_t ns = 0;
                         int r;
 
                         r = run_once(bench, contender, &ns);
@@ -263,7 +268,7 @@ static int run(Bench *bench, Contender *contenders, size_t n_contenders, const C
         return 0;
 }
 
-static const char help[] = "bench-hook [N] [PODSPAN-HOOK] [FLOOR]\n"
+static const char help[] = "hookbench [N] [PODSPAN-HOOK] [FLOOR]\n"
                            "Prints how long podspan-hook takes from exec to exit, against the floors, and whether the\n"
                            "budget is met. The programs default to those of the build directory this one is in.\n"
                            "Exit codes: 0 met, 1 not met or failed, 2 usage.\n";
@@ -280,7 +285,7 @@ int main(int argc, char **argv) {
         int r;
 
         if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "--version") == 0))
-                return fputs(argv[1][2] == 'h' ? help : "bench-hook " PODSPAN_VERSION "\n", stdout) < 0;
+                return fputs(argv[1][2] == 'h' ? help : "hookbench " PODSPAN_VERSION "\n", stdout) < 0;
         if (argc > 1 && (util_parse_u64(argv[1], strlen(argv[1]), &n) < 0 || n < 100 || n > ROUNDS_MAX)) {
                 fputs(help, stderr);
                 return 2;
@@ -309,9 +314,10 @@ int main(int argc, char **argv) {
 
         if (r == 0)
                 r = run(&bench, contenders, n_contenders, &contenders[0]);
-        remove_tree(bench.dir);
+        if (nftw(bench.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS) < 0)
+                fprintf(stderr, "hookbench: cannot remove %s\n", bench.dir);
         if (r < 0) {
-                fprintf(stderr, "bench-hook: %s\n", strerror(-r));
+                fprintf(stderr, "hookbench: %s\n", strerror(-r));
                 return 1;
         }
 
