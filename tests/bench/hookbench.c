@@ -83,7 +83,7 @@ static int publish(Bench *bench, const char *container_id, const char *uid) {
 }
 
 static int make_bundle(const Bench *bench) {
-        static const char *const parts[] = { "/io.containerd.runtime.v2.task", "/k8s.io", "/" CONTAINER_ID };
+        static const char *const parts[] = { "/io.containerd.runtime.v2.task", "/k8s.io", ("/" CONTAINER_ID) };
         char path[512];
         int fd, n;
 
