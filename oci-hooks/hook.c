@@ -34,8 +34,7 @@ typedef struct Hook {
         Origin origin;
         Stage stage;
         uint64_t now_ns;
-        bool has_runtime;
-        ProcfsProcess runtime; /* the process that ran this hook */
+        ProcfsProcess runtime; /* the process that ran this hook, if find_runtime() says so */
         Span *spans[SPANS_MAX];
         size_t n_spans;
 } Hook;
@@ -87,16 +86,26 @@ static int bundle_birth(const State *state, uint64_t *ret) {
         return 0;
 }
 
-/* Did the process that ran this hook also create the container? */
-static bool same_runtime(const Hook *hook) {
-        const ContextRecord *record = &hook->origin.record;
-
-        return hook->origin.has_record && hook->has_runtime && record->pid == (uint32_t) hook->runtime.pid &&
-               record->pid_start == hook->runtime.start_ticks;
+/* Is it known which process ran this hook? Asked for only where it matters, because /proc is slow. */
+static bool find_runtime(Hook *hook) {
+        if (hook->runtime.pid == 0 && (!stage_on_host(hook->stage) || procfs_get_parent(&hook->runtime) < 0))
+                hook->runtime.pid = -1;
+        return hook->runtime.pid > 0;
 }
 
-static bool other_runtime(const Hook *hook) {
-        return hook->origin.has_record && hook->origin.record.pid != 0 && hook->has_runtime && !same_runtime(hook);
+/*
+ * Did the process that ran this hook also create the container? It did if it has the same pid and was there when the
+ * record was written.
+ */
+static bool same_runtime(Hook *hook) {
+        const ContextRecord *record = &hook->origin.record;
+
+        return hook->origin.has_record && record->pid == (uint32_t) getppid() && find_runtime(hook) &&
+               procfs_start_realtime(&hook->runtime) <= record->start_ns;
+}
+
+static bool other_runtime(Hook *hook) {
+        return hook->origin.has_record && hook->origin.record.pid != 0 && !same_runtime(hook) && find_runtime(hook);
 }
 
 /* The start of a later runtime process; its stamp is rounded down, to before the record perhaps. */
@@ -105,15 +114,15 @@ static uint64_t runtime_start(const Hook *hook) {
 }
 
 /* The parent of the container's init is the runtime; if that is our parent too, then we know when it began. */
-static bool runtime_creates(const Hook *hook) {
+static bool runtime_creates(Hook *hook) {
         ProcfsProcess init;
 
-        return hook->has_runtime && hook->state.pid > 0 && procfs_get((pid_t) hook->state.pid, &init) == 0 &&
+        return hook->state.pid > 0 && find_runtime(hook) && procfs_get((pid_t) hook->state.pid, &init) == 0 &&
                init.ppid == hook->runtime.pid;
 }
 
 /* When creating began, as well as it is known; the return value says from what. */
-static const char *create_start(const Hook *hook, uint64_t *ret) {
+static const char *create_start(Hook *hook, uint64_t *ret) {
         bool has_birth, per_start = hook->origin.manager == STATE_MANAGER_CONTAINERD ||
                                     hook->origin.manager == STATE_MANAGER_CRIO;
         uint64_t birth = 0;
@@ -145,8 +154,7 @@ static void write_record(Hook *hook, const TraceContext *trace) {
                 .trace = *trace,
                 .identity = hook->origin.identity,
                 .start_ns = hook->now_ns,
-                .pid = hook->has_runtime ? (uint32_t) hook->runtime.pid : 0,
-                .pid_start = hook->has_runtime ? hook->runtime.start_ticks : 0,
+                .pid = (uint32_t) getppid(),
         };
         Session *session = &hook->session;
         int r;
@@ -275,10 +283,8 @@ void hook_run(const Options *options, char *const *envp, uint64_t now_ns) {
         }
 
         r = origin_find(&hook.session, &hook.state, hook.stage, envp, now_ns, &hook.origin);
-        if (r == 0) {
-                hook.has_runtime = stage_on_host(hook.stage) && procfs_get_parent(&hook.runtime) == 0;
+        if (r == 0)
                 r = run_stage(&hook);
-        }
         if (r < 0)
                 log_warning_errno(r, "Cannot make a span, ignoring: %m");
         session_write(&hook.session, hook.spans, hook.n_spans);
