@@ -4,7 +4,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "child.h"
@@ -12,15 +11,15 @@
 
 #define EXIT_BY_SIGNAL 128 /* plus its number, as a shell says it */
 
-/* These tell of a fault in the process itself; SIGCHLD is about our child. */
-static const int not_forwarded[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGCHLD };
+/* These tell of a fault in the process itself. */
+static const int not_blocked[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT };
 
 static int block_signals(Child *child) {
         sigset_t set;
 
         (void) sigfillset(&set);
-        for (size_t i = 0; i < ARRAY_SIZE(not_forwarded); i++)
-                (void) sigdelset(&set, not_forwarded[i]);
+        for (size_t i = 0; i < ARRAY_SIZE(not_blocked); i++)
+                (void) sigdelset(&set, not_blocked[i]);
 
         if (sigprocmask(SIG_BLOCK, &set, &child->old_mask) < 0)
                 return -errno;
@@ -52,7 +51,7 @@ static _Noreturn void child_exec(const Child *child, char *const *argv, char *co
 }
 
 int child_start(Child *child, char *const *argv, char *const *envp, int stdin_fd) {
-        struct sigaction sigchld, standard = { .sa_handler = SIG_DFL };
+        struct sigaction sigchld, standard = { .sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP };
         volatile int error = 0;
         pid_t parent = getpid();
         int r;
@@ -77,48 +76,41 @@ int child_start(Child *child, char *const *argv, char *const *envp, int stdin_fd
         if (child->pid < 0)
                 return -errno;
 
-        if (error != 0) {
+        if (error != 0)
                 (void) waitpid(child->pid, NULL, 0);
-                return error;
-        }
-
-        child->pidfd = (int) syscall(SYS_pidfd_open, child->pid, 0U);
-        return child->pidfd < 0 ? -errno : 0;
+        return error;
 }
 
 void child_deinit(Child *child) {
         if (!child)
                 return;
 
-        child->pidfd = close_fd(child->pidfd);
         child->signal_fd = close_fd(child->signal_fd);
 }
 
-void child_forward_signals(Child *child) {
-        struct signalfd_siginfo info;
-
-        assert(child);
-
-        while (read(child->signal_fd, &info, sizeof(info)) == (ssize_t) sizeof(info)) {
-                /* A terminal's signals reach the whole process group, and so the child; our own are about our pipes. */
-                if (info.ssi_code == SI_KERNEL || info.ssi_pid == (uint32_t) getpid())
-                        continue;
-                (void) syscall(SYS_pidfd_send_signal, child->pidfd, (int) info.ssi_signo, NULL, 0U);
-        }
-}
-
-int child_reap(Child *child, siginfo_t *ret) {
+int child_run(Child *child, siginfo_t *ret) {
+        struct signalfd_siginfo signal;
         siginfo_t info = {};
 
         assert(child);
         assert(ret);
 
-        while (waitid(P_PID, (id_t) child->pid, &info, WEXITED) < 0)
-                if (errno != EINTR)
-                        return -errno;
+        while (read(child->signal_fd, &signal, sizeof(signal)) == (ssize_t) sizeof(signal)) {
+                /* A terminal's signals reach the whole process group, and so the child; our own are about our pipes. */
+                if (signal.ssi_signo == SIGCHLD || signal.ssi_code == SI_KERNEL ||
+                    signal.ssi_pid == (uint32_t) getpid())
+                        continue;
+                /* The pid is the child's until waitid() has taken it. */
+                (void) kill(child->pid, (int) signal.ssi_signo);
+        }
+
+        if (waitid(P_PID, (id_t) child->pid, &info, WEXITED | WNOHANG) < 0)
+                return errno == EINTR ? 0 : -errno;
+        if (info.si_pid == 0)
+                return 0;
 
         *ret = info;
-        return 0;
+        return 1;
 }
 
 _Noreturn void child_imitate(const siginfo_t *info) {

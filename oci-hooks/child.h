@@ -12,13 +12,12 @@
 
 typedef struct Child {
         pid_t pid;
-        int pidfd;
-        int signal_fd;     /* signals that were sent to this process, to be forwarded */
+        int signal_fd;     /* signals to this process: to be forwarded, or SIGCHLD */
         sigset_t old_mask; /* before signals were blocked */
 } Child;
 
 #define CHILD_NULL \
-        { .pidfd = -EBADF, .signal_fd = -EBADF }
+        { .signal_fd = -EBADF }
 
 /*
  * Blocks signals, then starts @argv[0] with @envp; @stdin_fd (not negative) becomes its standard input. Searched for in
@@ -28,11 +27,11 @@ typedef struct Child {
 int child_start(Child *child, char *const *argv, char *const *envp, int stdin_fd);
 void child_deinit(Child *child);
 
-/* Forwards what has arrived on signal_fd. */
-void child_forward_signals(Child *child);
-
-/* Takes the status of the ended child as waitid(2) has it. Returns 0 or a negative errno. */
-int child_reap(Child *child, siginfo_t *ret);
+/*
+ * To be called when signal_fd is readable: forwards what has arrived. Returns 1 with @ret as waitid(2) has it once the
+ * child has ended, 0 before, or a negative errno.
+ */
+int child_run(Child *child, siginfo_t *ret);
 
 /* Ends this process as the child did: with its exit code, or by its signal. */
 _Noreturn void child_imitate(const siginfo_t *info);

@@ -5,11 +5,10 @@
 
 #define CHUNK 65536
 
-int relay_init(Relay *relay, int from_fd, Input *input, int *ret_read_fd) {
+int relay_init(Relay *relay, int from_fd, int *ret_read_fd) {
         int fds[2];
 
         assert(relay);
-        assert(input);
         assert(ret_read_fd);
 
         *relay = (Relay) RELAY_NULL;
@@ -28,7 +27,6 @@ int relay_init(Relay *relay, int from_fd, Input *input, int *ret_read_fd) {
         *relay = (Relay){
                 .from_fd = from_fd,
                 .to_fd = fds[1],
-                .input = TAKE(*input, (Input) INPUT_NULL),
         };
         *ret_read_fd = fds[0];
         return 0;

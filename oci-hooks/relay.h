@@ -22,10 +22,10 @@ typedef struct Relay {
         { .from_fd = -EBADF, .to_fd = -EBADF }
 
 /*
- * Makes the new pipe, whose read end is for the child; takes @input over. @from_fd stays the caller's, but is closed
- * when nothing can be handed on any more. Returns 0 or a negative errno.
+ * Makes the new pipe, whose read end is for the child. @from_fd stays the caller's, but is closed when nothing can be
+ * handed on any more. What has been read from it already goes to relay->input. Returns 0 or a negative errno.
  */
-int relay_init(Relay *relay, int from_fd, Input *input, int *ret_read_fd);
+int relay_init(Relay *relay, int from_fd, int *ret_read_fd);
 void relay_deinit(Relay *relay);
 
 /* Is there anything left to do? */

@@ -66,28 +66,25 @@ static int become(const Options *options, char *const *envp) {
         return exec_failed(options->argv[0], errno);
 }
 
-static int read_pipe(Wrap *wrap, const char *link_keys) {
-        Input input;
-        int r;
+/* What is taken out of the pipe has to be handed on, so the second one is made first. */
+static void read_pipe(Wrap *wrap, const char *link_keys) {
+        if (relay_init(&wrap->relay, STDIN_FILENO, &wrap->child_stdin) < 0)
+                return;
 
-        r = input_read_keep(STDIN_FILENO, WRAP_INPUT_TIMEOUT_NS, link_keys, &wrap->state, &input);
-        wrap->has_state = r == 1;
-
-        r = relay_init(&wrap->relay, STDIN_FILENO, &input, &wrap->child_stdin);
-        input_deinit(&input);
-        return r;
+        wrap->has_state =
+                input_read_keep(STDIN_FILENO, WRAP_INPUT_TIMEOUT_NS, link_keys, &wrap->state, &wrap->relay.input) == 1;
 }
 
 /* Reads a file without moving its offset, which the hook shares. */
-static int read_file(Wrap *wrap, const char *link_keys) {
+static void read_file(Wrap *wrap, const char *link_keys) {
         _cleanup_(state_parser_freep) StateParser *parser = NULL;
         off_t at = lseek(STDIN_FILENO, 0, SEEK_CUR);
-        uint8_t buffer[16384];
+        uint8_t buffer[4096];
         int r = 0;
 
         parser = state_parser_new(&wrap->state, link_keys);
         if (!parser || at < 0)
-                return 0;
+                return;
 
         while (r == 0) {
                 ssize_t n = pread(STDIN_FILENO, buffer, sizeof(buffer), at);
@@ -98,20 +95,18 @@ static int read_file(Wrap *wrap, const char *link_keys) {
                 r = state_parser_feed(parser, buffer, (size_t) n);
         }
         wrap->has_state = r == 1;
-        return 0;
 }
 
-static int read_state(Wrap *wrap) {
+static void read_state(Wrap *wrap) {
         const char *link_keys = wrap->session.config.link_annotations;
         struct stat st;
 
         if (fstat(STDIN_FILENO, &st) < 0)
-                return 0;
+                return;
         if (S_ISFIFO(st.st_mode))
-                return read_pipe(wrap, link_keys);
-        if (S_ISREG(st.st_mode))
-                return read_file(wrap, link_keys);
-        return 0;
+                read_pipe(wrap, link_keys);
+        else if (S_ISREG(st.st_mode))
+                read_file(wrap, link_keys);
 }
 
 static int make_span(Wrap *wrap, const Options *options, char *const *envp, uint64_t now_ns) {
@@ -141,25 +136,25 @@ static void let_go_of_stdio(const Wrap *wrap) {
                         (void) dup3(fd, i, O_CLOEXEC);
 }
 
-static void follow(Wrap *wrap) {
+/* Waits for the end of the hook and serves it until then. Returns 0 with its status in @ret, or a negative errno. */
+static int follow(Wrap *wrap, siginfo_t *ret) {
         for (;;) {
-                struct pollfd fds[4] = {
-                        { .fd = wrap->child.pidfd, .events = POLLIN },
-                        { .fd = wrap->child.signal_fd, .events = POLLIN },
-                };
+                struct pollfd fds[3] = { { .fd = wrap->child.signal_fd, .events = POLLIN } };
+                int r;
 
-                relay_poll(&wrap->relay, &fds[2], &fds[3]);
+                relay_poll(&wrap->relay, &fds[1], &fds[2]);
                 if (poll(fds, ARRAY_SIZE(fds), -1) < 0) {
                         if (errno == EINTR)
                                 continue;
-                        return;
+                        return -errno;
                 }
 
-                if (fds[0].revents)
-                        return;
-                if (fds[1].revents)
-                        child_forward_signals(&wrap->child);
-                relay_run(&wrap->relay, &fds[2], &fds[3]);
+                if (fds[0].revents) {
+                        r = child_run(&wrap->child, ret);
+                        if (r != 0)
+                                return r < 0 ? r : 0;
+                }
+                relay_run(&wrap->relay, &fds[1], &fds[2]);
         }
 }
 
@@ -226,11 +221,7 @@ int wrap_run(const Options *options, char *const *envp, uint64_t now_ns) {
         slash = strrchr(options->argv[0], '/');
         wrap.executable = slash ? slash + 1 : options->argv[0];
 
-        /* Failing before a byte was taken, there is still the plain way. */
-        r = read_state(&wrap);
-        if (r < 0 && wrap.state.id[0] == '\0')
-                return become(options, envp);
-
+        read_state(&wrap);
         r = make_span(&wrap, options, envp, now_ns);
         if (r == 0)
                 r = envcarrier_child(envp, span_context(wrap.span), wrap.origin.tracestate, &child_env);
@@ -250,8 +241,7 @@ int wrap_run(const Options *options, char *const *envp, uint64_t now_ns) {
         }
 
         let_go_of_stdio(&wrap);
-        follow(&wrap);
-        r = child_reap(&wrap.child, &info);
+        r = follow(&wrap, &info);
         end_ns = clk_end(&start, clk_monotonic());
         if (r < 0)
                 return EXIT_FAILURE;
