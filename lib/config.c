@@ -365,7 +365,7 @@ int config_read_dir(Config *config, const char *path, char **reterr_message) {
         return config_read_drop_ins(config, fd, path, reterr_message);
 }
 
-int config_load(const char *file, Config *ret, char **reterr_message) {
+int config_load_files(const char *file, Config *ret, char **reterr_message) {
         _cleanup_(config_deinit) Config config = CONFIG_NULL;
         int r;
 
@@ -381,6 +381,18 @@ int config_load(const char *file, Config *ret, char **reterr_message) {
                 r = config_read_file(&config, AT_FDCWD, file, file, false, reterr_message);
         else
                 r = config_read_dir(&config, CONFIG_DIR, reterr_message);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE(config, (Config) CONFIG_NULL);
+        return 0;
+}
+
+int config_load(const char *file, Config *ret, char **reterr_message) {
+        _cleanup_(config_deinit) Config config = CONFIG_NULL;
+        int r;
+
+        r = config_load_files(file, &config, reterr_message);
         if (r < 0)
                 return r;
 

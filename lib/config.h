@@ -94,6 +94,12 @@ typedef struct Config {
  * it, in @reterr_message (owned by the caller, may be NULL without memory).
  */
 int config_load(const char *file, Config *ret, char **reterr_message);
+
+/*
+ * The same without the OTEL_* variables, for programs that run in somebody else's environment: what a shim was told
+ * about its own exporter is not meant for a hook that inherits it.
+ */
+int config_load_files(const char *file, Config *ret, char **reterr_message);
 void config_deinit(Config *config);
 
 /* The defaults and nothing else: what a program falls back to where it must go on. Returns 0 or -ENOMEM. */

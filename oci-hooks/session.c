@@ -59,7 +59,8 @@ static int load_config(Session *session, const char *file) {
         _cleanup_free_ char *message = NULL;
         int r;
 
-        r = config_load(file, &session->config, &message);
+        /* containerd 2 hands its own OTEL_SERVICE_NAME to the shim, and so down to every hook. */
+        r = config_load_files(file, &session->config, &message);
         if (r == 0)
                 return 0;
 

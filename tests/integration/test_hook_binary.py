@@ -404,3 +404,12 @@ def test_wrap_leaves_no_blocking_mode_behind(state):
     run(wrap_command(state, "cat"), stdin=read_end, stdout=subprocess.DEVNULL)
     assert fcntl.fcntl(read_end, fcntl.F_GETFL) == before
     os.close(read_end)
+
+
+def test_the_environment_of_a_runtime(state):
+    """What containerd was told about its own exporter, and handed down by its shim, changes nothing here."""
+    foreign = {"OTEL_SERVICE_NAME": "containerd-shim-1", "OTEL_SDK_DISABLED": "true",
+               "OTEL_RESOURCE_ATTRIBUTES": "service.name=shim", "OTEL_EXPORTER_OTLP_TIMEOUT": "nonsense"}
+    done, _ = run(hook_command(state), input=STATE, env={**os.environ, **foreign}, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert {span.service for span in collected(state)} == {"podspan-hook"}
