@@ -85,7 +85,12 @@ bool tracecontext_valid(const TraceContext *context) {
 }
 
 int tracecontext_new_root(TraceContext *ret) {
-        TraceContext root = { .flags = TRACECONTEXT_RANDOM };
+        /*
+         * Level 2 says that who starts a trace should set the random bit. But OpenTelemetry's Go SDK, as CRI-O 1.34 has
+         * it, takes a version 00 traceparent with any flag above "sampled" for malformed and starts a trace of its own;
+         * not saying that the id is random costs nothing.
+         */
+        TraceContext root = {};
         uint8_t ids[TRACECONTEXT_TRACE_ID_SIZE + TRACECONTEXT_SPAN_ID_SIZE];
         int r;
 

@@ -209,6 +209,6 @@ def test_command_line():
 def test_probe():
     """`podspan probe` runs a pod through the socket, shows its trace and leaves nothing."""
     with node(CONTAINERD[MODERN]) as one:
-        text = one.podspan.cli("probe", "--socket", str(one.socket), "--image", images.SCRATCH)
+        text = one.podspan.cli("probe", "--runtime-endpoint", f"unix://{one.socket}", "--image", images.SCRATCH)
         assert "RunPodSandbox" in text and "StartContainer" in text
         assert not one.direct("ListPodSandbox").items

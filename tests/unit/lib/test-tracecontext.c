@@ -123,10 +123,11 @@ static void roots_and_children(void **state) {
         assert_int_equal(tracecontext_new_root(&root), 0);
         assert_int_equal(tracecontext_new_root(&other), 0);
         assert_true(tracecontext_valid(&root));
-        assert_int_equal(root.flags, TRACECONTEXT_RANDOM);
+        assert_int_equal(root.flags, 0);
         assert_memory_not_equal(root.trace_id, other.trace_id, sizeof(root.trace_id));
 
-        root.flags |= TRACECONTEXT_SAMPLED;
+        /* What a caller said is kept. */
+        root.flags = TRACECONTEXT_SAMPLED | TRACECONTEXT_RANDOM;
         assert_int_equal(tracecontext_new_child(&root, &child), 0);
         assert_true(tracecontext_valid(&child));
         assert_int_equal(child.flags, TRACECONTEXT_RANDOM | TRACECONTEXT_SAMPLED);
