@@ -12,7 +12,7 @@
 #include "log.h"
 #include "sender.h"
 
-#define FINISH_TURNS 64 /* of a last scan */
+#define FINISH_NS NSEC_PER_SEC /* for a last scan */
 
 struct Agent {
         Loop *loop;
@@ -36,6 +36,7 @@ struct Agent {
         bool scan_needed;
         uint64_t pause_until; /* monotonic; the store failed */
         bool disk_low;
+        bool unfinished; /* the last turn left something other than files */
         bool finishing;
 
         /* Of the last turn: files that are gone, whose names the next transaction forgets. */
@@ -412,35 +413,26 @@ static int take_files(Agent *agent, bool *ret_more) {
         return 0;
 }
 
-static int retain(Agent *agent, bool *ret_more) {
+static int retain(Agent *agent, StoreRetained *ret) {
         const int64_t *spare = NULL;
-        StoreRetained retained;
         size_t n_spare = 0;
-        int r;
 
         if (agent->sender)
                 spare = sender_in_flight(agent->sender, &n_spare);
-        r = store_retain(agent->store, clk_realtime(), spare, n_spare, &retained);
-        if (r < 0)
-                return r;
-
-        counters_add(agent->counters, COUNTERS_AGENT, COUNTERS_AGENT_DROP_RETENTION, retained.n_spans_pending);
-        if (retained.n_spans_pending > 0 && log_ratelimit(&store_limit))
-                log_warning("%zu spans that were never exported went by the store's bounds", retained.n_spans_pending);
-        *ret_more |= retained.more;
-        return 0;
+        return store_retain(agent->store, clk_realtime(), spare, n_spare, ret);
 }
 
 /* One transaction. Returns 0 with whether there is more to do, or the store's error (rolled back). */
 static int turn(Agent *agent, bool *ret_more) {
-        bool more_files = false, more_traces = false, more_batches = false;
+        bool more_files = false, more_traces = false;
+        StoreRetained retained = {};
         int r;
 
         r = intake_begin(agent->intake, agent->store, clk_realtime());
         if (r == 0)
                 r = take_files(agent, &more_files);
         if (r == 0)
-                r = retain(agent, &more_batches);
+                r = retain(agent, &retained);
         if (r == 0)
                 r = intake_commit(agent->intake, &more_traces);
         if (r < 0) {
@@ -449,8 +441,13 @@ static int turn(Agent *agent, bool *ret_more) {
                 return r;
         }
 
+        counters_add(agent->counters, COUNTERS_AGENT, COUNTERS_AGENT_DROP_RETENTION, retained.n_spans_pending);
+        if (retained.n_spans_pending > 0 && log_ratelimit(&store_limit))
+                log_warning("%zu spans that were never exported went by the store's bounds", retained.n_spans_pending);
+
         remove_taken(agent);
-        *ret_more = more_files || more_traces || more_batches;
+        agent->unfinished = more_traces || retained.more;
+        *ret_more = more_files || agent->unfinished;
         return 0;
 }
 
@@ -516,6 +513,15 @@ static int work(Agent *agent, bool *ret_more) {
 
         if (check_disk(agent))
                 return refuse_turn(agent, ret_more);
+
+        /* The usual tick of an idle node: no transaction. */
+        if (collect_empty(&agent->collect) && agent->n_gone == 0 && !agent->unfinished) {
+                r = store_retain_due(agent->store, clk_realtime());
+                if (r <= 0) {
+                        *ret_more = false;
+                        return r;
+                }
+        }
 
         r = turn(agent, ret_more);
         if (r == -ENOSPC) {
@@ -589,6 +595,7 @@ static int on_tick(LoopTimer *timer) {
 }
 
 int agent_finish(Agent *agent) {
+        uint64_t begin_ns = clk_monotonic();
         bool more = true;
         int r = 0;
 
@@ -596,7 +603,7 @@ int agent_finish(Agent *agent) {
                 return 0;
         agent->finishing = true;
         agent->scan_needed = true;
-        for (unsigned i = 0; i < FINISH_TURNS && more && r == 0; i++)
+        while (more && r == 0 && clk_monotonic() - begin_ns < FINISH_NS)
                 r = work(agent, &more);
         if (r < 0)
                 log_error("%s/" STORESCHEMA_FILE ": %s; what is in the spool stays there", agent->store_dir,

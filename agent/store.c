@@ -57,8 +57,10 @@ static const char *const sql_text[_SQL_MAX] = {
                           " (SELECT trace_id FROM keep ORDER BY decided_ns LIMIT ?1)",
         [SQL_PROMOTE_NEXT] = "SELECT trace_id, reason FROM keep WHERE promoted = 0 LIMIT 1",
         [SQL_PROMOTE_BATCHES] = "SELECT DISTINCT span.batch FROM span JOIN batch ON batch.id = span.batch"
-                                " WHERE span.trace_id = ?1 AND span.batch > ?2 AND batch.state = 0"
-                                " ORDER BY span.batch LIMIT ?3",
+                                " WHERE span.trace_id = ?1 AND batch.state = 0 AND NOT EXISTS"
+                                " (SELECT 1 FROM span other JOIN batch theirs ON theirs.id = other.batch"
+                                "  WHERE other.trace_id = ?1 AND other.span_id = span.span_id AND theirs.state <> 0)"
+                                " ORDER BY span.batch LIMIT ?2",
         [SQL_PROMOTE_DONE] = "UPDATE keep SET promoted = 1 WHERE trace_id = ?1",
         [SQL_OLDEST] = "SELECT id, received_ns, n_spans, state FROM batch WHERE id > ?1 ORDER BY id LIMIT 1",
         [SQL_OLDEST_SETTLED] = "SELECT id, received_ns, n_spans, state FROM batch WHERE id > ?1 AND state <> 1"
@@ -464,7 +466,7 @@ int store_promote_next(Store *store, uint8_t *ret_trace_id, const char **ret_rea
         return r;
 }
 
-int store_promote_batches(Store *store, const uint8_t *trace_id, int64_t after, size_t max, int64_t *ret) {
+int store_promote_batches(Store *store, const uint8_t *trace_id, size_t max, int64_t *ret) {
         sqlite3_stmt *stmt;
         int r, n = 0;
 
@@ -472,8 +474,7 @@ int store_promote_batches(Store *store, const uint8_t *trace_id, int64_t after, 
         if (r < 0)
                 return r;
         bind_id(stmt, 1, trace_id, TRACECONTEXT_TRACE_ID_SIZE);
-        (void) sqlite3_bind_int64(stmt, 2, after);
-        bind_number(stmt, 3, max);
+        bind_number(stmt, 2, max);
         while ((r = step(stmt)) > 0)
                 ret[n++] = sqlite3_column_int64(stmt, 0);
         return r < 0 ? r : n;
