@@ -1,18 +1,15 @@
 #include <assert.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include "agent.h"
 #include "clk.h"
-#include "collect.h"
-#include "context.h"
 #include "intake.h"
 #include "log.h"
 #include "sender.h"
+#include "statedir.h"
 
-#define FINISH_TURNS 64 /* of a last scan */
+#define FINISH_NS NSEC_PER_SEC /* for a last scan */
 
 struct Agent {
         Loop *loop;
@@ -22,10 +19,8 @@ struct Agent {
         char host_name[HOST_NAME_MAX + 1];
         uint64_t started_ns;
 
-        int state_fd;
+        StateDir state;
         int lock_fd;
-        Counters *counters;
-        Collect collect;
         Store *store;
         Intake *intake;
         Sender *sender; /* NULL: nothing is exported */
@@ -36,6 +31,7 @@ struct Agent {
         bool scan_needed;
         uint64_t pause_until; /* monotonic; the store failed */
         bool disk_low;
+        bool unfinished; /* the last turn left something other than files */
         bool finishing;
 
         /* Of the last turn: files that are gone, whose names the next transaction forgets. */
@@ -53,70 +49,6 @@ static int on_change(Collect *collect);
 static int on_turn(LoopTimer *timer);
 static int on_tick(LoopTimer *timer);
 static int on_sender_fail(Sender *sender, int error, void *userdata);
-
-/* Makes a directory of ours and opens it. @path's parent has to be there, as /run and /var/lib are. */
-static int open_dir(const char *path, mode_t mode, int *ret_fd) {
-        bool made = false;
-        int fd;
-
-        if (mkdir(path, mode & 0777) == 0)
-                made = true;
-        else if (errno != EEXIST)
-                return -errno;
-
-        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        /* Neither setgid nor, under a umask, the group's bits come from mkdir(2). */
-        if (made && fchmod(fd, mode) < 0) {
-                int r = -errno;
-
-                close_fd(fd);
-                return r;
-        }
-
-        *ret_fd = fd;
-        return 0;
-}
-
-/* STATE with all that others find in it. */
-static int open_state(Agent *agent) {
-        Context context = CONTEXT_NULL;
-        int r;
-
-        r = open_dir(agent->state_dir, 0755, &agent->state_fd);
-        if (r < 0)
-                return log_error_errno(r, "%s: %m", agent->state_dir);
-
-        agent->counters = counters_open(agent->state_fd, /* create= */ true);
-        if (!agent->counters)
-                return log_error_errno(-ENOMEM, "%m");
-        if (!counters_shared(agent->counters))
-                log_warning("%s/counters cannot be used: what is counted here is seen by nobody", agent->state_dir);
-
-        r = context_init(&context, agent->state_fd, /* create= */ true, COUNTERS_AGENT, agent->counters);
-        context_deinit(&context);
-        if (r < 0)
-                return log_error_errno(r, "%s/context: %m", agent->state_dir);
-
-        r = collect_init(&agent->collect, agent->loop, agent->state_fd, on_change);
-        if (r == -EBUSY)
-                return log_error_errno(r, "%s/spool: another podspand collects it", agent->state_dir);
-        if (r < 0)
-                return log_error_errno(r, "%s/spool cannot be used: %m", agent->state_dir);
-        return 0;
-}
-
-static void close_state(Agent *agent) {
-        collect_deinit(&agent->collect);
-        agent->collect = (Collect) COLLECT_NULL;
-        if (agent->intake)
-                intake_set_counters(agent->intake, NULL);
-        if (agent->sender)
-                sender_set_counters(agent->sender, NULL);
-        agent->counters = counters_free(agent->counters);
-        agent->state_fd = close_fd(agent->state_fd);
-}
 
 static int write_facts(Agent *agent) {
         const char *node = agent->config->node_name[0] ? agent->config->node_name : agent->host_name;
@@ -184,7 +116,7 @@ static int open_all(Agent *agent) {
         _cleanup_close_ int store_fd = -EBADF;
         int r;
 
-        r = open_dir(agent->store_dir, 02750, &store_fd);
+        r = statedir_make(agent->store_dir, 02750, &store_fd);
         if (r < 0)
                 return log_error_errno(r, "%s: %m", agent->store_dir);
         r = storefile_lock(store_fd, &agent->lock_fd);
@@ -193,7 +125,7 @@ static int open_all(Agent *agent) {
         if (r < 0)
                 return log_error_errno(r, "%s/podspand.lock: %m", agent->store_dir);
 
-        r = open_state(agent);
+        r = statedir_open(&agent->state, agent->state_dir, agent->loop, on_change);
         if (r < 0)
                 return r;
 
@@ -203,10 +135,10 @@ static int open_all(Agent *agent) {
                 r = sender_new(agent->loop, agent->config, on_sender_fail, agent, &agent->sender, &message);
                 if (r < 0)
                         return log_error_errno(r, "export: %s", message ? message : strerror(-r));
-                sender_set_counters(agent->sender, agent->counters);
+                sender_set_counters(agent->sender, agent->state.counters);
         }
 
-        r = intake_new(&intake_settings, agent->counters, &agent->intake);
+        r = intake_new(&intake_settings, agent->state.counters, &agent->intake);
         if (r < 0)
                 return log_error_errno(r, "resource_attributes: %m");
 
@@ -226,9 +158,8 @@ int agent_new(Loop *loop, const Config *config, const char *state_dir, const cha
                 .state_dir = state_dir,
                 .store_dir = store_dir,
                 .started_ns = clk_realtime(),
-                .state_fd = -EBADF,
+                .state = STATEDIR_NULL,
                 .lock_fd = -EBADF,
-                .collect = COLLECT_NULL,
                 .turn = LOOP_TIMER_NULL,
                 .tick = LOOP_TIMER_NULL,
                 .scan_needed = true,
@@ -271,8 +202,7 @@ Agent *agent_free(Agent *agent) {
         loop_timer_remove(&agent->turn);
         loop_timer_remove(&agent->tick);
         sender_free(agent->sender);
-        agent->sender = NULL;
-        close_state(agent);
+        statedir_close(&agent->state);
         intake_free(agent->intake);
         store_free(agent->store);
         close_fd(agent->lock_fd);
@@ -294,7 +224,7 @@ static int plan_turn(Agent *agent, uint64_t delay_ns) {
 }
 
 static int on_change(Collect *collect) {
-        Agent *agent = container_of(collect, Agent, collect);
+        Agent *agent = container_of(collect, Agent, state.collect);
 
         agent->scan_needed = true;
         return plan_turn(agent, AGENT_TURN_DELAY_NS);
@@ -338,7 +268,7 @@ static int on_sender_fail(Sender *sender, int error, void *userdata) {
 static void remove_taken(Agent *agent) {
         agent->n_gone = 0;
         for (size_t i = 0; i < agent->n_taken; i++) {
-                int r = collect_remove(&agent->collect, agent->taken[i]);
+                int r = collect_remove(&agent->state.collect, agent->taken[i]);
 
                 if (r < 0) {
                         /* Its name stays in the store, so that its spans come in once. */
@@ -362,7 +292,7 @@ static int take_file(Agent *agent, const char *name, size_t *size) {
         if (r < 0)
                 return r;
         if (r == 0) {
-                r = collect_read(&agent->collect, name, &data, &n);
+                r = collect_read(&agent->state.collect, name, &data, &n);
                 if (r == -EBADMSG) {
                         refused = r;
                         intake_count_file(agent->intake, false);
@@ -399,7 +329,7 @@ static int take_files(Agent *agent, bool *ret_more) {
 
         *ret_more = true;
         while (agent->n_taken < AGENT_TURN_FILES && size < AGENT_TURN_BYTES) {
-                const char *name = collect_next(&agent->collect);
+                const char *name = collect_next(&agent->state.collect);
 
                 if (!name) {
                         *ret_more = false;
@@ -412,35 +342,26 @@ static int take_files(Agent *agent, bool *ret_more) {
         return 0;
 }
 
-static int retain(Agent *agent, bool *ret_more) {
+static int retain(Agent *agent, StoreRetained *ret) {
         const int64_t *spare = NULL;
-        StoreRetained retained;
         size_t n_spare = 0;
-        int r;
 
         if (agent->sender)
                 spare = sender_in_flight(agent->sender, &n_spare);
-        r = store_retain(agent->store, clk_realtime(), spare, n_spare, &retained);
-        if (r < 0)
-                return r;
-
-        counters_add(agent->counters, COUNTERS_AGENT, COUNTERS_AGENT_DROP_RETENTION, retained.n_spans_pending);
-        if (retained.n_spans_pending > 0 && log_ratelimit(&store_limit))
-                log_warning("%zu spans that were never exported went by the store's bounds", retained.n_spans_pending);
-        *ret_more |= retained.more;
-        return 0;
+        return store_retain(agent->store, clk_realtime(), spare, n_spare, ret);
 }
 
 /* One transaction. Returns 0 with whether there is more to do, or the store's error (rolled back). */
 static int turn(Agent *agent, bool *ret_more) {
-        bool more_files = false, more_traces = false, more_batches = false;
+        bool more_files = false, more_traces = false;
+        StoreRetained retained = {};
         int r;
 
         r = intake_begin(agent->intake, agent->store, clk_realtime());
         if (r == 0)
                 r = take_files(agent, &more_files);
         if (r == 0)
-                r = retain(agent, &more_batches);
+                r = retain(agent, &retained);
         if (r == 0)
                 r = intake_commit(agent->intake, &more_traces);
         if (r < 0) {
@@ -449,8 +370,13 @@ static int turn(Agent *agent, bool *ret_more) {
                 return r;
         }
 
+        counters_add(agent->state.counters, COUNTERS_AGENT, COUNTERS_AGENT_DROP_RETENTION, retained.n_spans_pending);
+        if (retained.n_spans_pending > 0 && log_ratelimit(&store_limit))
+                log_warning("%zu spans that were never exported went by the store's bounds", retained.n_spans_pending);
+
         remove_taken(agent);
-        *ret_more = more_files || more_traces || more_batches;
+        agent->unfinished = more_traces || retained.more;
+        *ret_more = more_files || agent->unfinished;
         return 0;
 }
 
@@ -461,7 +387,7 @@ static int refuse_turn(Agent *agent, bool *ret_more) {
         *ret_more = true;
         while (n++ < AGENT_TURN_FILES) {
                 _cleanup_free_ uint8_t *data = NULL;
-                const char *name = collect_next(&agent->collect);
+                const char *name = collect_next(&agent->state.collect);
                 size_t size;
                 int r;
 
@@ -474,13 +400,13 @@ static int refuse_turn(Agent *agent, bool *ret_more) {
                 if (r < 0)
                         return r;
                 if (r == 0) {
-                        r = collect_read(&agent->collect, name, &data, &size);
+                        r = collect_read(&agent->state.collect, name, &data, &size);
                         if (r == 0)
                                 r = intake_refuse(agent->intake, data, size);
                         if (r < 0 && r != -EBADMSG)
                                 continue;
                 }
-                (void) collect_remove(&agent->collect, name);
+                (void) collect_remove(&agent->state.collect, name);
         }
         return 0;
 }
@@ -504,7 +430,7 @@ static int work(Agent *agent, bool *ret_more) {
         int r;
 
         if (agent->scan_needed) {
-                r = collect_scan(&agent->collect);
+                r = collect_scan(&agent->state.collect);
                 if (r < 0) {
                         if (log_ratelimit(&file_limit))
                                 log_warning_errno(r, "%s/spool cannot be read, trying again: %m", agent->state_dir);
@@ -517,11 +443,20 @@ static int work(Agent *agent, bool *ret_more) {
         if (check_disk(agent))
                 return refuse_turn(agent, ret_more);
 
+        /* The usual tick of an idle node: no transaction. */
+        if (collect_empty(&agent->state.collect) && agent->n_gone == 0 && !agent->unfinished) {
+                r = store_retain_due(agent->store, clk_realtime());
+                if (r <= 0) {
+                        *ret_more = false;
+                        return r;
+                }
+        }
+
         r = turn(agent, ret_more);
         if (r == -ENOSPC) {
                 /* The same as below the bound; the next turn asks the disk again. */
                 agent->scan_needed = true;
-                r = collect_scan(&agent->collect);
+                r = collect_scan(&agent->state.collect);
                 if (r == 0)
                         r = refuse_turn(agent, ret_more);
                 if (log_ratelimit(&store_limit))
@@ -555,23 +490,24 @@ static int on_turn(LoopTimer *timer) {
 
 /* Somebody removed STATE, or mounted something over the spool. */
 static int check_state(Agent *agent) {
-        struct stat ours, there;
         int r;
 
-        if (stat(agent->state_dir, &there) == 0 && fstat(agent->state_fd, &ours) == 0 && ours.st_dev == there.st_dev &&
-            ours.st_ino == there.st_ino && collect_current(&agent->collect))
+        if (statedir_current(&agent->state))
                 return 0;
 
-        log_notice("%s or its spool was replaced, opening it anew", agent->state_dir);
-        close_state(agent);
-        r = open_state(agent);
-        if (r < 0)
-                /* Logged. The next tick tries again; what is known stays in use. */
-                return r;
-        intake_set_counters(agent->intake, agent->counters);
+        if (log_ratelimit(&file_limit))
+                log_notice("%s or its spool was replaced, opening it anew", agent->state_dir);
+        intake_set_counters(agent->intake, NULL);
         if (agent->sender)
-                sender_set_counters(agent->sender, agent->counters);
-        return 0;
+                sender_set_counters(agent->sender, NULL);
+        statedir_close(&agent->state);
+
+        /* Logged. The next tick tries again; what was open is of no use to anybody. */
+        r = statedir_open(&agent->state, agent->state_dir, agent->loop, on_change);
+        intake_set_counters(agent->intake, agent->state.counters);
+        if (agent->sender)
+                sender_set_counters(agent->sender, agent->state.counters);
+        return r;
 }
 
 static int on_tick(LoopTimer *timer) {
@@ -589,6 +525,7 @@ static int on_tick(LoopTimer *timer) {
 }
 
 int agent_finish(Agent *agent) {
+        uint64_t begin_ns = clk_monotonic();
         bool more = true;
         int r = 0;
 
@@ -596,7 +533,7 @@ int agent_finish(Agent *agent) {
                 return 0;
         agent->finishing = true;
         agent->scan_needed = true;
-        for (unsigned i = 0; i < FINISH_TURNS && more && r == 0; i++)
+        while (more && r == 0 && clk_monotonic() - begin_ns < FINISH_NS)
                 r = work(agent, &more);
         if (r < 0)
                 log_error("%s/" STORESCHEMA_FILE ": %s; what is in the spool stays there", agent->store_dir,

@@ -165,6 +165,10 @@ const char *collect_next(Collect *collect) {
         return collect->at < collect->n_names ? collect->names[collect->at++] : NULL;
 }
 
+bool collect_empty(const Collect *collect) {
+        return collect->at == collect->n_names;
+}
+
 int collect_read(const Collect *collect, const char *name, uint8_t **ret, size_t *ret_size) {
         char *data;
         int r;

@@ -51,6 +51,7 @@ int collect_scan(Collect *collect);
 
 /* The next name of the last scan, or NULL. */
 const char *collect_next(Collect *collect);
+bool collect_empty(const Collect *collect);
 
 /*
  * Reads the file @name, at most SPOOL_FILE_MAX bytes. Returns 0 with a buffer owned by the caller; -ENOENT (gone),

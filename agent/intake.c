@@ -271,37 +271,39 @@ static int promote_batch(const uint8_t *data, size_t size, void *userdata) {
 }
 
 /*
- * Promotes traces which were chosen after the fact. All batches of a trace go in one turn, or nobody would know where
- * to go on; a trace in more than INTAKE_PROMOTE_MAX batches is the only one of its turn.
+ * Promotes traces which were chosen after the fact, from at most INTAKE_PROMOTE_MAX batches. What a turn leaves the
+ * next one finds: spans that are promoted stand in a batch that is not local.
  */
 static int promote(Intake *intake, bool *ret_more) {
         Promotion promotion = { .intake = intake };
-        size_t n_done = 0;
-        int r;
+        int n_left = INTAKE_PROMOTE_MAX, r;
 
         while ((r = store_promote_next(intake->store, promotion.trace_id, &promotion.reason)) > 0) {
-                int64_t ids[INTAKE_PROMOTE_MAX], after = 0;
+                uint64_t n_before = intake->counts[COUNTERS_AGENT_KEPT];
+                int64_t ids[INTAKE_PROMOTE_MAX];
                 int n;
 
-                if (n_done >= INTAKE_PROMOTE_MAX) {
+                if (n_left <= 0) {
                         *ret_more = true;
                         return 0;
                 }
 
-                do {
-                        n = store_promote_batches(intake->store, promotion.trace_id, after, ARRAY_SIZE(ids), ids);
-                        if (n < 0)
-                                return n;
-                        for (int i = 0; i < n; i++) {
-                                r = store_batch_read(intake->store, ids[i], promote_batch, &promotion);
-                                if (r < 0 && r != -E2BIG)
-                                        return r;
-                                after = ids[i];
-                        }
-                        n_done += (size_t) n;
-                } while (n == (int) ARRAY_SIZE(ids));
+                n = store_promote_batches(intake->store, promotion.trace_id, (size_t) n_left, ids);
+                if (n < 0)
+                        return n;
+                for (int i = 0; i < n; i++) {
+                        r = store_batch_read(intake->store, ids[i], promote_batch, &promotion);
+                        if (r < 0 && r != -E2BIG)
+                                return r;
+                }
 
-                n_done++;
+                /* There may be more of this trace, unless what there is cannot be promoted. */
+                if (n == n_left && intake->counts[COUNTERS_AGENT_KEPT] > n_before) {
+                        *ret_more = true;
+                        return 0;
+                }
+                n_left -= MAX(n, 1);
+
                 r = store_promote_done(intake->store, promotion.trace_id);
                 if (r < 0)
                         return r;

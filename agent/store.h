@@ -86,10 +86,11 @@ int store_keep_find(Store *store, const uint8_t *trace_id, const char **ret_reas
 
 /*
  * Traces that were chosen after spans of them had been stored. store_promote_next() finds one (1, or 0) and
- * store_promote_batches() the local batches, from @after on, that hold spans of it; returns how many (at most @max).
+ * store_promote_batches() local batches that hold spans of it which are in no other batch yet; returns how many (at
+ * most @max). store_promote_done() when there are no more.
  */
 int store_promote_next(Store *store, uint8_t *ret_trace_id, const char **ret_reason);
-int store_promote_batches(Store *store, const uint8_t *trace_id, int64_t after, size_t max, int64_t *ret);
+int store_promote_batches(Store *store, const uint8_t *trace_id, size_t max, int64_t *ret);
 int store_promote_done(Store *store, const uint8_t *trace_id);
 
 /*

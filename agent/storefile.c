@@ -19,7 +19,7 @@
 #define LOCK_FILE        "podspand.lock"
 #define ASIDE            STORESCHEMA_FILE ".corrupt-"
 #define CHECKPOINT_PAGES "4096" /* of 4 KiB */
-#define CACHE_KIB        "4096"
+#define CACHE_KIB        "8192"
 #define WAL_LIMIT        "33554432" /* bytes the WAL file may keep after a checkpoint */
 #define BUSY_MS          2000
 

@@ -2,6 +2,9 @@
 #include <errno.h>
 #include "wiredepth.h"
 
+/* The largest field number there is. */
+#define FIELD_MAX ((1U << 29) - 1)
+
 /* Protobuf encoding, "Message Structure". */
 enum {
         WIRE_VARINT = 0,
@@ -48,6 +51,9 @@ int wiredepth_check(const ProtobufCMessageDescriptor *type, const uint8_t *data,
                 if (r < 0)
                         return r;
                 p += r;
+                /* protobuf-c lets some of these pass and would carry them along, for a collector to refuse. */
+                if (tag >> 3 == 0 || tag >> 3 > FIELD_MAX)
+                        return -EBADMSG;
 
                 switch (tag & 7) {
                 case WIRE_VARINT:
@@ -74,9 +80,8 @@ int wiredepth_check(const ProtobufCMessageDescriptor *type, const uint8_t *data,
                 if (n > (size_t) (end - p))
                         return -EBADMSG;
 
-                field = (tag & 7) == WIRE_LEN && tag >> 3 <= UINT32_MAX
-                                ? protobuf_c_message_descriptor_get_field(type, (unsigned) (tag >> 3))
-                                : NULL;
+                field = (tag & 7) == WIRE_LEN ? protobuf_c_message_descriptor_get_field(type, (unsigned) (tag >> 3))
+                                              : NULL;
                 if (field && field->type == PROTOBUF_C_TYPE_MESSAGE) {
                         r = wiredepth_check(field->descriptor, p, n, max_depth - 1);
                         if (r < 0)

@@ -1,7 +1,7 @@
 """podspand by itself: what it does with a spool, a store and a collector that do or do not behave.
 
 Self-contained: spool files come from a protobuf encoder of a few lines, the collector is a gRPC server that answers by
-script. Run with /usr/bin/python3 -m pytest; PODSPAND names the binary (default: build/agent/podspand of this tree).
+script. Run with /usr/bin/python3 -m pytest; PODSPAND names the binary (default: that of $PODSPAN_BUILD or <repo>/build).
 """
 
 import collections
@@ -25,7 +25,8 @@ import grpc
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PODSPAND = os.environ.get("PODSPAND", str(ROOT / "build/agent/podspand"))
+PODSPAND = os.environ.get("PODSPAND") or str(
+    pathlib.Path(os.environ.get("PODSPAN_BUILD") or ROOT / "build").absolute() / "agent/podspand")
 METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 SAMPLED = 0x01

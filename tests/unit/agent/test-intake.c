@@ -168,6 +168,34 @@ static void promoted(void **state) {
         assert_int_equal(count(bench, COUNTERS_AGENT_SPANS), 7);
 }
 
+/* More batches than one turn promotes from. */
+static void promoted_over_turns(void **state) {
+        enum { N = 3 * INTAKE_PROMOTE_MAX + 1 };
+        Bench *bench = *state;
+        bool more = true;
+
+        for (uint8_t i = 1; i <= N; i++)
+                take(bench, &(Fixture){ .trace = 1, .span = i }, 1);
+        assert_int_equal(pending(bench), 0);
+
+        for (unsigned n_turns = 0; more; n_turns++) {
+                assert_true(n_turns < 8);
+                assert_int_equal(intake_begin(bench->intake, bench->store, NOW), 0);
+                if (n_turns == 0) {
+                        _cleanup_free_ uint8_t *data = NULL;
+                        int refused;
+                        size_t size;
+
+                        data = fixture_pack(&(Fixture){ .trace = 1, .span = 100, .status = 2 }, 1, &size);
+                        assert_int_equal(intake_add(bench->intake, data, size, &refused), 0);
+                }
+                assert_int_equal(intake_commit(bench->intake, &more), 0);
+                assert_int_equal(pending(bench), 1 + MIN((n_turns + 1) * INTAKE_PROMOTE_MAX, (unsigned) N));
+        }
+        assert_int_equal(pending(bench), N + 1);
+        assert_int_equal(count(bench, COUNTERS_AGENT_KEPT), N + 1);
+}
+
 /* Both in one turn, in two files. */
 static void promoted_within_a_turn(void **state) {
         static const Fixture first = { .trace = 1, .span = 1 };
@@ -231,8 +259,9 @@ static void refused_files(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(sampled_and_not),        TEST(no_export),   TEST(judged),        TEST(promoted),
-                TEST(promoted_within_a_turn), TEST(rolled_back), TEST(refused_files),
+                TEST(sampled_and_not), TEST(no_export),           TEST(judged),
+                TEST(promoted),        TEST(promoted_over_turns), TEST(promoted_within_a_turn),
+                TEST(rolled_back),     TEST(refused_files),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -56,6 +56,10 @@ static void malformed(void **state) {
                   -EBADMSG },
                 { "group", { 1 << 3 | 3 }, 1, -EBADMSG },
                 { "wire type 7", { 1 << 3 | 7 }, 1, -EBADMSG },
+                { "field 0", { 0, 1 }, 2, -EBADMSG },
+                { "field 0 in two bytes", { 0x85, 0, 1, 2, 3, 4 }, 6, -EBADMSG },
+                { "field 2^29", { 0x80, 0x80, 0x80, 0x80, 0x10, 1 }, 6, -EBADMSG },
+                { "field 2^29 - 1", { 0xf8, 0xff, 0xff, 0xff, 0x0f, 1 }, 6, 0 },
                 { "unknown field", { 15 << 3 | 2, 1, 0xff }, 3, 0 },
         };
 
