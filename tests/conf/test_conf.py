@@ -24,7 +24,7 @@ INSTALLED = [
     "lib/sysusers.d/podspan.conf", "lib/tmpfiles.d/podspan.conf", "share/podspan/crio.conf.d/90-podspan.conf",
     "share/podspan/containerd/config-v2.toml", "share/podspan/containerd/config-v3.toml",
     "share/podspan/kubelet/podspan.yaml", *(f"share/podspan/hooks.d/podspan-{stage}.json" for stage in STAGES),
-    "/etc/podspan/podspan.conf", "/etc/podspan/cri/containerd.env", "/etc/podspan/cri/crio.env",
+    "/etc/podspan/podspan.conf", "lib/systemd/system/podspan-cri@.socket",
 ]
 
 
@@ -136,15 +136,16 @@ def test_base_spec_help(tree):
     assert "--hook" in text and "set -eu" not in text
 
 
-@pytest.mark.parametrize("name", ["podspand.service", "podspan-cri@containerd.service", "run-podspan-spool.mount"])
+@pytest.mark.parametrize("name", [
+    "podspand.service", "podspan-cri@containerd.service", "podspan-cri@crio.socket", "run-podspan-spool.mount"])
 def test_units_verify(tree, name, tmp_path):
     """systemd accepts the units, with programs and the dependencies of the host at hand."""
     units = tree / "lib/systemd/system"
     root = tmp_path / "root"
     shutil.copytree(tree.root, root, symlinks=True)
     folder = root / f"{tree.prefix[1:]}/lib/systemd/system"
-    if "@" in name:
-        shutil.copy(units / "podspan-cri@.service", folder / name)
+    for kind in ("service", "socket") if "@" in name else ():
+        shutil.copy(units / f"podspan-cri@.{kind}", folder / f"{name.split('.')[0]}.{kind}")
     # What every system has; without it each unit's implicit dependencies would be reported.
     for unit in ("sysinit.target", "basic.target", "shutdown.target", "umount.target", "network.target",
                  "multi-user.target", "system.slice", "-.slice", "-.mount", "tmp.mount", "systemd-sysusers.service",
@@ -170,5 +171,5 @@ def test_units_exposure(tree, name, most):
 
 def test_crio_socket_name(tree):
     """kubelet knows CRI-O by this suffix (ARCHITECTURE.md, decision 12)."""
-    lines = (tree / "/etc/podspan/cri/crio.env").read_text(encoding="utf-8").splitlines()
-    assert next(line for line in lines if line.startswith("LISTEN=")).endswith("/run/crio/crio.sock")
+    text = (tree / "lib/systemd/system/podspan-cri@.socket").read_text(encoding="utf-8").replace("%i", "crio")
+    assert re.search(r"^ListenStream=.*/run/crio/crio\.sock$", text, re.MULTILINE)
