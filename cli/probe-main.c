@@ -114,7 +114,7 @@ static int parse_argv(Cli *cli, ProbeOptions *probe, int argc, char **argv) {
 
 /* The socket that kubelet would most likely use; podspan-cri's first. */
 static const char *default_endpoint(const char *state_dir, char *buf, size_t size) {
-        static const char *const own[] = { "run/crio/crio.sock", "cri.sock" };
+        static const char *const own[] = { "run/crio/crio.sock", "run/containerd/containerd.sock", "cri.sock" };
         static const char *const runtimes[] = { "/run/crio/crio.sock", "/run/containerd/containerd.sock" };
         const char *env = getenv("CONTAINER_RUNTIME_ENDPOINT");
 
