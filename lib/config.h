@@ -3,12 +3,14 @@
 /*
  * Configuration
  *
- * /etc/podspan/podspan.conf, then the files NAME.conf of /etc/podspan/conf.d in lexical order, then the OpenTelemetry environment
- * variables; later wins. `--config FILE` (or PODSPAN_CONFIG) replaces the whole of /etc/podspan. Keys are those of CRI-O's
- * `[crio.tracing]`; the sections `[podspan]` and `[crio.tracing]` are the same to us, and values may stand in TOML's quotes;
- * keys before any section are [podspan]'s, so that pasted lines work. configvalue.h has the parsers of values that others need too.
- * No file means: enabled, rate 0 (callers' decisions are followed), endpoint localhost:4317. A wrong key, value or
- * section is an error with file and line. Keys are a table in configkey.c, explained in conf.d/podspan.conf.
+ * /etc/podspan/podspan.conf, then the files NAME.conf of /etc/podspan/conf.d in lexical order, then the OpenTelemetry
+ * environment variables; later wins. `--config FILE` (or PODSPAN_CONFIG) replaces the whole of /etc/podspan. Keys are
+ * those of CRI-O's
+ * `[crio.tracing]`; the sections `[podspan]` and `[crio.tracing]` are the same to us, and values may stand in TOML's
+ * quotes; keys before any section are [podspan]'s, so that pasted lines work. configvalue.h has the parsers of values
+ * that others need too. No file means: enabled, rate 0 (callers' decisions are followed), endpoint localhost:4317. A
+ * wrong key, value or section is an error with file and line. Keys are a table in configkey.c, explained in
+ * conf.d/podspan.conf.
  */
 
 #include <stdbool.h>
@@ -39,59 +41,63 @@ typedef enum ConfigCompression {
 } ConfigCompression;
 
 typedef struct ConfigHeader {
-        char *name;                                     /* lower case */
-        char *value;                                    /* percent-decoded */
+        char *name;  /* lower case */
+        char *value; /* percent-decoded */
 } ConfigHeader;
 
 typedef struct Config {
         /* CRI-O's keys */
-        bool enable_tracing;                            /* true; OTEL_SDK_DISABLED=true turns it off */
-        char *tracing_endpoint;                         /* "localhost:4317"; "" or "none": no export. host:port, http:// and unix: are plaintext, https:// is TLS */
-        uint32_t tracing_sampling_rate_per_million;     /* 0 */
+        bool enable_tracing;    /* true; OTEL_SDK_DISABLED=true turns it off */
+        char *tracing_endpoint; /* "localhost:4317"; "" or "none": no export. host:port, http:// and unix: are
+                                   plaintext, https:// is TLS */
+        uint32_t tracing_sampling_rate_per_million; /* 0 */
 
         /* export */
-        uint32_t tracing_export_rate_per_million;       /* 1000000; for what podspand receives from others (decision 11) */
-        bool tracing_keep_errors;                       /* false */
-        uint64_t tracing_keep_slower_than_ns;           /* 0: off */
-        bool tracing_insecure;                          /* true: `host:port` is plaintext */
-        ConfigCompression tracing_compression;          /* gzip */
-        uint64_t tracing_timeout_ns;                    /* 10 s */
-        char *tracing_certificate;                      /* PEM files; "" = the system's roots */
+        uint32_t tracing_export_rate_per_million; /* 1000000; for what podspand receives from others (decision 11) */
+        bool tracing_keep_errors;                 /* false */
+        uint64_t tracing_keep_slower_than_ns;     /* 0: off */
+        bool tracing_insecure;                    /* true: `host:port` is plaintext */
+        ConfigCompression tracing_compression;    /* gzip */
+        uint64_t tracing_timeout_ns;              /* 10 s */
+        char *tracing_certificate;                /* PEM files; "" = the system's roots */
         char *tracing_client_certificate;
         char *tracing_client_key;
-        ConfigHeader tracing_headers[CONFIG_HEADERS_MAX];       /* key tracing_headers = "a=b,c=d", W3C baggage syntax */
+        ConfigHeader tracing_headers[CONFIG_HEADERS_MAX]; /* key tracing_headers = "a=b,c=d", W3C baggage syntax */
         unsigned n_tracing_headers;
-        uint64_t tracing_batch_size;                    /* bytes, 4 MiB at most */
-        uint64_t tracing_export_rate_bytes;             /* bytes per second while catching up; 0: no cap; 8 MiB */
+        uint64_t tracing_batch_size;        /* bytes, 4 MiB at most */
+        uint64_t tracing_export_rate_bytes; /* bytes per second while catching up; 0: no cap; 8 MiB */
 
         /* podspan-cri */
-        uint64_t slow_call_ns;                          /* 1 s: a poll or probe slower than this becomes a span */
-        bool inject_traceparent;                        /* true: append traceparent to sampled mutating calls without one */
-        char *link_annotations;                         /* "tracing.k8s.io/traceparent": comma-separated pod annotations that name a trace to link to */
-        bool record_error_message;                      /* true: a runtime's error text (bounded) in the span status */
-        ConfigSemconv semconv;                          /* OTEL_SEMCONV_STABILITY_OPT_IN: rpc → new, rpc/dup → both, rpc/old → old; default new */
+        uint64_t slow_call_ns;     /* 1 s: a poll or probe slower than this becomes a span */
+        bool inject_traceparent;   /* true: append traceparent to sampled mutating calls without one */
+        char *link_annotations;    /* "tracing.k8s.io/traceparent": comma-separated pod annotations that name a trace to
+                                      link to */
+        bool record_error_message; /* true: a runtime's error text (bounded) in the span status */
+        ConfigSemconv
+                semconv; /* OTEL_SEMCONV_STABILITY_OPT_IN: rpc → new, rpc/dup → both, rpc/old → old; default new */
 
         /* resource */
-        char *node_name;                                /* "": the host's name */
-        char *service_name;                             /* OTEL_SERVICE_NAME; "": each program's own */
-        char *resource_attributes;                      /* OTEL_RESOURCE_ATTRIBUTES, "k=v,k=v" percent-encoded; "" */
+        char *node_name;           /* "": the host's name */
+        char *service_name;        /* OTEL_SERVICE_NAME; "": each program's own */
+        char *resource_attributes; /* OTEL_RESOURCE_ATTRIBUTES, "k=v,k=v" percent-encoded; "" */
 
         /* store */
-        uint64_t store_max_size;                        /* 512 MiB */
-        uint64_t store_max_age_ns;                      /* 72 h */
-        uint32_t store_min_free_percent;                /* 15 */
+        uint64_t store_max_size;         /* 512 MiB */
+        uint64_t store_max_age_ns;       /* 72 h */
+        uint32_t store_min_free_percent; /* 15 */
 
-        LogLevel log_level;                             /* info */
+        LogLevel log_level; /* info */
 
-        struct ConfigOrigins *origins;                  /* where each value came from */
+        struct ConfigOrigins *origins; /* where each value came from */
 } Config;
 
-#define CONFIG_NULL {}
+#define CONFIG_NULL \
+        {}
 
 /*
  * Loads the configuration: from @file if given, else from PODSPAN_CONFIG, else from CONFIG_DIR; then the environment.
- * Returns 0 with @ret owned by the caller (config_deinit()), or a negative errno with a message for people, file and line in
- * it, in @reterr_message (owned by the caller, may be NULL without memory).
+ * Returns 0 with @ret owned by the caller (config_deinit()), or a negative errno with a message for people, file and
+ * line in it, in @reterr_message (owned by the caller, may be NULL without memory).
  */
 int config_load(const char *file, Config *ret, char **reterr_message);
 
@@ -106,22 +112,25 @@ void config_deinit(Config *config);
 int config_defaults(Config *ret);
 
 /*
- * Parses @len bytes of one configuration file into @config, which holds defaults or earlier files' values; @name is used
- * in messages. No I/O. Returns 0 or -EINVAL / -ENOMEM with a message. For tests and the fuzz target, and config_load().
+ * Parses @len bytes of one configuration file into @config, which holds defaults or earlier files' values; @name is
+ * used in messages. No I/O. Returns 0 or -EINVAL / -ENOMEM with a message. For tests and the fuzz target, and
+ * config_load().
  */
 int config_parse(Config *config, const char *name, const char *s, size_t len, char **reterr_message);
 
-/* Reads @path/podspan.conf and the files of @path/conf.d over what @config holds: config_load() with CONFIG_DIR. No directory is fine. */
+/* Reads @path/podspan.conf and the files of @path/conf.d over what @config holds: config_load() with CONFIG_DIR. No
+ * directory is fine. */
 int config_read_dir(Config *config, const char *path, char **reterr_message);
 
 /*
- * Applies the OTEL_* variables of @envp as the OpenTelemetry specification defines them; an empty one is as good as none.
- * Unlike there, a wrong value is an error, naming the variable.
+ * Applies the OTEL_* variables of @envp as the OpenTelemetry specification defines them; an empty one is as good as
+ * none. Unlike there, a wrong value is an error, naming the variable.
  */
 int config_apply_env(Config *config, char *const *envp, char **reterr_message);
 
 /*
- * Calls @fn for every key in the order of the table with its effective value as text (a secret header's value as "***") and origin ("default",
+ * Calls @fn for every key in the order of the table with its effective value as text (a secret header's value as "***")
+ * and origin ("default",
  * "/etc/podspan/podspan.conf:12", "OTEL_EXPORTER_OTLP_ENDPOINT"). A negative return of @fn ends it and is returned.
  */
 int config_dump(const Config *config, int (*fn)(const char *key, const char *value, const char *origin, void *userdata),

@@ -15,9 +15,9 @@
 
 typedef struct ConfigEndpoint {
         bool tls;
-        bool local;                                     /* a unix socket: @path; else @host and @port */
-        char host[CONFIGVALUE_HOST_MAX + 1];            /* without the brackets of an IPv6 address */
-        char path[108];                                 /* as sockaddr_un has room for */
+        bool local;                          /* a unix socket: @path; else @host and @port */
+        char host[CONFIGVALUE_HOST_MAX + 1]; /* without the brackets of an IPv6 address */
+        char path[108];                      /* as sockaddr_un has room for */
         uint16_t port;
 } ConfigEndpoint;
 

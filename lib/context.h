@@ -33,7 +33,10 @@ typedef struct Context {
         unsigned n_live; /* live files this process has published */
 } Context;
 
-#define CONTEXT_NULL { .kind_fd = { -EBADF, -EBADF, -EBADF } }
+#define CONTEXT_NULL                                  \
+        {                                             \
+                .kind_fd = { -EBADF, -EBADF, -EBADF } \
+        }
 
 /* The name of a published live file, to take it away again. */
 typedef struct ContextHandle {
@@ -42,7 +45,8 @@ typedef struct ContextHandle {
 
 /* Who looks, and what it looks for. */
 typedef struct ContextQuery {
-        /* Container id, sandbox id, UID and container name, as known; see docs/context.md for who is the sandbox itself. */
+        /* Container id, sandbox id, UID and container name, as known; see docs/context.md for who is the sandbox
+         * itself. */
         const Identity *identity;
         const char *const *operations; /* those that can have caused it; NULL-terminated */
 } ContextQuery;

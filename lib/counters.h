@@ -27,13 +27,13 @@ typedef enum CountersProducer {
 
 /* New ones go to the end: the number is the place in the file. */
 typedef enum CountersId {
-        COUNTERS_SPANS_WRITTEN,         /* spans in files that reached the spool */
-        COUNTERS_DROP_NO_SPACE,         /* spans: ENOSPC, EDQUOT, or below 10 % free */
-        COUNTERS_DROP_NO_MEMORY,        /* spans: ENOMEM */
-        COUNTERS_DROP_TOO_LARGE,        /* spans: one file's limit */
-        COUNTERS_DROP_IO,               /* spans: any other error of the file system */
-        COUNTERS_DROP_OVERLOAD,         /* spans: the producer's own limits */
-        COUNTERS_CONTEXT_WRITTEN,       /* context files */
+        COUNTERS_SPANS_WRITTEN,   /* spans in files that reached the spool */
+        COUNTERS_DROP_NO_SPACE,   /* spans: ENOSPC, EDQUOT, or below 10 % free */
+        COUNTERS_DROP_NO_MEMORY,  /* spans: ENOMEM */
+        COUNTERS_DROP_TOO_LARGE,  /* spans: one file's limit */
+        COUNTERS_DROP_IO,         /* spans: any other error of the file system */
+        COUNTERS_DROP_OVERLOAD,   /* spans: the producer's own limits */
+        COUNTERS_CONTEXT_WRITTEN, /* context files */
         COUNTERS_CONTEXT_FAILED,
         COUNTERS_CONTEXT_SWEPT,         /* removed as the oldest above the bound, or left by a dead process */
         COUNTERS_CRI_CONNECTIONS,       /* connections accepted */

@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define IDENTITY_ID_MAX    128  /* runtimes use 64 hex digits, kubelet's UIDs have 36 characters */
-#define IDENTITY_NAME_MAX  253  /* a DNS subdomain, the longest name Kubernetes has */
+#define IDENTITY_ID_MAX    128 /* runtimes use 64 hex digits, kubelet's UIDs have 36 characters */
+#define IDENTITY_NAME_MAX  253 /* a DNS subdomain, the longest name Kubernetes has */
 #define IDENTITY_IMAGE_MAX 511
 
 typedef struct Identity {

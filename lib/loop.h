@@ -5,8 +5,8 @@
  *
  * epoll, timerfd, signalfd and pidfd behind one type of source, which is embedded in its owner: the handler recovers
  * the owner with container_of(), so there is no allocation per source and no void pointer. A turn is bounded: it takes
- * one snapshot of at most LOOP_EVENTS_MAX ready sources; a handler may add and remove any source, itself included, and may free the owner of
- * a source it has removed. After the sources, the turn's deferred work runs (loop_defer()).
+ * one snapshot of at most LOOP_EVENTS_MAX ready sources; a handler may add and remove any source, itself included, and
+ * may free the owner of a source it has removed. After the sources, the turn's deferred work runs (loop_defer()).
  *
  * A handler returns 0 to go on, negative to end loop_run() with that value. A peer's fault is consumed in the handler.
  */
@@ -29,34 +29,37 @@ typedef int (*LoopSignalFn)(LoopSignal *source, const struct signalfd_siginfo *i
 typedef int (*LoopDeferFn)(LoopDefer *defer);
 
 struct LoopSource {
-        Loop *loop;             /* NULL: not in a loop */
+        Loop *loop; /* NULL: not in a loop */
         LoopSourceFn fn;
-        int fd;                 /* borrowed */
-        uint32_t mask;          /* epoll events, level-triggered unless EPOLLET is in it */
-        int slot;               /* place in the turn's snapshot, -1 outside */
+        int fd;        /* borrowed */
+        uint32_t mask; /* epoll events, level-triggered unless EPOLLET is in it */
+        int slot;      /* place in the turn's snapshot, -1 outside */
 };
 
 struct LoopTimer {
         LoopSource source;
         LoopTimerFn fn;
-        int fd;                 /* own timerfd */
+        int fd; /* own timerfd */
 };
 
 struct LoopSignal {
         LoopSource source;
         LoopSignalFn fn;
-        int fd;                 /* own signalfd */
+        int fd; /* own signalfd */
 };
 
 struct LoopDefer {
-        Loop *loop;             /* NULL: not queued */
+        Loop *loop; /* NULL: not queued */
         LoopDeferFn fn;
         LoopDefer *next;
 };
 
-#define LOOP_SOURCE_NULL { .fd = -EBADF, .slot = -1 }
-#define LOOP_TIMER_NULL  { .source = LOOP_SOURCE_NULL, .fd = -EBADF }
-#define LOOP_SIGNAL_NULL { .source = LOOP_SOURCE_NULL, .fd = -EBADF }
+#define LOOP_SOURCE_NULL \
+        { .fd = -EBADF, .slot = -1 }
+#define LOOP_TIMER_NULL \
+        { .source = LOOP_SOURCE_NULL, .fd = -EBADF }
+#define LOOP_SIGNAL_NULL \
+        { .source = LOOP_SOURCE_NULL, .fd = -EBADF }
 
 /* 0 with a loop owned by the caller, or a negative errno. */
 int loop_new(Loop **ret);

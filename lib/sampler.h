@@ -15,7 +15,7 @@
 #define SAMPLER_RATE_MAX UINT32_C(1000000)
 
 typedef struct Sampler {
-        uint64_t bound;         /* trace ids below it are sampled */
+        uint64_t bound; /* trace ids below it are sampled */
         bool always;
 } Sampler;
 

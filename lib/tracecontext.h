@@ -42,7 +42,8 @@ void tracecontext_format(const TraceContext *context, char ret[static TRACECONTE
 /* Are both ids non-zero? */
 bool tracecontext_valid(const TraceContext *context);
 
-/* Starts a trace: random ids, no flag set (not even TRACECONTEXT_RANDOM: older Go SDKs refuse it). Returns 0 or a negative errno. */
+/* Starts a trace: random ids, no flag set (not even TRACECONTEXT_RANDOM: older Go SDKs refuse it). Returns 0 or a
+ * negative errno. */
 int tracecontext_new_root(TraceContext *ret);
 
 /* A child of @parent: same trace id and flags, a new random span id. Returns 0 or a negative errno. */

@@ -20,35 +20,35 @@
 #define _printf_(a, b)  __attribute__((format(printf, a, b)))
 #define _unused_        __attribute__((unused))
 
-#define TAKE(var, empty)                                                                                               \
-        ({                                                                                                             \
-                __typeof__(var) taken_ = (var);                                                                        \
-                (var) = (empty);                                                                                       \
-                taken_;                                                                                                \
+#define TAKE(var, empty)                        \
+        ({                                      \
+                __typeof__(var) taken_ = (var); \
+                (var) = (empty);                \
+                taken_;                         \
         })
 #define TAKE_PTR(ptr) TAKE(ptr, NULL)
 #define TAKE_FD(fd)   TAKE(fd, -EBADF)
 
 /* Defines FREEp() for a destructor which accepts the empty value and returns it. */
-#define DEFINE_CLEANUP(type, FREE)                                                                                     \
-        static inline void FREE##p(type *p) {                                                                          \
-                *p = FREE(*p);                                                                                         \
-        }                                                                                                              \
+#define DEFINE_CLEANUP(type, FREE)            \
+        static inline void FREE##p(type *p) { \
+                *p = FREE(*p);                \
+        }                                     \
         struct cleanup_semicolon
 
-#define container_of(ptr, type, member) ((type *) ((char *) (ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *) ((char *) (ptr) -offsetof(type, member)))
 #define ARRAY_SIZE(a)                   (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)                                                                                                      \
-        ({                                                                                                             \
-                __typeof__(a) a_ = (a);                                                                                \
-                __typeof__(b) b_ = (b);                                                                                \
-                a_ < b_ ? a_ : b_;                                                                                     \
+#define MIN(a, b)                       \
+        ({                              \
+                __typeof__(a) a_ = (a); \
+                __typeof__(b) b_ = (b); \
+                a_ < b_ ? a_ : b_;      \
         })
-#define MAX(a, b)                                                                                                      \
-        ({                                                                                                             \
-                __typeof__(a) a_ = (a);                                                                                \
-                __typeof__(b) b_ = (b);                                                                                \
-                a_ > b_ ? a_ : b_;                                                                                     \
+#define MAX(a, b)                       \
+        ({                              \
+                __typeof__(a) a_ = (a); \
+                __typeof__(b) b_ = (b); \
+                a_ > b_ ? a_ : b_;      \
         })
 
 #define NSEC_PER_SEC  UINT64_C(1000000000)
@@ -77,8 +77,8 @@ int util_parse_u64(const char *s, size_t len, uint64_t *ret);
 
 /*
  * Parses a duration as people write it: a number with one of the units ns, us, ms, s, m, h, or several of these in a
- * row as Go prints them ("1m30s", "1.5s"; what is below a nanosecond falls off); a bare "0" is fine, another number without a unit is not.
- * Returns 0 with nanoseconds in @ret, -EINVAL, or -ERANGE.
+ * row as Go prints them ("1m30s", "1.5s"; what is below a nanosecond falls off); a bare "0" is fine, another number
+ * without a unit is not. Returns 0 with nanoseconds in @ret, -EINVAL, or -ERANGE.
  */
 int util_parse_duration(const char *s, size_t len, uint64_t *ret_ns);
 
@@ -103,7 +103,8 @@ bool util_id_valid(const char *id);
 /* Fills @buf with @size random bytes from the kernel without blocking at boot. Returns 0 or a negative errno. */
 int util_random(void *buf, size_t size);
 
-/* 64-bit FNV-1a over @size bytes, continuing from @hash (start with UTIL_HASH_INIT). For names and tables, not security. */
+/* 64-bit FNV-1a over @size bytes, continuing from @hash (start with UTIL_HASH_INIT). For names and tables, not
+ * security. */
 #define UTIL_HASH_INIT UINT64_C(0xcbf29ce484222325)
 uint64_t util_hash(uint64_t hash, const void *bytes, size_t size);
 
@@ -117,8 +118,9 @@ int util_write_all(int fd, const void *data, size_t size);
 int util_read_fd(int fd, size_t max, char **ret, size_t *ret_size);
 
 /*
- * Reads the file @name in @dir_fd (O_NOFOLLOW|O_CLOEXEC, regular files only), at most @max bytes, into a new buffer with a NUL after it.
- * Returns 0 with the buffer owned by the caller, -EFBIG if there is more than @max, or a negative errno.
+ * Reads the file @name in @dir_fd (O_NOFOLLOW|O_CLOEXEC, regular files only), at most @max bytes, into a new buffer
+ * with a NUL after it. Returns 0 with the buffer owned by the caller, -EFBIG if there is more than @max, or a negative
+ * errno.
  */
 int util_read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_size);
 

@@ -6,8 +6,9 @@
  *     h2bench idle PATH CONNECTIONS
  *
  * "load" keeps STREAMS calls in flight on one connection until CALLS are answered and prints one line of JSON with the
- * latencies' quantiles in microseconds and the calls per second. "idle" makes CONNECTIONS connections, one Version call on each,
- * prints "ready" and keeps them open until standard input ends. Both ends are as light as nghttp2 lets them be, so that what stands between them shows.
+ * latencies' quantiles in microseconds and the calls per second. "idle" makes CONNECTIONS connections, one Version call
+ * on each, prints "ready" and keeps them open until standard input ends. Both ends are as light as nghttp2 lets them
+ * be, so that what stands between them shows.
  */
 
 #include <assert.h>
@@ -186,12 +187,18 @@ static ssize_t on_read_body(nghttp2_session *session, int32_t id, uint8_t *buf, 
         return (ssize_t) n;
 }
 
-#define NV(name, value) { (uint8_t *) (name), (uint8_t *) (value), strlen(name), strlen(value), 0 }
+#define NV(name, value) \
+        { (uint8_t *) (name), (uint8_t *) (value), strlen(name), strlen(value), 0 }
 
 static void client_start(Client *client) {
-        nghttp2_nv headers[] = { NV(":method", "POST"), NV(":scheme", "http"), NV(":path", client->path),
-                                 NV(":authority", "localhost"), NV("content-type", "application/grpc"),
-                                 NV("user-agent", "grpc-go/1.72.2"), NV("te", "trailers"), NV("grpc-timeout", "119999m") };
+        nghttp2_nv headers[] = { NV(":method", "POST"),
+                                 NV(":scheme", "http"),
+                                 NV(":path", client->path),
+                                 NV(":authority", "localhost"),
+                                 NV("content-type", "application/grpc"),
+                                 NV("user-agent", "grpc-go/1.72.2"),
+                                 NV("te", "trailers"),
+                                 NV("grpc-timeout", "119999m") };
         nghttp2_data_provider body = { .read_callback = on_read_body };
         Stream *stream = calloc(1, sizeof(*stream));
 
@@ -259,7 +266,7 @@ static void conn_init(Conn *conn, int fd, Client *client) {
                                               { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, STREAMS_MAX } };
         nghttp2_session_callbacks *callbacks;
 
-        *conn = (Conn) { .fd = fd, .client = client };
+        *conn = (Conn){ .fd = fd, .client = client };
         if (nghttp2_session_callbacks_new(&callbacks) != 0)
                 abort();
         nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
@@ -334,7 +341,7 @@ static int conn_recv(Conn *conn) {
 }
 
 static int unix_socket(const char *path, struct sockaddr_un *address) {
-        *address = (struct sockaddr_un) { .sun_family = AF_UNIX };
+        *address = (struct sockaddr_un){ .sun_family = AF_UNIX };
         if (strlen(path) >= sizeof(address->sun_path))
                 abort();
         strcpy(address->sun_path, path);
@@ -346,7 +353,7 @@ static int serve(const char *path) {
         int listener = unix_socket(path, &address), epoll = epoll_create1(EPOLL_CLOEXEC);
         struct epoll_event event = { .events = EPOLLIN };
 
-        replies[0] = framed((Message) {});
+        replies[0] = framed((Message){});
         {
                 Message body = {};
 
@@ -377,7 +384,7 @@ static int serve(const char *path) {
                                 conn = malloc(sizeof(*conn));
                                 assert(conn);
                                 conn_init(conn, fd, NULL);
-                                event = (struct epoll_event) { .events = EPOLLIN, .data.ptr = conn };
+                                event = (struct epoll_event){ .events = EPOLLIN, .data.ptr = conn };
                                 (void) epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
                                 r = conn_send(conn);
                         } else {
@@ -392,7 +399,7 @@ static int serve(const char *path) {
                                 free(conn);
                                 continue;
                         }
-                        event = (struct epoll_event) { .events = EPOLLIN | (r == 1 ? EPOLLOUT : 0), .data.ptr = conn };
+                        event = (struct epoll_event){ .events = EPOLLIN | (r == 1 ? EPOLLOUT : 0), .data.ptr = conn };
                         (void) epoll_ctl(epoll, EPOLL_CTL_MOD, conn->fd, &event);
                 }
         }
@@ -437,7 +444,7 @@ static int load(const char *path, const char *method, unsigned streams, unsigned
         int r;
 
         (void) snprintf(full, sizeof(full), "/runtime.v1.RuntimeService/%s", method);
-        client.request = framed(strcmp(method, "RunPodSandbox") == 0 ? run_pod_sandbox() : (Message) {});
+        client.request = framed(strcmp(method, "RunPodSandbox") == 0 ? run_pod_sandbox() : (Message){});
         client.latency = calloc(calls, sizeof(*client.latency));
         assert(client.latency && streams <= STREAMS_MAX);
         r = client_connect(&client, path);
@@ -454,7 +461,8 @@ static int load(const char *path, const char *method, unsigned streams, unsigned
         qsort(client.latency, calls, sizeof(*client.latency), compare);
         for (unsigned i = 0; i < calls; i++)
                 sum += (double) client.latency[i];
-        printf("{\"n\": %u, \"p10\": %.2f, \"p50\": %.2f, \"p90\": %.2f, \"p99\": %.2f, \"mean\": %.2f, \"rate\": %.1f}\n",
+        printf("{\"n\": %u, \"p10\": %.2f, \"p50\": %.2f, \"p90\": %.2f, \"p99\": %.2f, \"mean\": %.2f, \"rate\": "
+               "%.1f}\n",
                calls, (double) client.latency[calls / 10] / 1e3, (double) client.latency[calls / 2] / 1e3,
                (double) client.latency[(uint64_t) calls * 9 / 10] / 1e3,
                (double) client.latency[(uint64_t) calls * 99 / 100] / 1e3, sum / calls / 1e3,
@@ -463,7 +471,7 @@ static int load(const char *path, const char *method, unsigned streams, unsigned
 }
 
 static int idle(const char *path, unsigned connections) {
-        Message request = framed((Message) {});
+        Message request = framed((Message){});
 
         for (unsigned i = 0; i < connections; i++) {
                 Client *client = calloc(1, sizeof(*client));
@@ -490,7 +498,8 @@ int main(int argc, char **argv) {
         uint64_t number[4] = {};
 
         for (int i = 0; i < 4 && i + (argc == 4 ? 3 : 4) < argc; i++)
-                if (util_parse_u64(argv[i + (argc == 4 ? 3 : 4)], strlen(argv[i + (argc == 4 ? 3 : 4)]), &number[i]) < 0)
+                if (util_parse_u64(argv[i + (argc == 4 ? 3 : 4)], strlen(argv[i + (argc == 4 ? 3 : 4)]), &number[i]) <
+                    0)
                         argc = 0;
         if (argc == 3 && strcmp(argv[1], "serve") == 0)
                 return serve(argv[2]);
@@ -498,6 +507,7 @@ int main(int argc, char **argv) {
                 return load(argv[2], argv[3], (unsigned) number[0], (unsigned) number[1], (unsigned) number[2]);
         if (argc == 4 && strcmp(argv[1], "idle") == 0)
                 return idle(argv[2], (unsigned) number[0]);
-        (void) fprintf(stderr, "usage: h2bench serve PATH | load PATH METHOD STREAMS CALLS WARMUP | idle PATH CONNECTIONS\n");
+        (void) fprintf(stderr,
+                       "usage: h2bench serve PATH | load PATH METHOD STREAMS CALLS WARMUP | idle PATH CONNECTIONS\n");
         return 2;
 }

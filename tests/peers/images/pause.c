@@ -3,22 +3,21 @@
 #include <stddef.h>
 #include <sys/wait.h>
 
-int main(void)
-{
-	sigset_t set;
-	int signal_number;
+int main(void) {
+        sigset_t set;
+        int signal_number;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	for (;;) {
-		if (sigwait(&set, &signal_number) != 0)
-			return 1;
-		if (signal_number != SIGCHLD)
-			return 0;
-		while (waitpid(-1, NULL, WNOHANG) > 0)
-			;
-	}
+        sigemptyset(&set);
+        sigaddset(&set, SIGTERM);
+        sigaddset(&set, SIGINT);
+        sigaddset(&set, SIGCHLD);
+        sigprocmask(SIG_BLOCK, &set, NULL);
+        for (;;) {
+                if (sigwait(&set, &signal_number) != 0)
+                        return 1;
+                if (signal_number != SIGCHLD)
+                        return 0;
+                while (waitpid(-1, NULL, WNOHANG) > 0)
+                        ;
+        }
 }

@@ -3,17 +3,16 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-int main(int argc, char **argv)
-{
-	static const char greeting[] = "running\n";
-	sigset_t set;
-	int signal_number;
+int main(int argc, char **argv) {
+        static const char greeting[] = "running\n";
+        sigset_t set;
+        int signal_number;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	if (write(STDOUT_FILENO, greeting, sizeof(greeting) - 1) < 0)
-		return 1;
-	sigwait(&set, &signal_number);
-	return argc > 1 ? atoi(argv[1]) : 0;
+        sigemptyset(&set);
+        sigaddset(&set, SIGTERM);
+        sigprocmask(SIG_BLOCK, &set, NULL);
+        if (write(STDOUT_FILENO, greeting, sizeof(greeting) - 1) < 0)
+                return 1;
+        sigwait(&set, &signal_number);
+        return argc > 1 ? atoi(argv[1]) : 0;
 }
