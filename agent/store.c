@@ -22,7 +22,7 @@ static int get_number(sqlite3 *sqlite, const char *sql, int64_t *ret) {
 int store_open(const char *dir, const StoreLimits *limits, Store **ret, char **ret_aside) {
         _cleanup_(store_freep) Store *store = NULL;
         _cleanup_free_ char *aside = NULL;
-        int64_t page_size, n_keep;
+        int64_t page_size = 0, n_keep = 0;
         int outcome, r;
 
         store = calloc(1, sizeof(*store));
