@@ -403,7 +403,7 @@ static int begin_frame(Tap *tap, TapSide side) {
                 if (!(f->flags & H2FRAME_ACK)) {
                         if (dir->n_settings >= TAP_SETTINGS_MAX)
                                 return -E2BIG;
-                        dir->settings[dir->n_settings++] = (TapSettings){};
+                        dir->setting = (TapSettings){};
                         dir->need_prefix = f->length ? 6 : 0;
                 }
                 break;
@@ -424,7 +424,7 @@ static int begin_frame(Tap *tap, TapSide side) {
 
 static int one_setting(Tap *tap, TapSide side) {
         TapDir *dir = &tap->dir[side];
-        TapSettings *settings = &dir->settings[dir->n_settings - 1];
+        TapSettings *settings = &dir->setting;
         uint16_t id = h2frame_u16(dir->prefix);
         uint32_t value = h2frame_u32(dir->prefix + 2);
 
@@ -546,9 +546,12 @@ static int end_frame(Tap *tap, TapSide side) {
                 }
                 break;
         case H2FRAME_SETTINGS:
-                /* The sender of this ACK encodes with what the other side's oldest SETTINGS said from now on. */
-                if (!(f->flags & H2FRAME_ACK))
+                /* Only now can it be acknowledged. */
+                if (!(f->flags & H2FRAME_ACK)) {
+                        dir->settings[dir->n_settings++] = dir->setting;
                         break;
+                }
+                /* The sender of this ACK encodes with what the other side's oldest SETTINGS said from now on. */
                 if (other->n_settings == 0)
                         return -EPROTO;
                 if (other->settings[0].any) {

@@ -127,6 +127,7 @@ typedef struct TapDir {
         uint32_t block_stream; /* 0: no header block is open */
         TapHeaders *headers;   /* of the open block */
         HpackDec hpack;
+        TapSettings setting;                    /* of the SETTINGS frame being read */
         TapSettings settings[TAP_SETTINGS_MAX]; /* sent, not yet acknowledged by the other side */
         uint8_t n_settings;
 } TapDir;

@@ -562,6 +562,24 @@ static void surprises(void **state) {
                 }
 }
 
+/* An ACK for a SETTINGS frame that is still coming. */
+static void ack_too_early(void **state) {
+        Owner o = {};
+        struct iovec iov[HOLD_IOV];
+        Tap tap;
+
+        (void) state;
+        tap_init(&tap, &ops, &o, true);
+        tap_request(&tap, (const uint8_t *) H2FRAME_PREFACE "\0\0\x0c\4\0\0\0\0\0\0\1", 35, iov);
+        assert_int_equal(iov[0].iov_len, 35);
+        tap_request_done(&tap);
+        tap_reply(&tap, (const uint8_t *) "\0\0\0\4\0\0\0\0\0\0\0\0\4\1\0\0\0\0", 18);
+        assert_int_equal(o.plain, -EPROTO);
+        tap_request(&tap, (const uint8_t *) "\0\0\0\1\0\1\0\0\0\2", 10, iov);
+        assert_int_equal(iov[0].iov_len, 10);
+        tap_deinit(&tap, TAP_END_SHUTDOWN);
+}
+
 /* A decoding error ends the events of calls in flight and gives out what was kept back, in order. */
 static void degrades_in_flight(void **state) {
         Owner o = { .inject = true, .n_wait = 1000 };
