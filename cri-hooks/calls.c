@@ -41,6 +41,8 @@ void call_identity(const Call *call, Identity *ret) {
                 podmap_identity(call->calls->podmap, entry, ret);
 }
 
+static void settle_all(Calls *calls);
+
 /* Trace context */
 
 /* The sandbox whose start this call is part of, or NULL. */
@@ -50,6 +52,9 @@ static PodmapEntry *start_of(const Call *call) {
 
         if (!call->fields)
                 return NULL;
+        /* What ended before this call is known to who makes it. */
+        if (call->method->effect != METHOD_RUN_POD_SANDBOX)
+                settle_all(call->calls);
 
         switch (call->method->effect) {
         case METHOD_PULL_IMAGE:
@@ -186,6 +191,7 @@ static Call *call_free(Call *call) {
         free(call->scan);
         free(call->fields);
         free(call->handle);
+        free(call->end.message);
         free(call->path);
         free(call);
         return NULL;
@@ -276,7 +282,7 @@ static void write_start(Calls *calls, const char *id) {
         (void) context_put(&calls->context, CONTEXT_START, id, &record);
 }
 
-void calls_flush_starts(Calls *calls) {
+static void flush_starts(Calls *calls) {
         for (unsigned i = 0; i < calls->n_starts; i++) {
                 write_start(calls, calls->starts[i]);
                 calls->starts[i] = (free(calls->starts[i]), NULL);
@@ -300,12 +306,13 @@ static void set_start(const Call *call, PodmapEntry *entry) {
                 if (strcmp(calls->starts[i], id) == 0)
                         return;
         if (calls->n_starts == CALLS_STARTS_MAX)
-                calls_flush_starts(calls);
+                flush_starts(calls);
         calls->starts[calls->n_starts] = strdup(id);
         if (!calls->starts[calls->n_starts])
                 return;
-        if (++calls->n_starts == 1 && calls->wake)
-                calls->wake(calls, CALLS_STARTS);
+        if (calls->n_ended == 0 && calls->n_starts == 0 && calls->wake)
+                calls->wake(calls, CALLS_ENDED);
+        calls->n_starts++;
 }
 
 /* Before the request's last byte goes on: whoever it causes must find the call. */
@@ -326,6 +333,7 @@ static void note_start(Call *call) {
 
         if (!call->fields || call->method->effect == METHOD_RUN_POD_SANDBOX)
                 return;
+        settle_all(call->calls);
 
         entry = find_entry(call);
         if (!entry) {
@@ -357,7 +365,7 @@ static void complete_request(Call *call) {
         if (call->method->class == METHOD_OTHER || ensure_context(call) < 0)
                 return;
         if (call->calls->n_starts > 0 && (field(call, CRI_SANDBOX_ID) || field(call, CRI_CONTAINER_ID)))
-                calls_flush_starts(call->calls);
+                flush_starts(call->calls);
 
         publish(call);
 
@@ -559,8 +567,8 @@ static bool is_normal(const Method *method, int status) {
         }
 }
 
-static bool wants_span(const Call *call, int status, bool slow) {
-        return call->method->class <= METHOD_OTHER || slow || !is_normal(call->method, status);
+static bool wants_span(const Call *call) {
+        return call->method->class <= METHOD_OTHER || call->slow || !is_normal(call->method, call->end.status);
 }
 
 static void queue_span(Calls *calls, Span *span) {
@@ -571,32 +579,15 @@ static void queue_span(Calls *calls, Span *span) {
                 calls->wake(calls, CALLS_SPANS);
 }
 
-static void op_end(Tap *tap _unused_, TapStream *stream, TapEnd how, const TapHeaders *headers, uint32_t error) {
-        _cleanup_(call_freep) Call *call = container_of(stream, Call, stream);
+/* What is left to do about a call that is over. */
+static void settle(Call *call) {
         Calls *calls = call->calls;
-        uint64_t now = calls->now.monotonic_ns;
-        CallEnd end = {
-                .how = how,
-                .duration_ns = now - call->start.monotonic_ns,
-                .end_ns = clk_end(&call->start, now),
-                .message = headers ? headers->message : NULL,
-        };
         Span *span;
-        bool slow;
 
-        end.status = end_status(call, &end, headers, error);
-        slow = call->method->class != METHOD_STREAM && end.duration_ns > calls->config->slow_call_ns;
-
-        if (call->handle)
-                context_retract(&calls->context, call->handle);
-
-        if (call->method->class >= METHOD_PROBE)
-                tally_add(calls->tally, call_name(call), end.end_ns, end.duration_ns, end.status != GRPC_OK, slow);
-
-        if (wants_span(call, end.status, slow) && spool_wanted(&calls->spool, calls->state_fd)) {
+        if (wants_span(call) && spool_wanted(&calls->spool, calls->state_fd)) {
                 if (call->method->class > METHOD_PROBE)
                         note_start(call);
-                if (ensure_context(call) < 0 || callspan_make(call, &end, &span) < 0)
+                if (ensure_context(call) < 0 || callspan_make(call, &call->end, &span) < 0)
                         counters_add(calls->counters, COUNTERS_CRI, COUNTERS_DROP_NO_MEMORY, 1);
                 else
                         queue_span(calls, span);
@@ -606,11 +597,62 @@ static void op_end(Tap *tap _unused_, TapStream *stream, TapEnd how, const TapHe
                 PodmapEntry *sandbox = start_of(call);
 
                 if (sandbox)
-                        sandbox->start_ns = end.end_ns;
+                        sandbox->start_ns = call->end.end_ns;
         }
         /* After the span: Remove* forgets whose it was. */
-        if (end.status == GRPC_OK)
+        if (call->end.status == GRPC_OK)
                 learn(call);
+}
+
+static void settle_all(Calls *calls) {
+        /* In here nothing ends, so this is all of them; what settle() calls may come back here. */
+        while (calls->ended) {
+                _cleanup_(call_freep) Call *call = calls->ended;
+
+                calls->ended = call->next_ended;
+                if (!calls->ended)
+                        calls->ended_tail = &calls->ended;
+                calls->n_ended--;
+                settle(call);
+        }
+}
+
+void calls_settle(Calls *calls) {
+        settle_all(calls);
+        flush_starts(calls);
+}
+
+static void op_end(Tap *tap _unused_, TapStream *stream, TapEnd how, const TapHeaders *headers, uint32_t error) {
+        Call *call = container_of(stream, Call, stream);
+        Calls *calls = call->calls;
+        uint64_t now = calls->now.monotonic_ns;
+
+        call->end = (CallEnd){
+                .how = how,
+                .duration_ns = now - call->start.monotonic_ns,
+                .end_ns = clk_end(&call->start, now),
+        };
+        call->end.status = end_status(call, &call->end, headers, error);
+        if (call->handle)
+                context_retract(&calls->context, call->handle);
+        call->slow = call->method->class != METHOD_STREAM && call->end.duration_ns > calls->config->slow_call_ns;
+
+        if (call->method->class >= METHOD_PROBE)
+                tally_add(calls->tally, call_name(call), call->end.end_ns, call->end.duration_ns,
+                          call->end.status != GRPC_OK, call->slow);
+        if (!wants_span(call)) {
+                (void) call_free(call);
+                return;
+        }
+
+        if (headers && headers->message[0])
+                call->end.message = strdup(headers->message);
+        *calls->ended_tail = call;
+        calls->ended_tail = &call->next_ended;
+        if (++calls->n_ended >= CALLS_ENDED_MAX)
+                settle_all(calls);
+        else if (calls->n_ended == 1 && calls->n_starts == 0 && calls->wake)
+                calls->wake(calls, CALLS_ENDED);
 }
 
 static void op_plain(Tap *tap, int error) {
@@ -681,6 +723,7 @@ int calls_init(Calls *calls, const Config *config, const char *runtime, int stat
         calls->runtime = runtime;
         calls->state_fd = state_fd;
         calls->wake = wake;
+        calls->ended_tail = &calls->ended;
         calls_set_now(calls);
         calls->sampler = sampler_make(config->tracing_sampling_rate_per_million);
         cri_links_parse(config->link_annotations, &calls->links);
@@ -709,8 +752,8 @@ int calls_init(Calls *calls, const Config *config, const char *runtime, int stat
 }
 
 void calls_deinit(Calls *calls) {
+        calls_settle(calls);
         calls_flush(calls);
-        calls_flush_starts(calls);
         spool_deinit(&calls->spool);
         context_deinit(&calls->context);
         calls->tally = tally_free(calls->tally);

@@ -21,16 +21,18 @@
 #define CALLS_SERVICE     "podspan-cri"
 #define CALLS_SPANS_MAX   64                       /* spans that wait to be written */
 #define CALLS_STARTS_MAX  32                       /* start files that wait likewise */
+#define CALLS_ENDED_MAX   32                       /* calls that are over and wait for calls_settle() */
 #define CALLS_JOIN_NS     (15 * 60 * NSEC_PER_SEC) /* a start is over this long after its last call */
 #define CALLS_LIST_NS     (60 * NSEC_PER_SEC)      /* List replies are read at least this often */
 #define CALLS_DEADLINE_NS (5 * NSEC_PER_MSEC)      /* a reset this close to the deadline is its doing */
 
+typedef struct Call Call;
 typedef struct Calls Calls;
 
 /* What waits to be written. */
 typedef enum CallsWork {
-        CALLS_SPANS,  /* calls_flush() */
-        CALLS_STARTS, /* calls_flush_starts() */
+        CALLS_SPANS, /* calls_flush() */
+        CALLS_ENDED, /* calls_settle() */
 } CallsWork;
 
 typedef void (*CallsWakeFn)(Calls *calls, CallsWork work);
@@ -60,6 +62,9 @@ struct Calls {
         unsigned n_spans;
         char *starts[CALLS_STARTS_MAX]; /* ids whose start files wait to be written */
         unsigned n_starts;
+        Call *ended; /* calls that are over, oldest first */
+        Call **ended_tail;
+        unsigned n_ended;
 };
 
 #define CALLS_NULL \
@@ -72,7 +77,16 @@ typedef struct CallScan {
         bool active;
 } CallScan;
 
-typedef struct Call {
+/* How a call ended, as the span shows it. */
+typedef struct CallEnd {
+        TapEnd how;
+        int status;      /* gRPC's, -1: not known */
+        uint64_t end_ns; /* wall clock */
+        uint64_t duration_ns;
+        char *message; /* may be NULL */
+} CallEnd;
+
+struct Call {
         TapStream stream;
         Calls *calls;
         const Method *method;
@@ -92,16 +106,10 @@ typedef struct Call {
         CallScan *scan;
         CriFields *fields;
         ContextHandle *handle;
-} Call;
-
-/* How a call ended, as the span shows it. */
-typedef struct CallEnd {
-        TapEnd how;
-        int status;      /* gRPC's, -1: not known */
-        uint64_t end_ns; /* wall clock */
-        uint64_t duration_ns;
-        const char *message; /* may be NULL */
-} CallEnd;
+        CallEnd end; /* when it is over: */
+        bool slow;
+        Call *next_ended;
+};
 
 /*
  * Opens context files, counters, tally and spool below @state_fd and learns from the start files there. What is not
@@ -120,9 +128,15 @@ static inline void calls_set_now(Calls *calls) {
         calls->now = clk_now();
 }
 
-/* Writes the spans that wait, or the start files. */
+/*
+ * Does what is left about calls that are over: takes their context files away, makes their spans, learns from them.
+ * What comes next may depend on it, and then it is done before that; but a client that calls again at once need not
+ * wait.
+ */
+void calls_settle(Calls *calls);
+
+/* Writes the spans that wait. */
 void calls_flush(Calls *calls);
-void calls_flush_starts(Calls *calls);
 /* Once a minute: sweeps the context files. */
 void calls_tick(Calls *calls);
 

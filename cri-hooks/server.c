@@ -169,8 +169,8 @@ static int on_flush(LoopTimer *timer) {
         return 0;
 }
 
-static int on_starts(LoopTimer *timer) {
-        calls_flush_starts(container_of(timer, Server, starts_timer)->calls);
+static int on_ended(LoopTimer *timer) {
+        calls_settle(container_of(timer, Server, ended_timer)->calls);
         return 0;
 }
 
@@ -190,10 +190,14 @@ static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info _un
 }
 
 void server_wake(Server *server, CallsWork work) {
-        if (work == CALLS_SPANS)
+        switch (work) {
+        case CALLS_SPANS:
                 (void) loop_timer_set(&server->flush_timer, SERVER_FLUSH_NS, 0);
-        else
-                (void) loop_timer_set(&server->starts_timer, SERVER_STARTS_NS, 0);
+                break;
+        case CALLS_ENDED:
+                (void) loop_timer_set(&server->ended_timer, SERVER_ENDED_NS, 0);
+                break;
+        }
 }
 
 static void wait_soon(ConnOwner *owner) {
@@ -239,7 +243,7 @@ int server_init(Server *server, Calls *calls, bool tracing, const char *listen_p
                 return r;
 
         if ((r = loop_timer_add(&server->flush_timer, server->loop, on_flush)) < 0 ||
-            (r = loop_timer_add(&server->starts_timer, server->loop, on_starts)) < 0 ||
+            (r = loop_timer_add(&server->ended_timer, server->loop, on_ended)) < 0 ||
             (r = loop_timer_add(&server->wait_timer, server->loop, on_wait)) < 0 ||
             (r = loop_timer_add(&server->tick_timer, server->loop, on_tick)) < 0 ||
             (r = loop_timer_add(&server->retry_timer, server->loop, on_retry)) < 0)
@@ -274,7 +278,7 @@ void server_deinit(Server *server) {
                 conn_close(server->owner.conns, TAP_END_SHUTDOWN);
 
         loop_timer_remove(&server->flush_timer);
-        loop_timer_remove(&server->starts_timer);
+        loop_timer_remove(&server->ended_timer);
         loop_timer_remove(&server->wait_timer);
         loop_timer_remove(&server->tick_timer);
         loop_timer_remove(&server->retry_timer);

@@ -12,7 +12,7 @@
 #define SERVER_BACKLOG    4096
 #define SERVER_ACCEPT_MAX 16                    /* connections taken in one turn */
 #define SERVER_FLUSH_NS   (20 * NSEC_PER_MSEC)  /* spans wait this long for company */
-#define SERVER_STARTS_NS  (500 * NSEC_PER_USEC) /* start files wait for a moment without calls */
+#define SERVER_ENDED_NS   (500 * NSEC_PER_USEC) /* what is left of calls that are over waits for a moment without */
 #define SERVER_WAIT_NS    (2 * NSEC_PER_MSEC)   /* a call waits this long for the DATA that says whose it is */
 #define SERVER_TICK_NS    (60 * NSEC_PER_SEC)
 #define SERVER_RETRY_NS   (100 * NSEC_PER_MSEC) /* no descriptors left: try again */
@@ -27,18 +27,18 @@ typedef struct Server {
         uint64_t listen_dev, listen_ino;
         LoopSource listen_source;
         LoopTimer flush_timer;
-        LoopTimer starts_timer;
+        LoopTimer ended_timer;
         LoopTimer wait_timer;
         LoopTimer tick_timer;
         LoopTimer retry_timer;
         LoopSignal signals;
 } Server;
 
-#define SERVER_NULL                                                                                            \
-        {                                                                                                      \
-                .listen_fd = -EBADF, .listen_source = LOOP_SOURCE_NULL, .flush_timer = LOOP_TIMER_NULL,        \
-                .starts_timer = LOOP_TIMER_NULL, .wait_timer = LOOP_TIMER_NULL, .tick_timer = LOOP_TIMER_NULL, \
-                .retry_timer = LOOP_TIMER_NULL, .signals = LOOP_SIGNAL_NULL                                    \
+#define SERVER_NULL                                                                                           \
+        {                                                                                                     \
+                .listen_fd = -EBADF, .listen_source = LOOP_SOURCE_NULL, .flush_timer = LOOP_TIMER_NULL,       \
+                .ended_timer = LOOP_TIMER_NULL, .wait_timer = LOOP_TIMER_NULL, .tick_timer = LOOP_TIMER_NULL, \
+                .retry_timer = LOOP_TIMER_NULL, .signals = LOOP_SIGNAL_NULL                                   \
         }
 
 /*

@@ -273,6 +273,7 @@ static const char *rig_spans(Rig *rig, const char *attr) {
         traces = (Names){ .prefix = 't' };
         spans = (Names){ .prefix = 's' };
         rig->text[0] = 0;
+        calls_settle(&rig->calls);
         calls_flush(&rig->calls);
         (void) snprintf(path, sizeof(path), "%s/spool", rig->dir);
         n = scandir(path, &files, NULL, alphasort);
@@ -313,6 +314,7 @@ static int count_record(const char *name _unused_, const ContextRecord *record _
 static unsigned n_files(Rig *rig, ContextKind kind) {
         unsigned n = 0;
 
+        calls_settle(&rig->calls);
         assert_int_equal(context_list(&rig->calls.context, kind, count_record, &n), 0);
         return n;
 }
@@ -336,7 +338,6 @@ static void start_is_one_trace(void **state) {
         rig_call(rig, R "RunPodSandbox", run_request(ELSE), id_message(SANDBOX), "0", NULL);
         rig_call(rig, I "PullImage", pull_request(), id_message("sha256:1"), "0", NULL);
         rig_call(rig, R "CreateContainer", create_request(0), id_message("c1"), "0", NULL);
-        calls_flush_starts(&rig->calls);
         assert_int_equal(n_files(rig, CONTEXT_START), 2);
         assert_int_equal(context_get(&rig->calls.context, CONTEXT_START, SANDBOX, &record), 0);
         assert_string_equal(record.operation, "RunPodSandbox");
@@ -359,7 +360,7 @@ static void start_is_one_trace(void **state) {
         m = none();
         rig_reply(rig, &m, "0");
         assert_int_equal(n_files(rig, CONTEXT_LIVE), 0);
-        calls_flush_starts(&rig->calls);
+        calls_settle(&rig->calls);
         assert_int_equal(context_get(&rig->calls.context, CONTEXT_START, "c1", &record), 0);
         assert_string_equal(record.operation, "StartContainer");
 
@@ -367,11 +368,11 @@ static void start_is_one_trace(void **state) {
         rig_call(rig, R "CreateContainer", create_request(1), id_message("c2"), "0", NULL);
         rig_call(rig, R "StopContainer", id_message("c2"), none(), "0", NULL);
         rig_call(rig, R "RemoveContainer", id_message("c2"), none(), "0", NULL);
-        calls_flush_starts(&rig->calls);
         assert_int_equal(n_files(rig, CONTEXT_START), 2);
         rig_call(rig, R "RemovePodSandbox", id_message(SANDBOX), none(), "0", NULL);
         assert_int_equal(n_files(rig, CONTEXT_START), 0);
         assert_int_equal(n_files(rig, CONTEXT_LIVE), 0);
+        calls_settle(&rig->calls);
         assert_int_equal(podmap_size(rig->calls.podmap), 0);
         assert_int_equal(n_injected(rig), 9);
 
