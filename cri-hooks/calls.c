@@ -740,6 +740,7 @@ int calls_init(Calls *calls, const Config *config, const char *runtime, int stat
         r = context_init(&calls->context, state_fd, /* create= */ true, COUNTERS_CRI, calls->counters);
         if (r < 0)
                 (void) log_warning_errno(r, "Cannot use the context directory, ignoring: %m");
+        context_use_pool(&calls->context);
         r = spool_init(&calls->spool, state_fd, COUNTERS_CRI, calls->counters);
         if (r < 0)
                 (void) log_warning_errno(r, "Cannot use the spool, ignoring: %m");

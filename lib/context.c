@@ -75,6 +75,7 @@ void context_deinit(Context *context) {
         if (!context)
                 return;
 
+        context->pool = contextpool_free(context->pool);
         for (size_t i = 0; i < _CONTEXT_KIND_MAX; i++)
                 context->kind_fd[i] = close_fd(context->kind_fd[i]);
 }
@@ -160,6 +161,26 @@ bool context_writer_alive(const ContextRecord *record) {
         return read_stat(1, &state, &start) < 0;
 }
 
+void context_use_pool(Context *context) {
+        if (!context->pool && context->kind_fd[CONTEXT_LIVE] >= 0)
+                context->pool = contextpool_new(context->kind_fd[CONTEXT_LIVE], context->pid);
+}
+
+static int format(const ContextRecord *record, char text[static CONTEXT_FILE_MAX + 1]) {
+        int len;
+
+        len = context_format(record, text, CONTEXT_FILE_MAX + 1);
+        if (len == -EMSGSIZE) {
+                ContextRecord less = *record;
+
+                /* Only what nobody looks for can be so long that the rest does not fit. */
+                less.identity.image[0] = '\0';
+                less.identity.runtime_handler[0] = '\0';
+                len = context_format(&less, text, CONTEXT_FILE_MAX + 1);
+        }
+        return len;
+}
+
 static int write_file(Context *context, ContextKind kind, const char *name, const ContextRecord *record) {
         _cleanup_close_ int fd = -EBADF;
         char text[CONTEXT_FILE_MAX + 1], dot_name[CONTEXT_NAME_MAX + 48];
@@ -168,15 +189,7 @@ static int write_file(Context *context, ContextKind kind, const char *name, cons
         if (dir_fd < 0)
                 return -ENOENT;
 
-        len = context_format(record, text, sizeof(text));
-        if (len == -EMSGSIZE) {
-                ContextRecord less = *record;
-
-                /* Only what nobody looks for can be so long that the rest does not fit. */
-                less.identity.image[0] = '\0';
-                less.identity.runtime_handler[0] = '\0';
-                len = context_format(&less, text, sizeof(text));
-        }
+        len = format(record, text);
         if (len < 0)
                 return len;
 
@@ -204,8 +217,24 @@ static int count_written(const Context *context, int r) {
 
 static int sweep_kind(Context *context, ContextKind kind, unsigned max);
 
+/* Returns the pool's number for the file, 0 without a pool, or a negative errno. */
+static int write_live(Context *context, const char *name, const ContextRecord *record) {
+        char text[CONTEXT_FILE_MAX + 1];
+        int len, r;
+
+        if (context->pool) {
+                len = format(record, text);
+                if (len < 0)
+                        return len;
+                r = contextpool_show(context->pool, name, text, (size_t) len);
+                if (r > 0)
+                        return r;
+        }
+        return write_file(context, CONTEXT_LIVE, name, record);
+}
+
 int context_publish(Context *context, ContextRecord *record, ContextHandle *ret) {
-        ContextHandle handle;
+        ContextHandle handle = {};
         char state;
         int r;
 
@@ -231,10 +260,12 @@ int context_publish(Context *context, ContextRecord *record, ContextHandle *ret)
 
         contextmatch_live_name(record, handle.name);
 
-        r = write_file(context, CONTEXT_LIVE, handle.name, record);
-        if (r == 0) {
+        r = write_live(context, handle.name, record);
+        if (r >= 0) {
                 context->n_live++;
+                handle.pooled = r;
                 *ret = handle;
+                r = 0;
         }
         return count_written(context, r);
 }
@@ -248,6 +279,10 @@ void context_retract(Context *context, ContextHandle *handle) {
             unlinkat(context->kind_fd[CONTEXT_LIVE], handle->name, 0) == 0 && context->n_live > 0)
                 context->n_live--;
         handle->name[0] = '\0';
+
+        if (handle->pooled > 0 && context->pool)
+                contextpool_rest(context->pool, handle->pooled);
+        handle->pooled = 0;
 }
 
 static int id_name(ContextKind kind, const char *id, char *ret, size_t size) {

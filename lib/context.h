@@ -10,6 +10,7 @@
  */
 
 #include "contextmatch.h"
+#include "contextpool.h"
 #include "contextrecord.h"
 #include "counters.h"
 
@@ -30,7 +31,8 @@ typedef struct Context {
         uint32_t pid;
         uint64_t pid_start;
         uint64_t seq;
-        unsigned n_live; /* live files this process has published */
+        unsigned n_live;   /* live files this process has published */
+        ContextPool *pool; /* NULL: each live file is made anew */
 } Context;
 
 #define CONTEXT_NULL                                  \
@@ -38,9 +40,10 @@ typedef struct Context {
                 .kind_fd = { -EBADF, -EBADF, -EBADF } \
         }
 
-/* The name of a published live file, to take it away again. */
+/* A published live file, to take it away again. */
 typedef struct ContextHandle {
         char name[CONTEXT_NAME_MAX + 1];
+        int pooled; /* the pool's number for it, 0: none */
 } ContextHandle;
 
 /* Who looks, and what it looks for. */
@@ -73,6 +76,10 @@ typedef struct ContextMatch {
  */
 int context_init(Context *context, int state_fd, bool create, CountersProducer producer, Counters *counters);
 void context_deinit(Context *context);
+
+/* From now on live files come from a pool (contextpool.h): for who publishes often, and is in a call's way meanwhile.
+ */
+void context_use_pool(Context *context);
 
 /*
  * Publishes a call in flight: fills @record's seq, pid, pid_start and writes it atomically. Must be called before the

@@ -242,7 +242,7 @@ static void put_span(Rig *rig, Names *traces, Names *spans, const Podspan__Otlp_
         const char *trace = name_of(traces, s->trace_id), *span = name_of(spans, s->span_id),
                    *parent = name_of(spans, s->parent_span_id);
 
-        put(rig, "%s %s %s<%s f%u", strrchr(s->name, '/') + 1, trace, span, parent, s->flags & 3);
+        put(rig, "%s %s %s<%s f%u", strrchr(s->name, '/') + 1, trace, span, parent, s->flags & 1);
         for (size_t i = 0; i < s->n_attributes; i++) {
                 const Podspan__Otlp__KeyValue *kv = s->attributes[i];
 
@@ -377,15 +377,15 @@ static void start_is_one_trace(void **state) {
         assert_int_equal(n_injected(rig), 9);
 
         assert_string_equal(rig_spans(rig, IDENTITY),
-                            "RunPodSandbox t1 s1<- f3 " SANDBOX " annotation=t2/s2\n"
-                            "PullImage t1 s3<s1 f3 " SANDBOX "\n"
-                            "CreateContainer t1 s4<s1 f3 c1 main " SANDBOX "\n"
-                            "StartContainer t1 s5<s1 f3 c1 main " SANDBOX "\n"
-                            "StartContainer t3 s6<- f3 c1 main " SANDBOX " start=t1/s5 status=2:\n"
-                            "CreateContainer t4 s7<- f3 c2 main " SANDBOX " start=t1/s1\n"
-                            "StopContainer t5 s8<- f3 c2 main " SANDBOX " start=t4/s7\n"
-                            "RemoveContainer t6 s9<- f3 c2 main " SANDBOX " start=t4/s7\n"
-                            "RemovePodSandbox t7 s10<- f3 " SANDBOX " start=t1/s1\n");
+                            "RunPodSandbox t1 s1<- f1 " SANDBOX " annotation=t2/s2\n"
+                            "PullImage t1 s3<s1 f1 " SANDBOX "\n"
+                            "CreateContainer t1 s4<s1 f1 c1 main " SANDBOX "\n"
+                            "StartContainer t1 s5<s1 f1 c1 main " SANDBOX "\n"
+                            "StartContainer t3 s6<- f1 c1 main " SANDBOX " start=t1/s5 status=2:\n"
+                            "CreateContainer t4 s7<- f1 c2 main " SANDBOX " start=t1/s1\n"
+                            "StopContainer t5 s8<- f1 c2 main " SANDBOX " start=t4/s7\n"
+                            "RemoveContainer t6 s9<- f1 c2 main " SANDBOX " start=t4/s7\n"
+                            "RemovePodSandbox t7 s10<- f1 " SANDBOX " start=t1/s1\n");
         rig_close(rig, TAP_END_CONNECTION_CLIENT);
 }
 
@@ -425,7 +425,7 @@ static void rate_zero_changes_nothing(void **state) {
         assert_int_equal(in.n, rig->out.n);
         assert_memory_equal(in.p, rig->out.p, in.n);
         bytes_free(&in);
-        assert_string_equal(rig_spans(rig, NULL), "RunPodSandbox t1 s1<- f2\nRunPodSandbox t2 s2<s3 f1\n");
+        assert_string_equal(rig_spans(rig, NULL), "RunPodSandbox t1 s1<- f0\nRunPodSandbox t2 s2<s3 f1\n");
         rig_close(rig, TAP_END_SHUTDOWN);
 }
 
@@ -448,9 +448,9 @@ static void polls_are_counted(void **state) {
         rig_call(rig, R "FutureThing", none(), none(), "0", NULL);
         rig_call(rig, R "ExecSync", id_message("c1"), none(), "4", NULL);
         assert_string_equal(rig_spans(rig, "container.id error.type"),
-                            "ContainerStatus t1 s1<- f3 c1 UNKNOWN status=2:\n"
-                            "FutureThing t2 s2<- f3\n"
-                            "ExecSync t3 s3<- f3 c1 DEADLINE_EXCEEDED status=2:\n");
+                            "ContainerStatus t1 s1<- f1 c1 UNKNOWN status=2:\n"
+                            "FutureThing t2 s2<- f1\n"
+                            "ExecSync t3 s3<- f1 c1 DEADLINE_EXCEEDED status=2:\n");
         assert_int_equal(n_injected(rig), 0);
 
         /* Slow ones are spans, streams never are. */
@@ -464,7 +464,7 @@ static void polls_are_counted(void **state) {
                 pass(20 * NSEC_PER_SEC);
                 rig_reply(rig, &m, "0");
         }
-        assert_string_equal(rig_spans(rig, NULL), "Status t1 s1<- f3\n");
+        assert_string_equal(rig_spans(rig, NULL), "Status t1 s1<- f1\n");
 
         rig->text[0] = 0;
         tally_free(rig->calls.tally);
@@ -528,12 +528,12 @@ static void ends_of_every_kind(void **state) {
         tap_deinit(&rig->tap, TAP_END_CONNECTION_RUNTIME);
         assert_int_equal(n_files(rig, CONTEXT_LIVE), 0);
         assert_string_equal(rig_spans(rig, "podspan.rpc.end error.type"),
-                            "StopContainer t1 s1<- f3 reset_by_client CANCELLED\n"
-                            "StopContainer t2 s2<- f3 reset_by_client DEADLINE_EXCEEDED status=2:\n"
-                            "StopContainer t3 s3<- f3 reset_by_runtime UNAVAILABLE status=2:\n"
-                            "StopContainer t4 s4<- f3 trailers UNKNOWN status=2:no such\xc3\xa9\n"
-                            "StopContainer t5 s5<- f3 goaway UNAVAILABLE status=2:\n"
-                            "StopContainer t6 s6<- f3 connection_by_runtime UNAVAILABLE status=2:\n");
+                            "StopContainer t1 s1<- f1 reset_by_client CANCELLED\n"
+                            "StopContainer t2 s2<- f1 reset_by_client DEADLINE_EXCEEDED status=2:\n"
+                            "StopContainer t3 s3<- f1 reset_by_runtime UNAVAILABLE status=2:\n"
+                            "StopContainer t4 s4<- f1 trailers UNKNOWN status=2:no such\xc3\xa9\n"
+                            "StopContainer t5 s5<- f1 goaway UNAVAILABLE status=2:\n"
+                            "StopContainer t6 s6<- f1 connection_by_runtime UNAVAILABLE status=2:\n");
         rig_close(rig, TAP_END_SHUTDOWN);
 }
 
@@ -550,7 +550,7 @@ static void identity_survives(void **state) {
 
         rig_open(rig);
         rig_call(rig, R "StopContainer", id_message("c1"), none(), "0", NULL);
-        assert_string_equal(rig_spans(rig, IDENTITY), "StopContainer t1 s1<- f3 c1 main " SANDBOX " start=t2/s2\n");
+        assert_string_equal(rig_spans(rig, IDENTITY), "StopContainer t1 s1<- f1 c1 main " SANDBOX " start=t2/s2\n");
 
         /* Ids from before podspan came. */
         pb_string(&item, 1, "old-sandbox");
@@ -565,7 +565,7 @@ static void identity_survives(void **state) {
         rig_call(rig, R "ListContainers", none(), list, "0", NULL);
         rig_call(rig, R "StopContainer", id_message("old-container"), none(), "0", NULL);
         assert_string_equal(rig_spans(rig, IDENTITY " podspan.sandbox.attempt k8s.container.restart_count"),
-                            "StopContainer t1 s1<- f3 old-container db 1 old-sandbox 4\n");
+                            "StopContainer t1 s1<- f1 old-container db 1 old-sandbox 4\n");
 
         /* One that nobody knows makes the next list worth reading. */
         assert_false(rig->calls.containers.wanted);
@@ -636,7 +636,7 @@ static void compressed(void **state) {
         bytes_free(&wrapped);
         m = id_message(SANDBOX);
         rig_reply(rig, &m, "0");
-        assert_string_equal(rig_spans(rig, "podspan.sandbox.id k8s.pod.uid"), "RunPodSandbox t1 s1<- f3 " SANDBOX "\n");
+        assert_string_equal(rig_spans(rig, "podspan.sandbox.id k8s.pod.uid"), "RunPodSandbox t1 s1<- f1 " SANDBOX "\n");
         assert_int_equal(counters_get(rig->calls.counters, COUNTERS_CRI, COUNTERS_CRI_COMPRESSED), 1);
         rig_close(rig, TAP_END_SHUTDOWN);
 }

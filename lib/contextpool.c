@@ -1,0 +1,135 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include "clk.h"
+#include "contextpool.h"
+
+#define DOT_NAME_MAX 48
+
+typedef struct PoolFile {
+        int fd;           /* -EBADF: not made, or lost */
+        uint32_t size;    /* bytes in it */
+        uint64_t free_ns; /* monotonic time from which on it may be written; while resting */
+        int next;         /* number of the file that began to rest after it, 0: none */
+} PoolFile;
+
+struct ContextPool {
+        int dir_fd;
+        uint32_t pid;
+        int n_files;
+        int first, last; /* the resting ones, longest first; 0: none */
+        PoolFile files[CONTEXTPOOL_FILES_MAX + 1];
+};
+
+static void dot_name(const ContextPool *pool, int n, char ret[static DOT_NAME_MAX]) {
+        (void) snprintf(ret, DOT_NAME_MAX, ".pool.%" PRIu32 ".%d", pool->pid, n);
+}
+
+ContextPool *contextpool_new(int dir_fd, uint32_t pid) {
+        ContextPool *pool;
+
+        pool = malloc(sizeof(*pool));
+        if (!pool)
+                return NULL;
+        /* Not the files: what is not used is not touched, and takes no memory. */
+        pool->dir_fd = dir_fd;
+        pool->pid = pid;
+        pool->n_files = 0;
+        pool->first = pool->last = 0;
+        return pool;
+}
+
+static void drop(ContextPool *pool, int n) {
+        char name[DOT_NAME_MAX];
+
+        dot_name(pool, n, name);
+        (void) unlinkat(pool->dir_fd, name, 0);
+        pool->files[n].fd = close_fd(pool->files[n].fd);
+}
+
+ContextPool *contextpool_free(ContextPool *pool) {
+        if (!pool)
+                return NULL;
+        for (int n = 1; n <= pool->n_files; n++)
+                drop(pool, n);
+        free(pool);
+        return NULL;
+}
+
+static int make(ContextPool *pool, int n) {
+        char name[DOT_NAME_MAX];
+        int fd;
+
+        /* One of this name was left by a process that had our pid, or is a lost one of ours. */
+        dot_name(pool, n, name);
+        (void) unlinkat(pool->dir_fd, name, 0);
+        fd = openat(pool->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
+        if (fd < 0)
+                return -errno;
+        pool->files[n] = (PoolFile){ .fd = fd };
+        return 0;
+}
+
+static void append(ContextPool *pool, int n) {
+        pool->files[n].next = 0;
+        *(pool->last ? &pool->files[pool->last].next : &pool->first) = n;
+        pool->last = n;
+}
+
+/* A file that may be written. Returns its number or a negative errno. */
+static int take(ContextPool *pool) {
+        int n = pool->first, r;
+
+        if (n > 0 && (pool->files[n].fd < 0 || clk_monotonic() >= pool->files[n].free_ns)) {
+                pool->first = pool->files[n].next;
+                if (pool->first == 0)
+                        pool->last = 0;
+        } else if (pool->n_files < CONTEXTPOOL_FILES_MAX) {
+                n = ++pool->n_files;
+                pool->files[n] = (PoolFile){ .fd = -EBADF };
+        } else
+                return -EBUSY;
+
+        if (pool->files[n].fd < 0) {
+                r = make(pool, n);
+                if (r < 0) {
+                        append(pool, n);
+                        return r;
+                }
+        }
+        return n;
+}
+
+int contextpool_show(ContextPool *pool, const char *name, const char *text, size_t len) {
+        char own_name[DOT_NAME_MAX];
+        PoolFile *file;
+        int n, r = 0;
+
+        n = take(pool);
+        if (n < 0)
+                return n;
+        file = &pool->files[n];
+
+        if (pwrite(file->fd, text, len, 0) != (ssize_t) len ||
+            (len < file->size && ftruncate(file->fd, (off_t) len) < 0))
+                r = errno ? -errno : -EIO;
+        file->size = (uint32_t) len;
+
+        dot_name(pool, n, own_name);
+        if (r == 0 && linkat(pool->dir_fd, own_name, pool->dir_fd, name, 0) < 0)
+                r = -errno;
+        if (r < 0) {
+                /* Swept, or half written: a new one next time. */
+                drop(pool, n);
+                append(pool, n);
+                return r;
+        }
+        return n;
+}
+
+void contextpool_rest(ContextPool *pool, int n) {
+        pool->files[n].free_ns = clk_monotonic() + CONTEXTPOOL_REST_NS;
+        append(pool, n);
+}
