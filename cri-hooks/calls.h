@@ -11,7 +11,6 @@
 #include "config.h"
 #include "context.h"
 #include "crimsg.h"
-#include "grpcmsg.h"
 #include "podmap.h"
 #include "sampler.h"
 #include "spool.h"
@@ -65,51 +64,11 @@ struct Calls {
         Call *ended; /* calls that are over, oldest first */
         Call **ended_tail;
         unsigned n_ended;
+        bool settling;
 };
 
 #define CALLS_NULL \
         { .state_fd = -EBADF, .context = CONTEXT_NULL, .spool = SPOOL_NULL }
-
-/* A message being read. */
-typedef struct CallScan {
-        CriScan scan;
-        CriFields item; /* of a List reply */
-        bool active;
-} CallScan;
-
-/* How a call ended, as the span shows it. */
-typedef struct CallEnd {
-        TapEnd how;
-        int status;      /* gRPC's, -1: not known */
-        uint64_t end_ns; /* wall clock */
-        uint64_t duration_ns;
-        char *message; /* may be NULL */
-} CallEnd;
-
-struct Call {
-        TapStream stream;
-        Calls *calls;
-        const Method *method;
-        char *path; /* where it is not the method's name */
-        Clk start;
-        uint64_t timeout_ns;     /* 0: none */
-        TraceContext parent;     /* zero: none */
-        TraceContext context;    /* valid if has_context */
-        TraceContext start_link; /* of the sandbox's or container's start; zero: none */
-        bool has_caller;         /* parent is the caller's */
-        bool has_context;
-        bool completed;  /* the request */
-        bool joined;     /* to the trace of a sandbox's start */
-        bool compressed; /* counted */
-        GrpcMsg request;
-        GrpcMsg reply;
-        CallScan *scan;
-        CriFields *fields;
-        ContextHandle *handle;
-        CallEnd end; /* when it is over: */
-        bool slow;
-        Call *next_ended;
-};
 
 /*
  * Opens context files, counters, tally and spool below @state_fd and learns from the start files there. What is not
@@ -129,9 +88,8 @@ static inline void calls_set_now(Calls *calls) {
 }
 
 /*
- * Does what is left about calls that are over: takes their context files away, makes their spans, learns from them.
- * What comes next may depend on it, and then it is done before that; but a client that calls again at once need not
- * wait.
+ * Does what is left about calls that are over: makes their spans, learns from them, writes start files. Where a call
+ * depends on it, it is done before that; a client that calls again at once need not wait for more.
  */
 void calls_settle(Calls *calls);
 
@@ -139,8 +97,3 @@ void calls_settle(Calls *calls);
 void calls_flush(Calls *calls);
 /* Once a minute: sweeps the context files. */
 void calls_tick(Calls *calls);
-
-/* "runtime.v1.RuntimeService/RunPodSandbox" */
-const char *call_name(const Call *call);
-/* All that is known of whose call it is. @ret must be zero. */
-void call_identity(const Call *call, Identity *ret);

@@ -6,7 +6,7 @@
  * Name, attributes and links as docs/cri.md lists them.
  */
 
-#include "calls.h"
+#include "call.h"
 
 /* Makes the span of @call, which has its context. Returns 0 with a span owned by the caller, or -ENOMEM. */
 int callspan_make(const Call *call, const CallEnd *end, Span **ret);

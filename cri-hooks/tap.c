@@ -1,7 +1,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "grpcutil.h"
 #include "h2append.h"
 #include "tap.h"
 #include "util.h"
@@ -13,8 +12,6 @@
  * nothing is kept back but a frame header that was cut in two, and calls which wait for the DATA that says whose they
  * are, normally in the same read.
  */
-
-#define TRACEPARENT "traceparent"
 
 void tap_init(Tap *tap, const TapOps *ops, void *userdata, bool may_inject) {
         *tap = (Tap){
@@ -102,61 +99,13 @@ static void degrade(Tap *tap, int error) {
         tap->ops->plain(tap, error);
 }
 
-/* Header fields */
-
-static bool is(const char *name, size_t n_name, const char *literal, size_t n_literal) {
-        return n_name == n_literal && memcmp(name, literal, n_literal) == 0;
-}
-#define IS(literal) is(name, n_name, literal, sizeof(literal) - 1)
-
-static void on_header(void *userdata, const char *name, size_t n_name, const char *value, size_t n_value) {
-        TapHeaders *h = userdata;
-
-        switch (n_name) {
-        case 5:
-                if (IS(":path")) {
-                        h->method = method_find(value, n_value);
-                        util_copy_bounded(h->path, sizeof(h->path), value, n_value);
-                }
-                break;
-        case 7:
-                if (IS(":status") && n_value == 3) {
-                        uint64_t n;
-
-                        if (util_parse_u64(value, n_value, &n) == 0)
-                                h->http_status = (unsigned) n;
-                }
-                break;
-        case 11:
-                if (IS(TRACEPARENT)) {
-                        /* More than one is as good as none, but no reason to add another. */
-                        h->traceparent_valid =
-                                tracecontext_parse(value, n_value, &h->traceparent) == 0 && h->n_traceparent == 0;
-                        h->n_traceparent++;
-                } else if (IS("grpc-status"))
-                        h->grpc_status = grpc_status_parse(value, n_value);
-                break;
-        case 12:
-                if (IS("grpc-timeout"))
-                        h->has_timeout = grpc_timeout_parse(value, n_value, &h->timeout_ns) == 0;
-                else if (IS("grpc-message"))
-                        (void) grpc_message_decode(value, n_value, h->message, sizeof(h->message));
-                break;
-        default:
-                break;
-        }
-}
-
 static int begin_block(TapDir *dir) {
         if (!dir->headers) {
                 dir->headers = malloc(sizeof(*dir->headers));
                 if (!dir->headers)
                         return -ENOMEM;
         }
-        memset(dir->headers, 0, offsetof(TapHeaders, path));
-        dir->headers->path[0] = 0;
-        dir->headers->message[0] = 0;
-        dir->headers->grpc_status = -1;
+        tapheaders_clear(dir->headers);
         return 0;
 }
 
@@ -175,7 +124,7 @@ static int append_field(Tap *tap, TapStream *stream, const H2Frame *frame, uint8
         H2Append plan;
         int r;
 
-        r = h2append_plan(frame, padding, tap->max_frame_size, TRACEPARENT, traceparent, &plan);
+        r = h2append_plan(frame, padding, tap->max_frame_size, TAPHEADERS_TRACEPARENT, traceparent, &plan);
         if (r < 0)
                 return r;
         r = hold_insert(&tap->hold, off, plan.head, sizeof(plan.head), plan.at, plan.bytes, plan.size);
@@ -292,7 +241,8 @@ static int request_block(Tap *tap, TapDir *dir) {
         tap->n_streams++;
 
         if (tap->hold_frame && undecided(tap) &&
-            (uint64_t) hpackdec_list_size(&dir->hpack) + strlen(TRACEPARENT) + TRACECONTEXT_TRACEPARENT_LEN + 32 <=
+            (uint64_t) hpackdec_list_size(&dir->hpack) + strlen(TAPHEADERS_TRACEPARENT) + TRACECONTEXT_TRACEPARENT_LEN +
+                            32 <=
                     tap->max_header_list)
                 ask_new(tap, stream, dir->block_end_stream);
 
@@ -489,7 +439,7 @@ static int content(Tap *tap, TapSide side, const uint8_t *data, size_t len) {
         case H2FRAME_HEADERS:
         case H2FRAME_PUSH_PROMISE:
         case H2FRAME_CONTINUATION:
-                r = hpackdec_fragment(&dir->hpack, data, len, false, on_header, dir->headers);
+                r = hpackdec_fragment(&dir->hpack, data, len, false, tapheaders_field, dir->headers);
                 if (r < 0)
                         return r;
                 if (side == TAP_CLIENT && tap->hold_frame)
@@ -525,7 +475,7 @@ static int end_frame(Tap *tap, TapSide side) {
         case H2FRAME_CONTINUATION:
                 if (!(f->flags & H2FRAME_END_HEADERS))
                         break;
-                r = hpackdec_fragment(&dir->hpack, NULL, 0, true, on_header, dir->headers);
+                r = hpackdec_fragment(&dir->hpack, NULL, 0, true, tapheaders_field, dir->headers);
                 if (r < 0)
                         return r;
                 r = end_block(tap, side);

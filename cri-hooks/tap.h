@@ -12,8 +12,7 @@
 #include "h2frame.h"
 #include "hold.h"
 #include "hpackdec.h"
-#include "method.h"
-#include "tracecontext.h"
+#include "tapheaders.h"
 
 #define TAP_STREAMS_MAX  1024U         /* calls followed at a time; more are forwarded unseen */
 #define TAP_SETTINGS_MAX 16            /* SETTINGS frames that wait for their ACK */
@@ -21,7 +20,6 @@
 #define TAP_HELD_MAX     (256U * 1024) /* bytes kept back in all; above, calls are decided with what is known */
 #define TAP_PENDING_MAX  64            /* calls that wait for their identity */
 #define TAP_BUCKETS      64
-#define TAP_MESSAGE_MAX  511 /* bytes of a grpc-message that are kept */
 
 typedef struct Tap Tap;
 
@@ -30,20 +28,6 @@ typedef enum TapSide {
         TAP_RUNTIME,
         _TAP_SIDE_MAX,
 } TapSide;
-
-/* What a header block says that matters here. */
-typedef struct TapHeaders {
-        const Method *method; /* NULL without :path */
-        TraceContext traceparent;
-        uint64_t timeout_ns;
-        unsigned n_traceparent; /* header fields of that name, valid or not */
-        unsigned http_status;   /* 0: none */
-        int grpc_status;        /* -1: none */
-        bool traceparent_valid;
-        bool has_timeout;
-        char path[METHOD_PATH_MAX + 1];
-        char message[TAP_MESSAGE_MAX + 1];
-} TapHeaders;
 
 /* A call as the tap sees it; embedded in its owner's. */
 typedef struct TapStream TapStream;
