@@ -34,12 +34,12 @@ def _calls(spans, pod):
 
 
 def _has_start(pod, *more):
-    """A condition: all calls of the pod's start are there, and what caused them, and each container's hooks."""
+    """A condition: all calls of the pod's start are there, all that is above them, and each container's hooks."""
     def condition(spans):
         calls = _calls(spans, pod)
         hooks = {span.attributes.get("k8s.container.name") for span in spans.of(service=HOOK, stage="createRuntime")}
         return calls.keys() >= START | set(more) and hooks.issuperset(CONTAINERS) and all(
-            span.parent_id == NO_PARENT or spans.ancestors(span) for span in calls.values())
+            (spans.ancestors(span) or [span])[-1].parent_id == NO_PARENT for span in calls.values())
     return condition
 
 
