@@ -7,6 +7,7 @@ from lib.checks import CRI, HOOK, SLACK, START_METHODS, check_cri_span, check_ho
 from lib.kubelet import Kubelet, StaticPod, container
 from lib.node import CONTAINERD, CRIO, MODERN, node
 from lib.otlp import Receiver
+from lib.paths import REPO
 from lib.process import wait_for
 from lib.spans import CLIENT, NO_PARENT
 
@@ -43,15 +44,15 @@ def _has_start(pod, *more):
     return condition
 
 
-def _probes(one):
-    """How many exec probes podspan-cri has counted."""
+def _count(one, method):
+    """How many calls of a method podspan-cri has counted."""
     return sum(entry["last_hour"]["calls"] for entry in one.podspan.cli_json("status")["calls"]
-               if entry["method"].endswith("/ExecSync"))
+               if entry["method"].endswith(f"/{method}"))
 
 
 def _wait_for_probes(one, n):
-    before = _probes(one)
-    wait_for(lambda: _probes(one) >= before + n, "exec probes", interval=0.2)
+    before = _count(one, "ExecSync")
+    wait_for(lambda: _count(one, "ExecSync") >= before + n, "exec probes", interval=0.2)
 
 
 def _check_start(spans, pod, create_call):
@@ -118,3 +119,18 @@ def test_without_kubelets_trace(make, create_call):
         assert sandbox.parent_id == NO_PARENT
         assert {span.trace_id for span in calls.values()} == {sandbox.trace_id}
         assert {span.service for span in spans} == {CRI, HOOK}
+
+
+def test_our_lines_for_kubelet():
+    """The file that is installed for kubelet, with the paths of here: it sends kubelet to podspan-cri, and traces."""
+    with Receiver() as receiver, node(CONTAINERD[MODERN], stages=(), backend=receiver) as one:
+        name = "90-podspan.conf"
+        text = (REPO / "conf.d" / "kubelet" / name).read_text(encoding="utf-8")
+        for ours, here in [("/run/podspan/run/containerd/containerd.sock", str(one.socket)),
+                           ("endpoint: localhost:4317", f"endpoint: {receiver.endpoint}"),
+                           ("samplingRatePerMillion: 10000", "samplingRatePerMillion: 1000000")]:
+            assert ours in text
+            text = text.replace(ours, here)
+        with Kubelet(one.runtime.socket, one.runtime.cgroup, drop_ins={name: text}):
+            receiver.wait_for(lambda spans: spans.of(service="kubelet"), "kubelet's spans")
+            wait_for(lambda: _count(one, "ListPodSandbox") > 0, "kubelet's calls", interval=0.2)

@@ -43,7 +43,7 @@ authorization:
 cgroupDriver: cgroupfs
 cgroupsPerQOS: false
 cgroupRoot: {cgroup}
-enforceNodeAllocatable: []
+enforceNodeAllocatable: [none]
 failSwapOn: false
 failCgroupV1: false
 localStorageCapacityIsolation: false
@@ -93,9 +93,11 @@ def container(name, command=("sleep", "1000"), image="localhost/busybox:1", prob
 
 
 class Kubelet:
-    """socket is the CRI endpoint; cgroup the one that its pods get; tracing the OTLP host:port, or None."""
+    """socket is the CRI endpoint; cgroup the one that its pods get; tracing the OTLP host:port, or None; drop_ins are
+    {file name: text} for --config-dir.
+    """
 
-    def __init__(self, socket, cgroup, tracing=None, rate=1_000_000, config=""):
+    def __init__(self, socket, cgroup, tracing=None, rate=1_000_000, drop_ins=None):
         self.folder = Path(tempfile.mkdtemp(prefix="kubelet-"))
         self.manifests = self.folder / "manifests"
         self.manifests.mkdir()
@@ -104,7 +106,10 @@ class Kubelet:
         traced = _TRACING.format(endpoint=tracing, rate=rate) if tracing else ""
         (self.folder / "kubelet.yaml").write_text(_CONFIG.format(
             folder=self.folder, manifests=self.manifests, socket=socket, cgroup=cgroup, port=self.port,
-            secure_port=free_port(), tracing=traced + config), encoding="utf-8")
+            secure_port=free_port(), tracing=traced), encoding="utf-8")
+        (self.folder / "conf.d").mkdir()
+        for name, text in (drop_ins or {}).items():
+            (self.folder / "conf.d" / name).write_text(text, encoding="utf-8")
         for name, value in _KERNEL.items():
             path = self.folder / "sysctl" / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,10 +117,11 @@ class Kubelet:
 
     def start(self):
         """Starts it, also again after a stop, and waits until it is healthy."""
+        command = [peer("kubelet", "kubelet"), "--config", self.folder / "kubelet.yaml", "--config-dir",
+                   self.folder / "conf.d", "--root-dir", self.folder / "root", "--cert-dir", self.folder / "pki",
+                   "--hostname-override", NODE, "--v=2"]
         self.daemon = Daemon(
-            "kubelet", ["unshare", "--mount", "sh", "-ec", _IN_FRONT, "sh", self.folder / "sysctl",
-                        peer("kubelet", "kubelet"), "--config", self.folder / "kubelet.yaml", "--root-dir",
-                        self.folder / "root", "--cert-dir", self.folder / "pki", "--hostname-override", NODE, "--v=2"],
+            "kubelet", ["unshare", "--mount", "sh", "-ec", _IN_FRONT, "sh", self.folder / "sysctl", *command],
             self.folder, env={"OTEL_BSP_SCHEDULE_DELAY": "200"})
         self.daemon.wait_until(lambda: self.get("healthz") == "ok", "healthy", timeout=60)
 
