@@ -8,13 +8,15 @@
 #include "waterfall.h"
 
 #define CANDIDATES_MAX 8
+#define OTHERS_MAX     99 /* traces of the same pod that are counted */
 
 static const char help[] =
         "Usage: podspan trace ID|POD\n"
         "\n"
         "One trace as a waterfall. ID is a trace id or its beginning (4 hex digits or more, as long as\n"
         "it is unique). POD is NAME, NAMESPACE/NAME or UID: the trace of the pod's newest start, or the\n"
-        "newest that mentions it. --json prints the trace as OTLP/JSON, attributes included.\n"
+        "newest that mentions it; kubelet starts containers behind an init container in a trace of their\n"
+        "own, so that others of the pod are told of. --json prints the trace as OTLP/JSON, attributes included.\n"
         "\n" CLI_OPTIONS_HELP;
 
 static int parse_argv(Cli *cli, const char **ret_what, int argc, char **argv) {
@@ -60,7 +62,7 @@ static CliExit ambiguous(const char *what, uint8_t (*ids)[16], size_t n) {
 }
 
 /* Finds the trace that @what names. Returns CLI_OK, or the exit code after having told. */
-static CliExit resolve(StoreDb *db, const char *what, uint8_t ret[static 16]) {
+static CliExit resolve(StoreDb *db, const char *what, uint8_t ret[static 16], bool *ret_is_pod) {
         uint8_t ids[CANDIDATES_MAX][16];
         char prefix[33];
         int r;
@@ -73,6 +75,7 @@ static CliExit resolve(StoreDb *db, const char *what, uint8_t ret[static 16]) {
                         return ambiguous(what, ids, (size_t) r);
                 if (r == 1) {
                         memcpy(ret, ids[0], 16);
+                        *ret_is_pod = false;
                         return CLI_OK;
                 }
         }
@@ -82,6 +85,33 @@ static CliExit resolve(StoreDb *db, const char *what, uint8_t ret[static 16]) {
                 return cli_nothing("no trace or pod \"%s\" in the store", what);
         if (r < 0)
                 return cli_failure("store: %s", storedb_error(db));
+        *ret_is_pod = true;
+        return CLI_OK;
+}
+
+typedef struct Others {
+        const uint8_t *trace_id;
+        unsigned n;
+} Others;
+
+static int on_other(const StoreDbTrace *trace, void *userdata) {
+        Others *others = userdata;
+
+        if (memcmp(trace->trace_id, others->trace_id, sizeof(trace->trace_id)) != 0)
+                others->n++;
+        return 0;
+}
+
+/* What else there is of the pod: what follows an init container, restarts, stops. */
+static CliExit tell_others(StoreDb *db, const char *pod, const uint8_t trace_id[static 16]) {
+        StoreDbFilter filter = { .pod = pod, .limit = OTHERS_MAX + 1 };
+        Others others = { .trace_id = trace_id };
+
+        if (storedb_traces(db, &filter, on_other, &others) < 0)
+                return cli_failure("store: %s", storedb_error(db));
+        if (others.n > 0)
+                (void) printf("\nThe pod has %u%s other trace%s: podspan traces --pod %s\n", others.n,
+                              others.n >= OTHERS_MAX ? " or more" : "", others.n == 1 ? "" : "s", pod);
         return CLI_OK;
 }
 
@@ -161,6 +191,7 @@ CliExit cmd_trace(Cli *cli, int argc, char **argv) {
         _cleanup_(json_freep) Json *json = NULL;
         const char *what = NULL;
         uint8_t trace_id[16];
+        bool is_pod = false;
         CliExit code;
         int r;
 
@@ -172,7 +203,7 @@ CliExit cmd_trace(Cli *cli, int argc, char **argv) {
         r = cli_open_store(cli, &db);
         if (r < 0)
                 return CLI_FAILURE;
-        code = resolve(db, what, trace_id);
+        code = resolve(db, what, trace_id, &is_pod);
         if (code != CLI_OK)
                 return code;
 
@@ -183,6 +214,8 @@ CliExit cmd_trace(Cli *cli, int argc, char **argv) {
                 json_map(json);
         }
         code = cmd_trace_print(cli, db, trace_id, json);
+        if (code == CLI_OK && is_pod && !json)
+                code = tell_others(db, what, trace_id);
         if (json)
                 json_map_end(json);
         return cli_finish(json, code);

@@ -199,8 +199,11 @@ static void end_message(Call *call, bool is_reply) {
                 bool whole = cri_scan_finish(&call->scan->scan) == 0;
 
                 call->scan->active = false;
-                /* A filtered list answers a question, it does not say what there is. */
-                if (is_reply && list && whole && call->request.n_bytes == 0) {
+                /*
+                 * A filtered list answers a question, it does not say what there is. Kubelet asks for all containers
+                 * with a filter that is there and empty: two bytes, in which no condition has room.
+                 */
+                if (is_reply && list && whole && call->request.n_bytes <= 2) {
                         list->read_ns = call->calls->now.monotonic_ns;
                         list->wanted = false;
                 }

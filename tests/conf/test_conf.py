@@ -23,7 +23,7 @@ INSTALLED = [
     "lib/systemd/system/podspan-cri@.service", "lib/systemd/system/run-podspan-spool.mount",
     "lib/sysusers.d/podspan.conf", "lib/tmpfiles.d/podspan.conf", "share/podspan/crio.conf.d/90-podspan.conf",
     "share/podspan/containerd/config-v2.toml", "share/podspan/containerd/config-v3.toml",
-    "share/podspan/kubelet/podspan.yaml", *(f"share/podspan/hooks.d/podspan-{stage}.json" for stage in STAGES),
+    "share/podspan/kubelet/90-podspan.conf", *(f"share/podspan/hooks.d/podspan-{stage}.json" for stage in STAGES),
     "/etc/podspan/podspan.conf", "lib/systemd/system/podspan-cri@.socket",
 ]
 

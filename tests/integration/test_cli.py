@@ -293,6 +293,16 @@ def test_trace_prefers_the_start_of_a_pod_and_takes_the_newest_without(tmp_path,
     assert "04" * 16 in podspan(tmp_path, "trace", "db-0")
 
 
+def test_trace_of_a_pod_tells_of_its_others(tmp_path, store):
+    pod_start(store)
+    told = "The pod has 1 other trace: podspan traces --pod default/web-7d4b9\n"
+    assert "other trace" not in podspan(tmp_path, "trace", "default/web-7d4b9")
+    store.add(Span(9, "runtime.v1.RuntimeService/StopPodSandbox", 5000, 12, trace=b"\x4b" * 16, pod=POD))
+    assert podspan(tmp_path, "trace", "default/web-7d4b9").endswith(told)
+    assert "other trace" not in podspan(tmp_path, "trace", TRACE.hex())
+    assert "resourceSpans" in podspan_json(tmp_path, "trace", "default/web-7d4b9")
+
+
 def test_trace_tells_of_ambiguous_and_unknown_ids(tmp_path, store):
     for last in (1, 2):
         store.add(Span(1, "a", 0, 1, trace=b"\xab" * 15 + bytes([last])))
