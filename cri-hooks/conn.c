@@ -146,8 +146,9 @@ static void receive(Conn *conn, ConnEnd *from) {
         } else {
                 /* Nothing changes in this direction: first on with it, then a look. */
                 iov[0] = (struct iovec){ .iov_base = owner->scratch, .iov_len = (size_t) n };
-                send_to(conn, to, iov, 1);
+                /* Before: our span must not outlast the client's. */
                 calls_set_now(owner->calls);
+                send_to(conn, to, iov, 1);
                 tap_reply(&conn->tap, owner->scratch, (size_t) n);
                 if (conn->tap.plain && tap_waits(&conn->tap))
                         release(conn, /* all= */ false);

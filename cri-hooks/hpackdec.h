@@ -40,6 +40,16 @@ int hpackdec_fragment(HpackDec *dec, const uint8_t *data, size_t len, bool final
 /* Sets the table size, between two blocks. 0, -E2BIG, -ENOMEM or -EBADMSG. */
 int hpackdec_table_size(HpackDec *dec, uint32_t size);
 
+/* Does the next fragment begin a block? */
+static inline bool hpackdec_at_start(const HpackDec *dec) {
+        return dec->n_encoded == 0;
+}
+
+/* A block that changes no table was not decoded, because its decoded size and fields are known. */
+static inline void hpackdec_skipped(HpackDec *dec, uint32_t list_size) {
+        dec->n_list = list_size;
+}
+
 /* The decoded size of the block just finished (RFC 9113, 6.5.2: name + value + 32 a field). */
 static inline uint32_t hpackdec_list_size(const HpackDec *dec) {
         return dec->n_list;

@@ -430,6 +430,30 @@ static int end_prefix(Tap *tap, TapSide side) {
         }
 }
 
+/* A header block, or a part of it, the last one if @whole. */
+static int fragment(TapDir *dir, const uint8_t *data, size_t len, bool whole) {
+        uint32_t list_size;
+        int r;
+
+        whole = whole && dir->frame.type == H2FRAME_HEADERS && blockcache_fits(data, len);
+        if (!whole) {
+                blockcache_clear(&dir->cache);
+                return hpackdec_fragment(&dir->hpack, data, len, false, tapheaders_field, dir->headers);
+        }
+
+        if (blockcache_find(&dir->cache, data, len, dir->headers, &list_size)) {
+                hpackdec_skipped(&dir->hpack, list_size);
+                dir->block_decoded = true;
+                return 0;
+        }
+        r = hpackdec_fragment(&dir->hpack, data, len, true, tapheaders_field, dir->headers);
+        if (r < 0)
+                return r;
+        dir->block_decoded = true;
+        blockcache_put(&dir->cache, data, len, dir->headers, hpackdec_list_size(&dir->hpack));
+        return 0;
+}
+
 static int content(Tap *tap, TapSide side, const uint8_t *data, size_t len) {
         TapDir *dir = &tap->dir[side];
         TapStream *stream;
@@ -439,7 +463,9 @@ static int content(Tap *tap, TapSide side, const uint8_t *data, size_t len) {
         case H2FRAME_HEADERS:
         case H2FRAME_PUSH_PROMISE:
         case H2FRAME_CONTINUATION:
-                r = hpackdec_fragment(&dir->hpack, data, len, false, tapheaders_field, dir->headers);
+                r = fragment(dir, data, len,
+                             (dir->frame.flags & H2FRAME_END_HEADERS) && len == dir->content &&
+                                     hpackdec_at_start(&dir->hpack));
                 if (r < 0)
                         return r;
                 if (side == TAP_CLIENT && tap->hold_frame)
@@ -475,9 +501,12 @@ static int end_frame(Tap *tap, TapSide side) {
         case H2FRAME_CONTINUATION:
                 if (!(f->flags & H2FRAME_END_HEADERS))
                         break;
-                r = hpackdec_fragment(&dir->hpack, NULL, 0, true, tapheaders_field, dir->headers);
-                if (r < 0)
-                        return r;
+                if (!dir->block_decoded) {
+                        r = hpackdec_fragment(&dir->hpack, NULL, 0, true, tapheaders_field, dir->headers);
+                        if (r < 0)
+                                return r;
+                }
+                dir->block_decoded = false;
                 r = end_block(tap, side);
                 break;
         case H2FRAME_DATA:
@@ -505,6 +534,7 @@ static int end_frame(Tap *tap, TapSide side) {
                 if (other->n_settings == 0)
                         return -EPROTO;
                 if (other->settings[0].any) {
+                        blockcache_clear(&dir->cache);
                         r = hpackdec_table_size(&dir->hpack, other->settings[0].min);
                         if (r == 0 && other->settings[0].last != other->settings[0].min)
                                 r = hpackdec_table_size(&dir->hpack, other->settings[0].last);

@@ -9,6 +9,7 @@
  * bytes go on as they are, the events end. No I/O, so nothing here knows a socket.
  */
 
+#include "blockcache.h"
 #include "h2frame.h"
 #include "hold.h"
 #include "hpackdec.h"
@@ -108,9 +109,11 @@ typedef struct TapDir {
         bool in_frame;
         bool begun; /* a SETTINGS frame was the first */
         bool block_end_stream;
+        bool block_decoded;    /* the open block is whole already */
         uint32_t block_stream; /* 0: no header block is open */
         TapHeaders *headers;   /* of the open block */
         HpackDec hpack;
+        BlockCache cache;
         TapSettings setting;                    /* of the SETTINGS frame being read */
         TapSettings settings[TAP_SETTINGS_MAX]; /* sent, not yet acknowledged by the other side */
         uint8_t n_settings;
