@@ -118,11 +118,10 @@ static int gather_cri(const Cli *cli, Status *status) {
         r = status_find_socket(text, cli->state_dir, &status->cri_socket);
         if (r == -ENOMEM)
                 return r;
-        /* One that listens elsewhere shows itself by what it counts: kubelet asks every second. */
-        for (size_t i = 0; i < status->n_calls; i++)
-                if (status->calls[i].hour.minute + 1 >= status->now_ns / (60 * NSEC_PER_SEC))
-                        r = 0;
-        status->podspan_cri = r >= 0 ? STATUS_ALIVE : STATUS_DEAD;
+        if (r >= 0)
+                status->podspan_cri = STATUS_ALIVE;
+        else if (status->podspan_cri != STATUS_ALIVE)
+                status->podspan_cri = STATUS_DEAD;
         return 0;
 }
 
@@ -177,6 +176,8 @@ static void gather_state(const Cli *cli, Status *status) {
                 for (unsigned i = 0; i < _COUNTERS_ID_MAX; i++)
                         status->counters[p][i] = counters_get(counters, p, i);
 
+        if (tally_has_writer(state_fd))
+                status->podspan_cri = STATUS_ALIVE;
         tally = tally_open(state_fd, false);
         (void) tally_list(tally, status->now_ns, TALLY_MINUTES, on_hour, status);
         /* The minute before this one: it is complete. */

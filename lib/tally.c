@@ -49,6 +49,7 @@ typedef struct TallyFile {
 
 struct Tally {
         TallyFile *file;
+        int fd;      /* the writer's, which holds the lock that says it lives; -EBADF in a reader */
         bool mapped; /* else allocated */
 };
 
@@ -61,15 +62,23 @@ static const TallyHeader tally_header = {
         .n_minutes = TALLY_MINUTES,
 };
 
-static TallyFile *tally_map(int fd) {
+/* Maps the file of @fd, which is consumed on success and then in @ret_fd. */
+static TallyFile *tally_map(int *fd, int *ret_fd) {
+        struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
         void *map;
 
-        map = mmap(NULL, sizeof(TallyFile), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        return map == MAP_FAILED ? NULL : map;
+        map = mmap(NULL, sizeof(TallyFile), PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+        if (map == MAP_FAILED)
+                return NULL;
+
+        /* Shared, so that several writers may hold it; nobody ever waits for it. */
+        (void) fcntl(*fd, F_OFD_SETLK, &lock);
+        *ret_fd = TAKE_FD(*fd);
+        return map;
 }
 
 /* The file as an earlier writer left it; NULL if there is none that fits. */
-static TallyFile *tally_reuse(int state_fd) {
+static TallyFile *tally_reuse(int state_fd, int *ret_fd) {
         _cleanup_close_ int fd = -EBADF;
         TallyHeader header;
         struct stat st;
@@ -85,10 +94,10 @@ static TallyFile *tally_reuse(int state_fd) {
         if (posix_fallocate(fd, 0, sizeof(TallyFile)) != 0)
                 return NULL;
 
-        return tally_map(fd);
+        return tally_map(&fd, ret_fd);
 }
 
-static TallyFile *tally_create(int state_fd) {
+static TallyFile *tally_create(int state_fd, int *ret_fd) {
         _cleanup_close_ int fd = -EBADF;
 
         (void) unlinkat(state_fd, TALLY_FILE, 0);
@@ -103,7 +112,7 @@ static TallyFile *tally_create(int state_fd) {
                 return NULL;
         }
 
-        return tally_map(fd);
+        return tally_map(&fd, ret_fd);
 }
 
 static TallyFile *tally_read(int state_fd) {
@@ -128,12 +137,12 @@ Tally *tally_open(int state_fd, bool create) {
         tally = malloc(sizeof(*tally));
         if (!tally)
                 return NULL;
-        *tally = (Tally){ .mapped = create };
+        *tally = (Tally){ .fd = -EBADF, .mapped = create };
 
         if (create) {
-                tally->file = tally_reuse(state_fd);
+                tally->file = tally_reuse(state_fd, &tally->fd);
                 if (!tally->file)
-                        tally->file = tally_create(state_fd);
+                        tally->file = tally_create(state_fd, &tally->fd);
         } else {
                 tally->file = tally_read(state_fd);
         }
@@ -149,8 +158,20 @@ Tally *tally_free(Tally *tally) {
                 free(tally->file);
         else if (tally->file)
                 (void) munmap(tally->file, sizeof(*tally->file));
+        close_fd(tally->fd);
         free(tally);
         return NULL;
+}
+
+bool tally_has_writer(int state_fd) {
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+        _cleanup_close_ int fd = -EBADF;
+
+        fd = openat(state_fd, TALLY_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0)
+                return false;
+        /* Asks only; takes nothing. */
+        return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 static bool tally_claim(TallyRow *row, const char *method) {

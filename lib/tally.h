@@ -33,6 +33,9 @@ Tally *tally_open(int state_fd, bool create);
 Tally *tally_free(Tally *tally);
 DEFINE_CLEANUP(Tally *, tally_free);
 
+/* Does a process hold STATE/tally open for writing, that is: is podspan-cri there? Takes no lock, waits for nobody. */
+bool tally_has_writer(int state_fd);
+
 /* Counts one ended call of @method (full, "runtime.v1.RuntimeService/Version") at @now_ns of the wall clock. */
 void tally_add(Tally *tally, const char *method, uint64_t now_ns, uint64_t duration_ns, bool failed, bool slow);
 

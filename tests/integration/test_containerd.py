@@ -202,7 +202,8 @@ def test_command_line():
             for shown in ("RunPodSandbox", "CreateContainer", "StartContainer", pod.name):
                 assert shown in text, f"{shown} is not in:\n{text}"
         assert trace_id in str(one.podspan.cli_json("trace", trace_id))
-        assert one.podspan.cli_json("status")
+        status = one.podspan.cli_json("status")
+        assert (status["podspand"]["state"], status["podspan_cri"]["state"]) == ("running", "running")
         assert one.backend.endpoint in str(one.podspan.cli_json("config"))
 
 

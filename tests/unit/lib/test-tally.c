@@ -243,6 +243,29 @@ static int on_stop(const char *method, const TallyCell *sum, void *userdata) {
         return -ECANCELED;
 }
 
+/* A writer is seen while it lives, several are one, and asking takes nothing from them. */
+static void test_writer(void **state) {
+        Tally *first, *second;
+
+        (void) state;
+
+        assert_false(tally_has_writer(dir_fd));
+        first = tally_open(dir_fd, true);
+        assert_non_null(first);
+        assert_true(tally_has_writer(dir_fd));
+        assert_true(tally_has_writer(dir_fd));
+
+        second = tally_open(dir_fd, true);
+        first = tally_free(first);
+        assert_true(tally_has_writer(dir_fd));
+        second = tally_free(second);
+        assert_false(tally_has_writer(dir_fd));
+        first = tally_open(dir_fd, false);
+        assert_non_null(first);
+        assert_false(tally_has_writer(dir_fd));
+        tally_free(first);
+}
+
 static void test_stop(void **state) {
         _cleanup_(tally_freep) Tally *tally = NULL;
         unsigned n = 0;
@@ -268,6 +291,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_long_name, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_hostile_file, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_writer, setup, teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
