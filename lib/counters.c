@@ -65,6 +65,8 @@ static const char *const id_names[_COUNTERS_ID_MAX] = {
         [COUNTERS_AGENT_EXPORT_SKIPPED] = "agent_export_skipped",
         [COUNTERS_HOOK_UNLINKED] = "hook_unlinked",
         [COUNTERS_AGENT_TIMEOUTS] = "agent_timeouts",
+        [COUNTERS_WATCH_LOST] = "watch_lost",
+        [COUNTERS_WATCH_COUNTED] = "watch_counted",
 };
 
 static void header_init(CountersFile *file) {

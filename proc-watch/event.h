@@ -1,0 +1,76 @@
+#pragma once
+
+/*
+ * Process events
+ *
+ * What the kernel side (watch.bpf.c) tells about a tracked process, and the limits both sides share. This header is
+ * compiled for BPF too, so it uses nothing but fixed-size integers. Times are CLOCK_MONOTONIC, in nanoseconds.
+ */
+
+#ifndef __bpf__
+#include <stddef.h>
+#include <stdint.h>
+#endif
+
+#define EVENT_COMM_SIZE 16   /* the kernel's TASK_COMM_LEN */
+#define EVENT_FILE_MAX  256  /* of the program's file name, with NUL */
+#define EVENT_ARGS_MAX  2048 /* of the command line; runc's has some 450 bytes, conmon's some 1500 */
+#define EVENT_ENV_MAX   2048 /* of all named variables together */
+#define EVENT_VAR_MAX   1024 /* of one of them */
+#define EVENT_VARS_MAX  256  /* variables looked at */
+#define EVENT_DATA_MAX  (EVENT_FILE_MAX + EVENT_ARGS_MAX + EVENT_ENV_MAX)
+
+typedef enum EventType {
+        EVENT_FORK = 1,
+        EVENT_EXEC,
+        EVENT_RENAME,
+        EVENT_ATTACH, /* put into a cgroup */
+        EVENT_EXIT,
+} EventType;
+
+typedef enum EventFlags {
+        EVENT_ENTRYPOINT = 1 << 0, /* exec: of a container's own command; nothing of it is copied */
+        EVENT_ARGS_CUT = 1 << 1,   /* exec: the command line is longer */
+        EVENT_OOM = 1 << 2,        /* exit: the OOM killer chose it */
+        EVENT_CONTAINER = 1 << 3,  /* exit: of a process that has become a container's own */
+        EVENT_NAMED = 1 << 4,      /* exec: of a program known by name, in the host's pid namespace and root's file */
+} EventFlags;
+
+/*
+ * One event. After it come file_size bytes of file name (with NUL), args_size bytes of arguments (each with NUL, the
+ * last one perhaps cut) and env_size bytes of "NAME=value" (each with NUL).
+ */
+typedef struct Event {
+        uint64_t time_ns;
+        uint64_t start_ns;     /* when the process began (CLOCK_BOOTTIME): with the pid this names it for good */
+        uint64_t run_delay_ns; /* how long the task has waited for a CPU so far */
+        uint32_t type;         /* EventType */
+        uint32_t flags;        /* EventFlags */
+        uint32_t pid;          /* process id (tgid), in the host's pid namespace */
+        uint32_t parent;       /* fork: the process that forked, whoever becomes the parent */
+        int32_t status;        /* exit: as wait(2) has it */
+        uint32_t uid;          /* exec: owner of the program's file */
+        uint16_t file_size;
+        uint16_t args_size;
+        uint16_t env_size;
+        uint16_t pad;
+        char comm[EVENT_COMM_SIZE]; /* fork, exec, exit: its name; rename: the new one */
+} Event;
+
+/* What the kernel side keeps per tracked process. */
+typedef enum TrackFlags {
+        TRACK_DAEMON = 1 << 0,     /* a container engine */
+        TRACK_CRUN = 1 << 1,       /* a runtime that shows no stages; its container's command is told by its mounts */
+        TRACK_CRUN_CHILD = 1 << 2, /* forked by such a one, no exec yet */
+        TRACK_INIT = 1 << 3,       /* "runc:[2:INIT]": the next exec is the container's command */
+        TRACK_CONTAINER = 1 << 4,  /* is a container's own: only its exit counts */
+        TRACK_OOM = 1 << 5,
+} TrackFlags;
+
+#define TRACK_MAX 16384 /* processes tracked at a time */
+#define NAMES_MAX 32
+
+typedef struct Track {
+        uint32_t flags; /* TrackFlags */
+        uint32_t mnt_ns;
+} Track;

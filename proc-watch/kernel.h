@@ -1,0 +1,110 @@
+#pragma once
+
+#include <stdbool.h>
+
+/*
+ * The kernel's types, as far as watch.bpf.c reads them. Offsets do not matter: every access is relocated against the
+ * running kernel's BTF when the program is loaded (CO-RE), so a field has only to exist under its name.
+ */
+
+typedef unsigned char __u8;
+typedef signed char __s8;
+typedef unsigned short __u16;
+typedef short __s16;
+typedef unsigned int __u32;
+typedef int __s32;
+typedef unsigned long long __u64;
+typedef long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+typedef __u16 uint16_t;
+typedef __u32 uint32_t;
+typedef __s32 int32_t;
+typedef __u64 uint64_t;
+
+/* Values of the BPF interface (linux/bpf.h). */
+enum {
+        BPF_ANY = 0,
+        BPF_F_NO_PREALLOC = 1,
+        BPF_RB_NO_WAKEUP = 1,
+        BPF_RB_FORCE_WAKEUP = 2,
+        BPF_RB_AVAIL_DATA = 0,
+        BPF_MAP_TYPE_HASH = 1,
+        BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+        BPF_MAP_TYPE_RINGBUF = 27,
+};
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+        int counter;
+} atomic_t;
+
+typedef struct {
+        __u32 val;
+} kuid_t;
+
+struct inode {
+        unsigned short i_mode;
+        kuid_t i_uid;
+};
+
+struct file {
+        struct inode *f_inode;
+};
+
+struct linux_binprm {
+        struct file *file;
+        const char *filename;
+};
+
+struct ns_common {
+        unsigned int inum;
+};
+
+struct mnt_namespace {
+        struct ns_common ns;
+};
+
+struct nsproxy {
+        struct mnt_namespace *mnt_ns;
+};
+
+struct pid {
+        unsigned int level;
+};
+
+struct mm_struct {
+        unsigned long arg_start;
+        unsigned long arg_end;
+        unsigned long env_start;
+        unsigned long env_end;
+};
+
+struct signal_struct {
+        atomic_t live;
+        int group_exit_code;
+};
+
+struct sched_info {
+        unsigned long long run_delay;
+};
+
+struct task_struct {
+        int pid;
+        int tgid;
+        int exit_code;
+        __u64 start_boottime;
+        struct task_struct *group_leader;
+        struct mm_struct *mm;
+        struct nsproxy *nsproxy;
+        struct signal_struct *signal;
+        struct pid *thread_pid;
+        struct sched_info sched_info;
+        char comm[16];
+};
+
+struct cgroup;
+
+#pragma clang attribute pop

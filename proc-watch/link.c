@@ -1,0 +1,389 @@
+#include <assert.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include "link.h"
+
+static const char *const default_roots[] = {
+        "/run/containerd", "/run/containers", "/var/run/containers", "/var/lib/containers", "/run/user",
+};
+
+int link_init(Link *link, Context *context, Counters *counters, uint32_t sampling_rate) {
+        *link = (Link){
+                .context = context,
+                .counters = counters,
+                .sampler = sampler_make(sampling_rate),
+                .entries = calloc(LINK_OWNERS_MAX, sizeof(LinkEntry)),
+        };
+        for (size_t i = 0; i < ARRAY_SIZE(default_roots); i++)
+                link->roots[link->n_roots++] = default_roots[i];
+        return link->entries ? 0 : -ENOMEM;
+}
+
+void link_deinit(Link *link) {
+        for (size_t i = 0; link->entries && i < LINK_OWNERS_MAX; i++)
+                owner_unref(link->entries[i].owner);
+        free(link->entries);
+        *link = (Link) LINK_NULL;
+}
+
+int link_add_root(Link *link, const char *root) {
+        if (link->n_roots == LINK_ROOTS_MAX)
+                return -E2BIG;
+        link->roots[link->n_roots++] = root;
+        return 0;
+}
+
+static const char *const run_sandbox[] = { "RunPodSandbox", NULL };
+static const char *const stop_sandbox[] = { "StopPodSandbox", "RemovePodSandbox", "RunPodSandbox", NULL };
+static const char *const create_containerd[] = { "StartContainer", NULL };
+static const char *const create_crio[] = { "CreateContainer", NULL };
+static const char *const create_any[] = { "StartContainer", "CreateContainer", "RunPodSandbox", NULL };
+static const char *const start_container[] = { "StartContainer", NULL };
+static const char *const start_any[] = { "StartContainer", "RunPodSandbox", NULL };
+static const char *const stop_container[] = { "StopContainer",
+                                              "RemoveContainer",
+                                              "StopPodSandbox",
+                                              "RemovePodSandbox",
+                                              "StartContainer",
+                                              "CreateContainer",
+                                              NULL };
+static const char *const exec[] = { "ExecSync", "Exec", NULL };
+static const char *const update[] = { "UpdateContainerResources", NULL };
+static const char *const checkpoint[] = { "CheckpointContainer", NULL };
+static const char *const none[] = { NULL };
+
+const char *const *link_operations(const Command *command, BundleManager manager, bool sandbox) {
+        const char *verb = command->verb;
+
+        switch (command->kind) {
+        case COMMAND_CNI:
+                return strcmp(verb, "ADD") == 0 ? run_sandbox : stop_sandbox;
+        case COMMAND_PINNS:
+                return run_sandbox;
+        case COMMAND_SHIM:
+                if (strcmp(verb, "start") == 0)
+                        return sandbox ? run_sandbox : start_any;
+                return sandbox ? stop_sandbox : stop_container;
+        case COMMAND_RUNTIME:
+        case COMMAND_MONITOR:
+                break;
+        default:
+                return none;
+        }
+
+        if (strcmp(verb, "exec") == 0)
+                return exec;
+        if (strcmp(verb, "update") == 0)
+                return update;
+        if (strcmp(verb, "checkpoint") == 0)
+                return checkpoint;
+        if (strcmp(verb, "delete") == 0 || strcmp(verb, "kill") == 0)
+                return sandbox ? stop_sandbox : stop_container;
+        if (strcmp(verb, "start") == 0)
+                return sandbox ? run_sandbox : start_container;
+        if (sandbox)
+                return run_sandbox;
+        if (manager == BUNDLE_MANAGER_CONTAINERD)
+                return create_containerd;
+        return manager == BUNDLE_MANAGER_CRIO ? create_crio : create_any;
+}
+
+static LinkEntry *find_entry(const Link *link, const char *id) {
+        uint64_t hash = util_hash(UTIL_HASH_INIT, id, strlen(id));
+
+        for (size_t i = 0; i < LINK_OWNERS_MAX; i++) {
+                LinkEntry *entry = &link->entries[i];
+
+                if (entry->owner && entry->hash == hash && strcmp(owner_id(entry->owner), id) == 0)
+                        return entry;
+        }
+        return NULL;
+}
+
+static void remember(Link *link, Owner *owner) {
+        const char *id = owner_id(owner);
+        LinkEntry *entry = find_entry(link, id);
+
+        if (!entry) {
+                entry = link->entries;
+                for (size_t i = 0; entry->owner && i < LINK_OWNERS_MAX; i++)
+                        if (!link->entries[i].owner || link->entries[i].seq < entry->seq)
+                                entry = &link->entries[i];
+        }
+        owner_ref(owner);
+        owner_unref(entry->owner);
+        *entry = (LinkEntry){ util_hash(UTIL_HASH_INIT, id, strlen(id)), ++link->seq, owner };
+}
+
+/* Opens config.json of the bundle at @path, if it is below a known root. An fd or a negative errno. */
+static int open_config(const Link *link, const char *path) {
+        const struct open_how how = {
+                .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
+                .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+        };
+        char name[COMMAND_BUNDLE_MAX + 16];
+
+        for (size_t i = 0; i < link->n_roots; i++) {
+                size_t len = strlen(link->roots[i]);
+                _cleanup_close_ int root = -EBADF;
+                long fd;
+
+                if (strncmp(path, link->roots[i], len) != 0 || path[len] != '/')
+                        continue;
+                root = open(link->roots[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
+                if (root < 0)
+                        return -errno;
+                (void) snprintf(name, sizeof(name), "%s/config.json", path + len + 1);
+                fd = syscall(SYS_openat2, root, name, &how, sizeof(how));
+                return fd < 0 ? -errno : (int) fd;
+        }
+        return -EACCES;
+}
+
+static int read_bundle(const Link *link, const char *path, Bundle *ret) {
+        _cleanup_(bundle_parser_freep) BundleParser *parser = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        char buffer[16384];
+        struct stat st;
+        int r;
+
+        fd = open_config(link, path);
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return -EINVAL;
+
+        parser = bundle_parser_new(ret);
+        if (!parser)
+                return -ENOMEM;
+        for (;;) {
+                ssize_t n = read(fd, buffer, sizeof(buffer));
+
+                if (n < 0)
+                        return -errno;
+                r = bundle_parser_feed(parser, buffer, (size_t) n);
+                if (r < 0 || n == 0)
+                        return r;
+        }
+}
+
+static void working_directory(uint32_t pid, char *ret, size_t size) {
+        char name[32];
+        ssize_t n;
+
+        (void) snprintf(name, sizeof(name), "/proc/%u/cwd", pid);
+        n = readlink(name, ret, size - 1);
+        ret[MAX(n, 0)] = '\0';
+}
+
+/* What is known of whose @command is, before any call is looked at. */
+static int identify(const Link *link, const Command *command, uint32_t pid, Identity *identity, BundleManager *manager,
+                    Bundle *bundle, bool *has_bundle) {
+        char path[COMMAND_BUNDLE_MAX + 1];
+        LinkEntry *entry;
+        int r;
+
+        *has_bundle = false;
+        if (command->kind == COMMAND_CNI && *command->pod_uid) {
+                (void) snprintf(identity->sandbox_id, sizeof(identity->sandbox_id), "%s", command->id);
+                (void) snprintf(identity->container_id, sizeof(identity->container_id), "%s", command->id);
+                (void) snprintf(identity->pod_uid, sizeof(identity->pod_uid), "%s", command->pod_uid);
+                (void) snprintf(identity->pod_name, sizeof(identity->pod_name), "%s", command->pod_name);
+                (void) snprintf(identity->pod_namespace, sizeof(identity->pod_namespace), "%s", command->pod_namespace);
+                return 0;
+        }
+
+        (void) snprintf(path, sizeof(path), "%s", command->bundle);
+        if (!*path && command->kind == COMMAND_SHIM)
+                working_directory(pid, path, sizeof(path));
+        if (*path && *command->id) {
+                r = read_bundle(link, path, bundle);
+                if (r < 0) {
+                        counters_add(link->counters, COUNTERS_WATCH, COUNTERS_INPUT_BAD, r == -EBADMSG);
+                } else {
+                        *has_bundle = true;
+                        *manager = bundle_manager(bundle, path, command->id);
+                        bundle_identity(bundle, *manager, command->id, identity);
+                        return 0;
+                }
+        }
+
+        entry = *command->id ? find_entry(link, command->id) : NULL;
+        if (entry) {
+                owner_identity(entry->owner, identity);
+                *manager = owner_manager(entry->owner);
+                return 0;
+        }
+        (void) snprintf(identity->container_id, sizeof(identity->container_id), "%s", command->id);
+        return *command->id ? 0 : -ENOENT;
+}
+
+static bool is_sandbox(const Identity *identity) {
+        return *identity->sandbox_id && strcmp(identity->sandbox_id, identity->container_id) == 0;
+}
+
+static void add_link(StoryOrigin *origin, const TraceContext *to, const char *why) {
+        if (origin->n_links == SPAN_LINKS_MAX || memcmp(to->span_id, origin->parent.span_id, sizeof(to->span_id)) == 0)
+                return;
+        origin->links[origin->n_links] = *to;
+        origin->why[origin->n_links++] = why;
+}
+
+/* A call's identity completes ours; what it calls the container it is about is not ours if we are another. */
+static void complete(Identity *identity, const Identity *known) {
+        bool sandbox = is_sandbox(identity);
+
+        if (!sandbox && *known->container_id && *identity->container_id &&
+            strcmp(known->container_id, identity->container_id) != 0)
+                return;
+        identity_merge(identity, known);
+        if (sandbox)
+                identity->container_name[0] = '\0';
+}
+
+int link_root(const Link *link, TraceContext *ret) {
+        int r;
+
+        r = tracecontext_new_root(ret);
+        if (r < 0)
+                return r;
+        ret->flags = sampler_flags(&link->sampler, NULL, ret);
+        memset(ret->span_id, 0, sizeof(ret->span_id));
+        return 0;
+}
+
+static void derive(Link *link, const Identity *identity, TraceContext *ret) {
+        const char *id = *identity->sandbox_id ? identity->sandbox_id : identity->container_id;
+
+        tracecontext_derive(id, strlen(id), ret);
+        ret->flags = sampler_flags(&link->sampler, NULL, ret);
+        counters_add(link->counters, COUNTERS_WATCH, COUNTERS_HOOK_UNLINKED, 1);
+}
+
+/* The parent by the look-up rules. */
+static int find_parent(Link *link, const Command *command, BundleManager manager, uint64_t time_ns, Identity *identity,
+                       StoryOrigin *origin) {
+        bool sandbox = is_sandbox(identity),
+             ends = strcmp(command->verb, "delete") == 0 || strcmp(command->verb, "kill") == 0;
+        Identity asked = *identity;
+        ContextQuery query = { &asked, link_operations(command, manager, sandbox) };
+        ContextMatch match = {};
+        ContextRecord start;
+
+        if (context_find(link->context, &query, &match) < 0)
+                match.found = CONTEXT_FOUND_NONE;
+
+        switch (match.found) {
+        case CONTEXT_FOUND_PARENT:
+                complete(identity, &match.record.identity);
+                origin->parent = match.record.trace;
+                if (ends && *command->id && context_get(link->context, CONTEXT_START, command->id, &start) == 0) {
+                        complete(identity, &start.identity);
+                        add_link(origin, &start.trace, "start");
+                }
+                return 0;
+        case CONTEXT_FOUND_START:
+                complete(identity, &match.record.identity);
+                if (time_ns < match.record.start_ns || time_ns - match.record.start_ns <= STORY_START_MAX_NS) {
+                        origin->parent = match.record.trace;
+                        return 0;
+                }
+                add_link(origin, &match.record.trace, "start");
+                return link_root(link, &origin->parent);
+        case CONTEXT_FOUND_CANDIDATES:
+                derive(link, identity, &origin->parent);
+                for (size_t i = 0; i < match.n_candidates; i++)
+                        add_link(origin, &match.candidates[i], "candidate");
+                return 0;
+        case CONTEXT_FOUND_NONE:
+                break;
+        }
+        derive(link, identity, &origin->parent);
+        return 0;
+}
+
+typedef struct OnlyCall {
+        ContextRecord record;
+        size_t n;
+} OnlyCall;
+
+static int count_sandbox_call(const char *name, const ContextRecord *record, void *userdata) {
+        OnlyCall *only = userdata;
+
+        (void) name;
+        if (strcmp(record->operation, "RunPodSandbox") == 0 && only->n++ == 0)
+                only->record = *record;
+        return 0;
+}
+
+/* pinns names no pod: it is known whose it is only while a single sandbox is being made. */
+static int find_only_call(Link *link, StoryOrigin *ret) {
+        OnlyCall only = {};
+        int r;
+
+        r = context_list(link->context, CONTEXT_LIVE, count_sandbox_call, &only);
+        if (r < 0)
+                return r;
+        if (only.n != 1)
+                return -ENOENT;
+        ret->owner = owner_new(&only.record.identity, BUNDLE_MANAGER_CRIO, NULL);
+        ret->parent = only.record.trace;
+        return ret->owner ? 0 : -ENOMEM;
+}
+
+/* Does @identity name a pod where @owner does not? */
+static bool learnt(const Owner *owner, const Identity *identity) {
+        Identity known;
+
+        owner_identity(owner, &known);
+        return !*known.pod_uid && *identity->pod_uid;
+}
+
+int link_find(Link *link, const Command *command, uint32_t pid, uint64_t time_ns, StoryOrigin *ret) {
+        BundleManager manager = BUNDLE_MANAGER_UNKNOWN;
+        _cleanup_free_ Bundle *bundle = NULL;
+        StoryOrigin origin = {};
+        Identity identity = {};
+        LinkEntry *entry;
+        bool has_bundle;
+        int r;
+
+        assert(link);
+        assert(command);
+        assert(ret);
+
+        if (command->kind == COMMAND_PINNS)
+                return find_only_call(link, ret);
+
+        bundle = malloc(sizeof(*bundle));
+        if (!bundle)
+                return -ENOMEM;
+        r = identify(link, command, pid, &identity, &manager, bundle, &has_bundle);
+        if (r < 0)
+                return r;
+
+        /* Asked also where the environment names the parent, for the identity. */
+        r = find_parent(link, command, manager, time_ns, &identity, &origin);
+        if (r < 0)
+                return r;
+        if (command->has_traceparent)
+                origin.parent = command->traceparent;
+
+        entry = *command->id ? find_entry(link, command->id) : NULL;
+        if (entry && !has_bundle && !learnt(entry->owner, &identity)) {
+                origin.owner = owner_ref(entry->owner); /* it knows the hooks, too */
+        } else {
+                origin.owner = owner_new(&identity, manager, has_bundle ? bundle : NULL);
+                if (!origin.owner)
+                        return -ENOMEM;
+                remember(link, origin.owner);
+        }
+        *ret = origin;
+        return 0;
+}

@@ -1,0 +1,53 @@
+#pragma once
+
+/*
+ * Link
+ *
+ * Whose trace a command belongs to (docs/context.md). In order of trust: TRACEPARENT in its environment; the CRI call
+ * in flight that can have caused it; within 15 minutes the start of its container or sandbox; else the trace derived
+ * from the sandbox's (or a lone container's) id. What is nobody's gets no span.
+ *
+ * Bundles are opened below known roots only, following no symbolic link. What has been learnt of a container stays,
+ * LINK_OWNERS_MAX of them, the oldest replaced.
+ */
+
+#include "context.h"
+#include "counters.h"
+#include "sampler.h"
+#include "story.h"
+
+#define LINK_OWNERS_MAX 1024
+#define LINK_ROOTS_MAX  16
+
+typedef struct LinkEntry {
+        uint64_t hash; /* of the id */
+        uint64_t seq;
+        Owner *owner;
+} LinkEntry;
+
+typedef struct Link {
+        Context *context; /* borrowed */
+        Counters *counters;
+        Sampler sampler;
+        const char *roots[LINK_ROOTS_MAX]; /* borrowed; bundles lie below */
+        size_t n_roots;
+        LinkEntry *entries;
+        uint64_t seq;
+} Link;
+
+#define LINK_NULL \
+        {}
+
+/* 0 or -ENOMEM. @context and @counters are borrowed. */
+int link_init(Link *link, Context *context, Counters *counters, uint32_t sampling_rate);
+void link_deinit(Link *link);
+/* Bundles below @root are read as well. 0, or -E2BIG. */
+int link_add_root(Link *link, const char *root);
+
+/* StoryHost.find. */
+int link_find(Link *link, const Command *command, uint32_t pid, uint64_t time_ns, StoryOrigin *ret);
+/* StoryHost.root. */
+int link_root(const Link *link, TraceContext *ret);
+
+/* The CRI operations that can have caused @command. */
+const char *const *link_operations(const Command *command, BundleManager manager, bool sandbox);

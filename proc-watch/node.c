@@ -1,0 +1,250 @@
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include "node.h"
+
+#define PHASE_MIN_NS (100 * NSEC_PER_USEC) /* less is no phase worth a span */
+
+Node *node_new(Node *parent, const Command *command, uint32_t pid, uint64_t begin_ns, const Clk *clk) {
+        Node *node;
+
+        assert(command);
+        assert(clk);
+
+        node = calloc(1, sizeof(*node));
+        if (!node)
+                return NULL;
+
+        *node = (Node){
+                .n_refs = 1,
+                .kind = command->kind,
+                .clk = *clk,
+                .begin_ns = begin_ns,
+                .last_ns = begin_ns,
+                .pid = pid,
+                .container_status = -1,
+        };
+        if (parent) {
+                parent->n_refs++;
+                node->parent = parent;
+        }
+        (void) snprintf(node->name, sizeof(node->name), "%s", command->name);
+        (void) snprintf(node->verb, sizeof(node->verb), "%s", command->verb);
+        (void) snprintf(node->ifname, sizeof(node->ifname), "%s", command->ifname);
+        return node;
+}
+
+Node *node_free(Node *node) {
+        Node *parent = node->parent;
+
+        for (size_t i = 0; i < node->n_held; i++)
+                span_free(node->held[i]);
+        free(node->held);
+        free(node->marks);
+        free(node->links);
+        free(node->why);
+        owner_unref(node->owner);
+        free(node);
+        return parent;
+}
+
+bool node_open(const Node *node) {
+        return node && !node->silent && !node->finished;
+}
+
+void node_mark(Node *node, NodeMarkType type, uint64_t time_ns, uint64_t run_delay_ns, uint32_t pid) {
+        NodeMark mark = { .time_ns = time_ns, .run_delay_ns = run_delay_ns, .pid = pid, .type = type };
+
+        assert(node);
+
+        if (node->finished || node->silent)
+                return;
+        if (!node->marks) {
+                node->marks = calloc(NODE_MARKS_MAX, sizeof(*node->marks));
+                if (!node->marks)
+                        return;
+        }
+
+        if (type != NODE_MARK_CHILD_BEGIN && type != NODE_MARK_CHILD_END)
+                for (size_t i = 0; i < node->n_marks; i++) {
+                        if (node->marks[i].type != type)
+                                continue;
+                        if (type == NODE_MARK_ATTACH_FIRST)
+                                node_mark(node, NODE_MARK_ATTACH_LAST, time_ns, run_delay_ns, pid);
+                        else if (type == NODE_MARK_ATTACH_LAST)
+                                node->marks[i] = mark;
+                        return;
+                }
+        if (node->n_marks < NODE_MARKS_MAX)
+                node->marks[node->n_marks++] = mark;
+}
+
+static int compare_marks(const void *a, const void *b) {
+        const NodeMark *x = a, *y = b;
+
+        return (x->time_ns > y->time_ns) - (x->time_ns < y->time_ns);
+}
+
+/* The name of the phase that ends with a mark of @type. */
+static const char *phase_name(const Node *node, NodeMarkType type, bool init_seen, bool child_seen) {
+        bool stages = strcmp(node->name, "runc") == 0 || strcmp(node->name, "youki") == 0;
+
+        switch (type) {
+        case NODE_MARK_FORK:
+                return "start-up";
+        case NODE_MARK_STAGE_0:
+                return "init bootstrap";
+        case NODE_MARK_STAGE_2:
+                return "namespaces";
+        case NODE_MARK_ATTACH_FIRST:
+                return "cgroup set-up";
+        case NODE_MARK_ATTACH_LAST:
+                return "cgroup join";
+        case NODE_MARK_CHILD_BEGIN:
+                if (child_seen)
+                        return "between hooks";
+                return init_seen && stages ? "mounts" : init_seen ? "container set-up" : "start-up";
+        case NODE_MARK_CHILD_END:
+        case NODE_MARK_EXIT:
+                break;
+        }
+        if (child_seen)
+                return "state saved";
+        return strcmp(node->verb, "exec") == 0 ? "process set-up" : "mounts and state";
+}
+
+size_t node_phases(const Node *node, NodePhase *ret, size_t max) {
+        NodeMark marks[NODE_MARKS_MAX + 1];
+        uint64_t cursor = node->begin_ns, last_delay = 0;
+        uint32_t last_pid = 0;
+        size_t n = 0, n_marks = node->n_marks;
+        unsigned children = 0;
+        bool init_seen = false, child_seen = false;
+
+        if (n_marks == 0)
+                return 0;
+        memcpy(marks, node->marks, n_marks * sizeof(*marks));
+        marks[n_marks++] = (NodeMark){ .time_ns = node->end_ns, .type = NODE_MARK_EXIT };
+        qsort(marks, n_marks, sizeof(*marks), compare_marks);
+
+        for (size_t i = 0; i < n_marks && n < max; i++) {
+                const NodeMark *mark = &marks[i];
+                uint64_t at = MIN(mark->time_ns, node->end_ns);
+
+                /* While a child runs, its own span tells. */
+                if (children == 0 && at >= cursor + PHASE_MIN_NS) {
+                        uint64_t delay = mark->pid != 0 && mark->pid == last_pid && mark->run_delay_ns > last_delay
+                                                 ? mark->run_delay_ns - last_delay
+                                                 : 0;
+
+                        ret[n++] = (NodePhase){
+                                .name = phase_name(node, mark->type, init_seen, child_seen),
+                                .begin_ns = cursor,
+                                .end_ns = at,
+                                .run_delay_ns = MIN(delay, at - cursor),
+                        };
+                }
+
+                init_seen |= mark->type == NODE_MARK_FORK;
+                if (mark->type == NODE_MARK_CHILD_BEGIN) {
+                        child_seen = true;
+                        children++;
+                } else if (mark->type == NODE_MARK_CHILD_END && children > 0) {
+                        children--;
+                }
+                cursor = MAX(cursor, at);
+                last_pid = mark->pid;
+                last_delay = mark->run_delay_ns;
+        }
+        return n;
+}
+
+uint64_t node_wall(const Node *node, uint64_t monotonic_ns) {
+        return node->clk.realtime_ns + (monotonic_ns - node->clk.monotonic_ns);
+}
+
+static void span_title(const Node *node, char *ret, size_t size) {
+        switch (node->kind) {
+        case COMMAND_CNI:
+                (void) snprintf(ret, size, "cni %s %s", node->name, node->verb);
+                break;
+        case COMMAND_SHIM:
+                (void) snprintf(ret, size, "containerd-shim %s", node->verb);
+                break;
+        case COMMAND_RUNTIME:
+        case COMMAND_MONITOR:
+                (void) snprintf(ret, size, "%s%s%s", node->name, *node->verb ? " " : "", node->verb);
+                break;
+        default:
+                (void) snprintf(ret, size, "%s", *node->name ? node->name : "process");
+                break;
+        }
+}
+
+int node_span_new(const Node *node, const char *name, const TraceContext *context, const TraceContext *parent,
+                  Span **ret) {
+        _cleanup_(span_freep) Span *span = NULL;
+        Identity identity;
+        int r;
+
+        r = span_new(name, SPAN_KIND_INTERNAL, context, parent, &span);
+        if (r < 0)
+                return r;
+
+        if (node->owner) {
+                owner_identity(node->owner, &identity);
+                span_set_identity(span, &identity);
+                span_attr_str(span, "container.runtime.name", bundle_manager_name(owner_manager(node->owner)));
+        }
+        if (node->incomplete)
+                span_attr_bool(span, "podspan.incomplete", true);
+        *ret = TAKE_PTR(span);
+        return 0;
+}
+
+void node_span_exit(Span *span, int status) {
+        char type[32];
+
+        if (WIFSIGNALED(status)) {
+                const char *name = sigabbrev_np(WTERMSIG(status));
+
+                (void) snprintf(type, sizeof(type), "SIG%s", name ? name : "UNKNOWN");
+                span_attr_int(span, "process.exit.code", 128 + WTERMSIG(status));
+                span_attr_str(span, "podspan.process.signal", type);
+        } else {
+                (void) snprintf(type, sizeof(type), "%d", WEXITSTATUS(status));
+                span_attr_int(span, "process.exit.code", WEXITSTATUS(status));
+        }
+        if (status != 0) {
+                span_attr_str(span, "error.type", type);
+                span_set_status(span, SPAN_STATUS_ERROR, NULL);
+        }
+}
+
+int node_span(const Node *node, Span **ret) {
+        _cleanup_(span_freep) Span *span = NULL;
+        char title[128];
+        int r;
+
+        assert(node);
+        assert(ret);
+
+        span_title(node, title, sizeof(title));
+        r = node_span_new(node, title, &node->context, &node->parent_context, &span);
+        if (r < 0)
+                return r;
+
+        span_set_time(span, node_wall(node, node->begin_ns), node_wall(node, node->end_ns));
+        span_attr_str(span, "process.executable.name", node->name);
+        span_attr_int(span, "process.pid", node->pid);
+        span_attr_str(span, "oci.hook.stage", node->stage);
+        span_attr_str(span, "podspan.cni.interface", node->ifname);
+        if (node->run_delay_ns >= NSEC_PER_MSEC)
+                span_attr_int(span, "podspan.cpu.wait_ns", (int64_t) node->run_delay_ns);
+        node_span_exit(span, node->status);
+        for (size_t i = 0; i < node->n_links; i++)
+                span_link(span, &node->links[i], node->why[i]);
+        *ret = TAKE_PTR(span);
+        return 0;
+}

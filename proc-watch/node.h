@@ -1,0 +1,107 @@
+#pragma once
+
+/*
+ * Node
+ *
+ * A span to be: one command from exec to exit, with the marks its processes left on the way, and the phases that
+ * follow from them. Referenced by the processes that work for it and by the nodes below it.
+ */
+
+#include "clk.h"
+#include "command.h"
+#include "owner.h"
+#include "span.h"
+
+#define NODE_MARKS_MAX 48
+
+typedef enum NodeMarkType {
+        NODE_MARK_FORK,         /* the runtime's first child */
+        NODE_MARK_STAGE_0,      /* runc:[0:PARENT] */
+        NODE_MARK_STAGE_2,      /* runc:[2:INIT] */
+        NODE_MARK_ATTACH_FIRST, /* into the first cgroup … */
+        NODE_MARK_ATTACH_LAST,  /* … and the last */
+        NODE_MARK_CHILD_BEGIN,  /* a hook or helper */
+        NODE_MARK_CHILD_END,
+        NODE_MARK_EXIT,
+} NodeMarkType;
+
+typedef struct NodeMark {
+        uint64_t time_ns;
+        uint64_t run_delay_ns; /* of the task that left it */
+        uint32_t pid;          /* its process */
+        NodeMarkType type;
+} NodeMark;
+
+typedef struct NodePhase {
+        const char *name; /* a literal */
+        uint64_t begin_ns, end_ns;
+        uint64_t run_delay_ns; /* waited for a CPU, as far as known */
+} NodePhase;
+
+typedef struct Node Node;
+
+struct Node {
+        unsigned n_refs;
+        Node *parent; /* a reference; what it is nested in, or NULL */
+        Owner *owner; /* a reference, or NULL */
+
+        CommandKind kind;
+        bool silent;    /* no span */
+        bool mute;      /* none below it either */
+        bool engine;    /* has a container engine above it, or is one */
+        bool monitored; /* a podspan monitor tells how the container ends */
+        bool hold;      /* a probe: spans only if it fails or is slow */
+        bool finished;
+        bool incomplete;
+        char name[COMMAND_NAME_MAX + 1];
+        char verb[16];
+        char ifname[16];
+        const char *stage; /* of a hook; a literal */
+
+        TraceContext context;
+        TraceContext parent_context; /* zero span id: a root */
+        TraceContext *links;         /* of a command at the top */
+        const char **why;
+        size_t n_links;
+
+        Clk clk;
+        uint64_t begin_ns, end_ns, last_ns;
+        uint64_t run_delay_ns;
+        uint32_t pid;
+        int status;
+        uint32_t hooks_used;
+        unsigned n_children;
+        NodeMark *marks; /* allocated with the first */
+        size_t n_marks;
+
+        Span **held; /* with hold */
+        size_t n_held;
+
+        uint64_t entry_ns;    /* exec of the container's command */
+        int container_status; /* how it ended, or -1 */
+};
+
+/* A node with one reference, NULL without memory. @parent is referenced. */
+Node *node_new(Node *parent, const Command *command, uint32_t pid, uint64_t begin_ns, const Clk *clk);
+/* Releases what it holds, and its reference to the parent, which is returned for the caller to drop. */
+Node *node_free(Node *node);
+
+/* Is it a span that is still open? */
+bool node_open(const Node *node);
+
+/* Leaves a mark; of ATTACH only the first and the last are kept, of FORK and the stages the first. */
+void node_mark(Node *node, NodeMarkType type, uint64_t time_ns, uint64_t run_delay_ns, uint32_t pid);
+
+/* Divides the node's time by its marks. Returns the number of phases written to @ret, at most @max. */
+size_t node_phases(const Node *node, NodePhase *ret, size_t max);
+
+/* Monotonic → wall clock, with the one offset of this node. */
+uint64_t node_wall(const Node *node, uint64_t monotonic_ns);
+
+/* Its span, with everything but the phases. 0 with a span owned by the caller, or a negative errno. */
+int node_span(const Node *node, Span **ret);
+/* A span of @node's owner called @name, in @context below @parent. */
+int node_span_new(const Node *node, const char *name, const TraceContext *context, const TraceContext *parent,
+                  Span **ret);
+/* Sets exit code or signal, and the status, of wait(2)'s @status. */
+void node_span_exit(Span *span, int status);

@@ -1,0 +1,179 @@
+/*
+ * podspan-watch: the passive observer
+ *
+ * Turns the kernel's process events into spans of container runtimes, shims, hooks and CNI plugins; docs/watch.md says
+ * what it does.
+ */
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include "log.h"
+#include "watch.h"
+
+#define ROOTS_MAX 8
+
+static const char *arg_config;
+static const char *arg_state_dir;
+static const char *arg_roots[ROOTS_MAX];
+static size_t n_arg_roots;
+
+typedef struct Program {
+        Config config;
+        Watch watch;
+        int state_fd;
+} Program;
+
+static Program program = { .config = CONFIG_NULL, .watch = WATCH_NULL, .state_fd = -EBADF };
+
+static void help(void) {
+        (void) printf("Usage: podspan-watch [OPTION…]\n"
+                      "Traces container runtimes, shims, hooks and CNI plugins from the kernel's process events.\n\n"
+                      "  --config FILE       read FILE instead of " CONFIG_DIR "\n"
+                      "  --state-dir DIR     spool, context files and counters (default " CONFIG_STATE_DIR ")\n"
+                      "  --bundle-root DIR   containers' bundles lie below DIR too; up to %d times\n"
+                      "  --help              show this text\n"
+                      "  --version           show the version\n\n"
+                      "Exit status: 0 ended by SIGTERM or SIGINT, 1 failure, 2 wrong usage.\n",
+                      ROOTS_MAX);
+}
+
+/* 1: go on; 0 or -EINVAL: end. */
+static int parse_argv(int argc, char **argv) {
+        enum {
+                ARG_CONFIG = 0x100,
+                ARG_STATE_DIR,
+                ARG_BUNDLE_ROOT,
+                ARG_HELP,
+                ARG_VERSION,
+        };
+        static const struct option options[] = {
+                { "config", required_argument, NULL, ARG_CONFIG },
+                { "state-dir", required_argument, NULL, ARG_STATE_DIR },
+                { "bundle-root", required_argument, NULL, ARG_BUNDLE_ROOT },
+                { "help", no_argument, NULL, ARG_HELP },
+                { "version", no_argument, NULL, ARG_VERSION },
+                {},
+        };
+        int c;
+
+        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
+                switch (c) {
+                case ARG_CONFIG:
+                        arg_config = optarg;
+                        break;
+                case ARG_STATE_DIR:
+                        arg_state_dir = optarg;
+                        break;
+                case ARG_BUNDLE_ROOT:
+                        if (*optarg != '/' || n_arg_roots == ROOTS_MAX) {
+                                (void) fprintf(stderr,
+                                               "podspan-watch: --bundle-root takes an absolute path, %d times\n",
+                                               ROOTS_MAX);
+                                return -EINVAL;
+                        }
+                        arg_roots[n_arg_roots++] = optarg;
+                        break;
+                case ARG_HELP:
+                        help();
+                        return 0;
+                case ARG_VERSION:
+                        (void) printf("podspan-watch %s\n", PODSPAN_VERSION);
+                        return 0;
+                default:
+                        return -EINVAL;
+                }
+
+        if (optind < argc) {
+                (void) fprintf(stderr, "podspan-watch: unexpected argument '%s'\n", argv[optind]);
+                return -EINVAL;
+        }
+        return 1;
+}
+
+static int setup(Program *p) {
+        _cleanup_free_ char *message = NULL;
+        const char *state_dir = config_state_dir(arg_state_dir);
+        int r;
+
+        (void) mallopt(M_TRIM_THRESHOLD, 64 * 1024);
+
+        r = config_load(arg_config, &p->config, &message);
+        if (r < 0)
+                return log_error_errno(r, "%s", message ? message : "Out of memory");
+        log_set_level(p->config.log_level);
+
+        if (mkdir(state_dir, 0755) < 0 && errno != EEXIST)
+                return log_error_errno(-errno, "Cannot make %s: %m", state_dir);
+        p->state_fd = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (p->state_fd < 0)
+                return log_error_errno(-errno, "Cannot open %s: %m", state_dir);
+
+        r = watch_init(&p->watch, &p->config, p->state_fd, arg_roots, n_arg_roots);
+        if (r < 0)
+                return log_error_errno(r, "Cannot set up: %m");
+        if (!p->config.enable_tracing)
+                return 0;
+
+        r = watch_start(&p->watch);
+        if (r == -EOPNOTSUPP)
+                return log_error_errno(r, "Must run in the host's pid namespace");
+        if (r < 0)
+                return log_error_errno(
+                        r, "Cannot watch processes (needs CAP_BPF, CAP_PERFMON and Linux 5.17 with BTF): %m");
+        return 0;
+}
+
+/* sd_notify(3)'s datagram, without libsystemd: it would be most of this program's memory. */
+static void notify(const char *state) {
+        const char *path = getenv("NOTIFY_SOCKET");
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        _cleanup_close_ int fd = -EBADF;
+        size_t len = path ? strlen(path) : 0;
+
+        if (len < 2 || len >= sizeof(address.sun_path))
+                return;
+        memcpy(address.sun_path, path, len);
+        if (*path == '@')
+                address.sun_path[0] = '\0';
+        fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd >= 0)
+                (void) sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *) &address,
+                              (socklen_t) (offsetof(struct sockaddr_un, sun_path) + len));
+}
+
+static int run(Program *p) {
+        int r;
+
+        log_info("Watching%s", p->config.enable_tracing ? "" : " nothing, tracing is disabled");
+        notify("READY=1");
+        r = watch_run(&p->watch);
+        notify("STOPPING=1");
+        return r < 0 ? log_error_errno(r, "Ended: %m") : 0;
+}
+
+static void teardown(Program *p) {
+        watch_deinit(&p->watch);
+        config_deinit(&p->config);
+        p->state_fd = close_fd(p->state_fd);
+}
+
+int main(int argc, char **argv) {
+        int r;
+
+        log_setup("podspan-watch", LOG_LEVEL_INFO);
+        r = parse_argv(argc, argv);
+        if (r <= 0)
+                return r < 0 ? 2 : 0;
+
+        r = setup(&program);
+        if (r >= 0)
+                r = run(&program);
+        teardown(&program);
+        return r < 0 ? 1 : 0;
+}

@@ -1,0 +1,30 @@
+#pragma once
+
+/*
+ * Source
+ *
+ * The kernel side, loaded: process events out of its ring buffer into the loop. Needs CAP_BPF and CAP_PERFMON to load
+ * (before Linux 5.8 CAP_SYS_ADMIN), a kernel with BTF, a ring buffer and bpf_loop() (5.17), and the host's pid
+ * namespace.
+ */
+
+#include "event.h"
+#include "loop.h"
+
+typedef struct Source Source;
+
+/* One event with what follows it; @data is valid during the call. A negative return ends the loop. */
+typedef int (*SourceFn)(void *userdata, const Event *event, const char *data, size_t size);
+/* After a batch. @n_lost: events lost since the last call. */
+typedef int (*SourceBatchFn)(void *userdata, uint64_t n_lost);
+
+/*
+ * Loads and attaches. Returns 0 with a source owned by the caller, -EOPNOTSUPP outside the host's pid namespace, or
+ * the negative errno of the kernel's refusal.
+ */
+int source_new(Loop *loop, SourceFn fn, SourceBatchFn batch, void *userdata, Source **ret);
+Source *source_free(Source *source);
+DEFINE_CLEANUP(Source *, source_free);
+
+/* Tells the kernel side to follow the process @pid, which runs a program of this name. 0 or a negative errno. */
+int source_track(Source *source, uint32_t pid, uint32_t track_flags);

@@ -1,0 +1,581 @@
+/*
+ * A process works for a node: the one of the process that forked it, until it executes a program that is a command of
+ * its own. A runtime's "init" helpers therefore leave their marks with the runtime, a hook's children nest below the
+ * hook, and what outlives its command (the container's init, a monitor that has gone to the background) keeps the
+ * node until it ends.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/wait.h>
+#include "node.h"
+#include "story.h"
+
+#define BUCKETS    1024
+#define PHASES_MAX 24
+
+typedef struct Process Process;
+
+struct Process {
+        Process *next; /* in its bucket */
+        uint64_t start_ns;
+        uint32_t pid;
+        bool own;       /* it is the node's command itself */
+        bool container; /* it has become a container's own */
+        Node *node;     /* a reference, or NULL */
+};
+
+struct Story {
+        StoryHost host;
+        uint64_t slow_ns;
+        StoryStats stats;
+        Process *buckets[BUCKETS];
+};
+
+int story_new(const StoryHost *host, uint64_t slow_ns, Story **ret) {
+        Story *story;
+
+        assert(host);
+        assert(ret);
+
+        story = calloc(1, sizeof(*story));
+        if (!story)
+                return -ENOMEM;
+        story->host = *host;
+        story->slow_ns = slow_ns;
+        *ret = story;
+        return 0;
+}
+
+/* To the caller, or to the probe above that is not decided on yet. */
+static void emit(Story *story, Node *node, Span *consume_span) {
+        _cleanup_(span_freep) Span *span = consume_span;
+        Node *holder = NULL;
+
+        for (Node *above = node; above; above = above->parent)
+                if (above->hold)
+                        holder = above;
+        if (!holder) {
+                story->host.emit(story->host.userdata, TAKE_PTR(span));
+                return;
+        }
+
+        if (!holder->held)
+                holder->held = calloc(STORY_HELD_MAX, sizeof(Span *));
+        if (holder->held && holder->n_held < STORY_HELD_MAX)
+                holder->held[holder->n_held++] = TAKE_PTR(span);
+        else
+                story->stats.n_dropped++;
+}
+
+static bool is_phased(const Node *node) {
+        static const char *const verbs[] = { "create", "run", "exec", "restore", "start", "delete" };
+
+        if (node->kind != COMMAND_RUNTIME)
+                return false;
+        for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+                if (strcmp(node->verb, verbs[i]) == 0)
+                        return true;
+        return false;
+}
+
+static void emit_phases(Story *story, Node *node) {
+        NodePhase phases[PHASES_MAX];
+        size_t n = node_phases(node, phases, PHASES_MAX);
+
+        for (size_t i = 0; i < n; i++) {
+                TraceContext context;
+                Span *span;
+
+                if (tracecontext_new_child(&node->context, &context) < 0 ||
+                    node_span_new(node, phases[i].name, &context, &node->context, &span) < 0) {
+                        story->stats.n_dropped++;
+                        continue;
+                }
+                span_set_time(span, node_wall(node, phases[i].begin_ns), node_wall(node, phases[i].end_ns));
+                if (phases[i].run_delay_ns >= NSEC_PER_MSEC)
+                        span_attr_int(span, "podspan.cpu.wait_ns", (int64_t) phases[i].run_delay_ns);
+                emit(story, node, span);
+        }
+}
+
+static void finish(Story *story, Node *node, uint64_t time_ns, int status) {
+        Node *parent = node->parent;
+        Span *span;
+
+        if (node->finished)
+                return;
+        node->end_ns = MAX(time_ns, node->begin_ns);
+        node->status = status;
+
+        if (!node->silent) {
+                if (is_phased(node))
+                        emit_phases(story, node);
+                if (node_span(node, &span) < 0)
+                        story->stats.n_dropped++;
+                else
+                        emit(story, node, span);
+        }
+        node->finished = true;
+        free(node->marks);
+        node->marks = NULL;
+        node->n_marks = 0;
+
+        if (!parent || !node_open(parent))
+                return;
+        node_mark(parent, NODE_MARK_CHILD_END, node->end_ns, 0, 0);
+        /* What a monitor does after that is its long life, not the start that somebody waits for. */
+        if (parent->kind == COMMAND_MONITOR && node->kind == COMMAND_RUNTIME)
+                finish(story, parent, node->end_ns, 0);
+}
+
+/* A probe has ended: was it worth its spans? */
+static void decide(Story *story, Node *node) {
+        bool failed = node->status != 0 || node->container_status > 0;
+
+        if (failed || node->last_ns - node->begin_ns >= story->slow_ns) {
+                for (size_t i = 0; i < node->n_held; i++)
+                        story->host.emit(story->host.userdata, TAKE_PTR(node->held[i]));
+                node->n_held = 0;
+        } else {
+                Command command = { .kind = node->kind };
+
+                memcpy(command.name, node->name, sizeof(command.name));
+                memcpy(command.verb, node->verb, sizeof(command.verb));
+                story->host.counted(story->host.userdata, &command);
+        }
+}
+
+static void unref(Story *story, Node *node) {
+        while (node && --node->n_refs == 0) {
+                Node *parent = node->parent;
+
+                finish(story, node, node->last_ns, node->status);
+                if (parent) {
+                        parent->last_ns = MAX(parent->last_ns, node->last_ns);
+                        if (node->container_status > parent->container_status)
+                                parent->container_status = node->container_status;
+                        if (node->status != 0 && node->kind == COMMAND_RUNTIME && parent->kind == COMMAND_MONITOR)
+                                parent->status = node->status;
+                }
+                if (node->hold && !(parent && parent->hold))
+                        decide(story, node);
+                node = node_free(node);
+        }
+}
+
+static Process **find_slot(const Story *story, uint32_t pid) {
+        Process **slot = (Process **) &story->buckets[pid % BUCKETS];
+
+        while (*slot && (*slot)->pid != pid)
+                slot = &(*slot)->next;
+        return slot;
+}
+
+static void forget(Story *story, Process **slot) {
+        Process *process = *slot;
+
+        *slot = process->next;
+        unref(story, process->node);
+        free(process);
+        story->stats.n_processes--;
+}
+
+/* /proc tells a start in clock ticks only. */
+static bool same_start(uint64_t a, uint64_t b) {
+        return a / STORY_START_TICK_NS == b / STORY_START_TICK_NS;
+}
+
+/* The process of an event. Another start time under the same pid is another process: the old one's exit was lost. */
+static Process *find_process(Story *story, const Event *event) {
+        Process **slot = find_slot(story, event->pid);
+
+        if (*slot && !same_start((*slot)->start_ns, event->start_ns)) {
+                if ((*slot)->node)
+                        (*slot)->node->incomplete = true;
+                forget(story, slot);
+                return NULL;
+        }
+        return *slot;
+}
+
+/* 0 with a new process, or -ENOMEM; -EUSERS above the bound. */
+static int add_process(Story *story, const Event *event, Node *node, Process **ret) {
+        Process *process;
+
+        if (story->stats.n_processes >= STORY_PROCESSES_MAX) {
+                story->stats.n_dropped++;
+                return -EUSERS;
+        }
+        process = calloc(1, sizeof(*process));
+        if (!process)
+                return -ENOMEM;
+
+        process->pid = event->pid;
+        process->start_ns = event->start_ns;
+        process->node = node;
+        if (node)
+                node->n_refs++;
+        process->next = story->buckets[event->pid % BUCKETS];
+        story->buckets[event->pid % BUCKETS] = process;
+        story->stats.n_processes++;
+        *ret = process;
+        return 0;
+}
+
+static int process_fork(Story *story, const Event *event) {
+        Process **slot = find_slot(story, event->parent), *process;
+        int r;
+
+        (void) find_process(story, event);
+        if (!*slot || *find_slot(story, event->pid))
+                return 0;
+        r = add_process(story, event, (*slot)->node, &process);
+        if (r < 0)
+                return r == -EUSERS ? 0 : r;
+        if ((*slot)->own && (*slot)->node->kind == COMMAND_RUNTIME)
+                node_mark((*slot)->node, NODE_MARK_FORK, event->time_ns, event->run_delay_ns, 0);
+        return 0;
+}
+
+/* The stages of which a child of @parent can be a hook, by what @parent does. */
+static const char *hook_stage(Node *parent, const char *path) {
+        static const struct {
+                const char *verb;
+                BundleStage first, last;
+        } ranges[] = {
+                { "create", BUNDLE_PRESTART, BUNDLE_POSTSTOP },  { "run", BUNDLE_PRESTART, BUNDLE_POSTSTOP },
+                { "restore", BUNDLE_PRESTART, BUNDLE_POSTSTOP }, { "start", BUNDLE_START_CONTAINER, BUNDLE_POSTSTART },
+                { "delete", BUNDLE_POSTSTOP, BUNDLE_POSTSTOP },
+        };
+
+        if (parent->kind != COMMAND_RUNTIME || !parent->owner)
+                return NULL;
+        for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
+                if (strcmp(parent->verb, ranges[i].verb) == 0)
+                        return owner_hook_stage(parent->owner, path, ranges[i].first, ranges[i].last,
+                                                &parent->hooks_used);
+        return NULL;
+}
+
+/* Puts @node below @parent, whose owner and trace it shares. */
+static int nest(Story *story, Node *node, Node *parent, const Command *command) {
+        Node *top = parent;
+
+        while (top->parent && node_open(top->parent))
+                top = top->parent;
+        if (++top->n_children > STORY_CHILDREN_MAX) {
+                story->stats.n_dropped++;
+                node->silent = node->mute = true;
+                return 0;
+        }
+        node->owner = owner_ref(parent->owner);
+        node->parent_context = parent->context;
+        node->stage = hook_stage(parent, command->path);
+        node_mark(parent, NODE_MARK_CHILD_BEGIN, node->begin_ns, 0, 0);
+        return tracecontext_new_child(&parent->context, &node->context);
+}
+
+/* Finds out whose @node at the top is. -ENOENT: nobody's. */
+static int place(Story *story, Node *node, const Command *command) {
+        _cleanup_(owner_unrefp) Owner *owner = NULL;
+        StoryOrigin origin = {};
+        int r;
+
+        r = story->host.find(story->host.userdata, command, node->pid, node_wall(node, node->begin_ns), &origin);
+        if (r < 0)
+                return r;
+
+        node->owner = origin.owner;
+        node->parent_context = origin.parent;
+        if (origin.n_links > 0) {
+                node->links = calloc(origin.n_links, sizeof(*node->links));
+                node->why = calloc(origin.n_links, sizeof(*node->why));
+                if (!node->links || !node->why)
+                        return -ENOMEM;
+                memcpy(node->links, origin.links, origin.n_links * sizeof(*node->links));
+                memcpy(node->why, origin.why, origin.n_links * sizeof(*node->why));
+                node->n_links = origin.n_links;
+        }
+        return tracecontext_new_child(&origin.parent, &node->context);
+}
+
+/* Does this command become a span at all, wherever it is? */
+static bool speaks(const Node *node, const Command *command, const Node *parent) {
+        switch (command->kind) {
+        case COMMAND_RUNTIME:
+        case COMMAND_MONITOR:
+        case COMMAND_PINNS:
+                return true;
+        case COMMAND_SHIM:
+                return *command->verb != '\0';
+        case COMMAND_CNI:
+                return node->engine || node_open(parent);
+        case COMMAND_OTHER:
+                return node_open(parent);
+        case COMMAND_ENGINE:
+        case COMMAND_OURS:
+                break;
+        }
+        return false;
+}
+
+static bool same_container(const Node *parent, const Command *command) {
+        return !*command->id || (parent->owner && strcmp(owner_id(parent->owner), command->id) == 0);
+}
+
+static int begin(Story *story, Process *process, const Event *event, const Command *command, Node *parent,
+                 const Clk *now) {
+        Node *node;
+        int r;
+
+        node = node_new(parent, command, event->pid, event->time_ns, now);
+        if (!node)
+                return -ENOMEM;
+        unref(story, process->node);
+        process->node = node;
+        process->own = true;
+
+        node->mute = (parent && parent->mute) || strcmp(command->name, "podspan-hook") == 0;
+        node->engine = command->kind == COMMAND_ENGINE || (parent && parent->engine);
+        node->monitored = command->kind == COMMAND_OURS || (parent && parent->monitored);
+        node->silent = node->mute || !speaks(node, command, parent);
+        if (!node->silent && command_is_poll(command)) {
+                node->silent = node->mute = true;
+                story->host.counted(story->host.userdata, command);
+        }
+        if (node->silent)
+                return 0;
+
+        node->hold = strcmp(command->verb, "exec") == 0;
+        if (node_open(parent) && same_container(parent, command))
+                r = nest(story, node, parent, command);
+        else if (command->kind == COMMAND_OTHER)
+                r = -ENOENT;
+        else
+                r = place(story, node, command);
+        if (r < 0)
+                node->silent = true; /* nobody's, or no memory: its own children may still be somebody's */
+        return r == -ENOMEM ? r : 0;
+}
+
+/* The container's own command has begun. */
+static int process_entrypoint(Story *story, Process *process, const Event *event) {
+        Node *node = process->node, *top = node;
+        TraceContext context;
+        Span *span;
+        int r;
+
+        process->container = true;
+        process->own = false;
+        if (!node || node->kind != COMMAND_RUNTIME || node->silent)
+                return 0;
+
+        node->last_ns = event->time_ns;
+        node->entry_ns = event->time_ns;
+        if (node->hold)
+                return 0;
+
+        /* From "created", which is the end of `runc create`, or in `run` from its begin. */
+        while (top->parent && !top->parent->silent)
+                top = top->parent;
+        r = tracecontext_new_child(&node->context, &context);
+        if (r < 0)
+                return 0;
+        r = node_span_new(node, "entrypoint", &context, &top->parent_context, &span);
+        if (r < 0)
+                return r;
+        span_set_time(span, node_wall(node, node->finished ? node->end_ns : node->begin_ns),
+                      node_wall(node, event->time_ns));
+        span_attr_int(span, "process.pid", event->pid);
+        emit(story, node, span);
+        return 0;
+}
+
+static int process_exec(Story *story, const Event *event, const char *data, size_t size, const Clk *now) {
+        Process *process = find_process(story, event);
+        Command command;
+        Node *node;
+        int r;
+
+        if (event->flags & EVENT_ENTRYPOINT)
+                return process ? process_entrypoint(story, process, event) : 0;
+
+        r = command_parse(event, data, size, &command);
+        if (r < 0)
+                return r;
+        if (!process) {
+                /* Of an unknown ancestry only a program known by name counts. */
+                if (!(event->flags & EVENT_NAMED))
+                        return 0;
+                r = add_process(story, event, NULL, &process);
+                if (r < 0)
+                        return r == -EUSERS ? 0 : r;
+        }
+
+        node = process->node;
+        if (node && command.kind == COMMAND_RUNTIME && strcmp(command.verb, "init") == 0)
+                return 0; /* a runtime's helper works for the runtime */
+        if (process->own && !node->finished && !node->silent &&
+            (command.kind == COMMAND_OTHER ||
+             (command.kind == node->kind && (!*command.verb || strcmp(command.verb, node->verb) == 0))))
+                return 0; /* executes itself again, or a script its interpreter */
+
+        if (process->own && !node->finished) {
+                /* Another command in the same process: the first one ends here. */
+                Node *parent = node->parent;
+
+                finish(story, node, event->time_ns, 0);
+                return begin(story, process, event, &command, parent, now);
+        }
+        return begin(story, process, event, &command, node, now);
+}
+
+static void process_rename(Story *story, const Event *event) {
+        Process *process = find_process(story, event);
+        const char *stage = memchr(event->comm, '[', sizeof(event->comm) - 1);
+
+        if (!process || !process->node || process->node->kind != COMMAND_RUNTIME || !stage)
+                return;
+        node_mark(process->node, stage[1] == '2' ? NODE_MARK_STAGE_2 : NODE_MARK_STAGE_0, event->time_ns,
+                  event->run_delay_ns, event->pid);
+}
+
+static void process_attach(Story *story, const Event *event) {
+        Process *process = find_process(story, event);
+
+        if (process && process->node && process->node->kind == COMMAND_RUNTIME && !process->own)
+                node_mark(process->node, NODE_MARK_ATTACH_FIRST, event->time_ns, event->run_delay_ns, event->pid);
+}
+
+/* A container's own process has ended. */
+static int process_container_exit(Story *story, Node *node, const Event *event, const Clk *now) {
+        uint64_t wall = now->realtime_ns + (event->time_ns - now->monotonic_ns);
+        TraceContext context, parent;
+        Node *top = node;
+        Span *span;
+        bool late;
+        int r;
+
+        node->last_ns = MAX(node->last_ns, event->time_ns);
+        node->container_status = event->status;
+        if (node->silent || node->monitored || node->entry_ns == 0)
+                return 0;
+
+        while (top->parent && !top->parent->silent)
+                top = top->parent;
+        parent = top->parent_context;
+        late = event->time_ns - node->entry_ns > STORY_START_MAX_NS;
+        if (late) {
+                r = story->host.root(story->host.userdata, &parent);
+                if (r < 0)
+                        return 0;
+        }
+        r = tracecontext_new_child(&parent, &context);
+        if (r < 0)
+                return 0;
+        r = node_span_new(node, "wait_for_exit_code", &context, &parent, &span);
+        if (r < 0)
+                return r;
+
+        /* A life can be long and the wall clock be set meanwhile: the end is what has just been seen. */
+        span_set_time(span, wall - (event->time_ns - node->entry_ns), wall);
+        span_attr_int(span, "process.pid", event->pid);
+        span_attr_bool(span, "podspan.oom_killed", event->flags & EVENT_OOM);
+        node_span_exit(span, event->status);
+        if (late)
+                span_link(span, &node->context, "start");
+        emit(story, node, span);
+        return 0;
+}
+
+static int process_exit(Story *story, const Event *event, const Clk *now) {
+        Process *process = find_process(story, event);
+        int r = 0;
+
+        if (!process)
+                return 0;
+        if (process->node) {
+                Node *node = process->node;
+
+                node->last_ns = MAX(node->last_ns, event->time_ns);
+                if (process->container) {
+                        r = process_container_exit(story, node, event, now);
+                } else if (process->own && (node->kind != COMMAND_MONITOR || node->n_refs == 1)) {
+                        node->run_delay_ns = event->run_delay_ns;
+                        finish(story, node, event->time_ns, event->status);
+                }
+        }
+        forget(story, find_slot(story, event->pid));
+        return r;
+}
+
+int story_event(Story *story, const Event *event, const char *data, size_t size, const Clk *now) {
+        assert(story);
+        assert(event);
+        assert(now);
+
+        switch (event->type) {
+        case EVENT_FORK:
+                return process_fork(story, event);
+        case EVENT_EXEC:
+                return process_exec(story, event, data, size, now);
+        case EVENT_RENAME:
+                process_rename(story, event);
+                return 0;
+        case EVENT_ATTACH:
+                process_attach(story, event);
+                return 0;
+        case EVENT_EXIT:
+                return process_exit(story, event, now);
+        default:
+                return -EBADMSG;
+        }
+}
+
+void story_lost(Story *story) {
+        for (size_t i = 0; i < BUCKETS; i++)
+                for (Process *process = story->buckets[i]; process; process = process->next)
+                        for (Node *node = process->node; node; node = node->parent)
+                                if (!node->finished)
+                                        node->incomplete = true;
+}
+
+bool story_knows(const Story *story, uint32_t pid, uint64_t start_ns) {
+        Process **slot = find_slot(story, pid);
+
+        return *slot && same_start((*slot)->start_ns, start_ns);
+}
+
+void story_prune(Story *story, bool (*gone)(void *userdata, uint32_t pid, uint64_t start_ns), void *userdata) {
+        for (size_t i = 0; i < BUCKETS; i++)
+                for (Process **slot = &story->buckets[i]; *slot;)
+                        if (gone(userdata, (*slot)->pid, (*slot)->start_ns)) {
+                                if ((*slot)->node && !(*slot)->node->finished)
+                                        (*slot)->node->incomplete = true;
+                                forget(story, slot);
+                        } else {
+                                slot = &(*slot)->next;
+                        }
+}
+
+StoryStats story_stats(const Story *story) {
+        return story->stats;
+}
+
+Story *story_free(Story *story) {
+        if (!story)
+                return NULL;
+
+        /* What is still open did not end: no span is made of it. */
+        for (size_t i = 0; i < BUCKETS; i++)
+                for (Process *process = story->buckets[i]; process; process = process->next)
+                        for (Node *node = process->node; node && !node->finished; node = node->parent)
+                                node->silent = node->finished = true;
+        for (size_t i = 0; i < BUCKETS; i++)
+                while (story->buckets[i])
+                        forget(story, &story->buckets[i]);
+        free(story);
+        return NULL;
+}

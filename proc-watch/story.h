@@ -1,0 +1,81 @@
+#pragma once
+
+/*
+ * Story
+ *
+ * Makes spans of a stream of process events: processes by pid and start time, each with the *node* (a span to be) it
+ * works for. A child works for its parent's node until it executes a program of its own. No I/O: whose trace a command
+ * belongs to is asked of the caller, and spans go to the caller.
+ *
+ * The stream may have gaps (the ring was full): story_lost() marks what is open as incomplete, and what /proc
+ * shows comes in as events again (resync.h). Events of processes that are not known are ignored: no parent rather than
+ * a wrong one.
+ *
+ * Everything is bounded: STORY_PROCESSES_MAX processes, STORY_CHILDREN_MAX spans below one command, STORY_HELD_MAX
+ * spans held back for a probe. What is above is dropped and counted.
+ */
+
+#include "clk.h"
+#include "command.h"
+#include "owner.h"
+#include "span.h"
+
+#define STORY_PROCESSES_MAX 8192
+#define STORY_CHILDREN_MAX  128
+#define STORY_HELD_MAX      64
+#define STORY_START_TICK_NS (10 * NSEC_PER_MSEC)     /* proc(5), starttime: USER_HZ is 100 */
+#define STORY_START_MAX_NS  (15 * 60 * NSEC_PER_SEC) /* an exit later than this after the start is no part of it */
+
+typedef struct Story Story;
+
+/* Where a command belongs. */
+typedef struct StoryOrigin {
+        Owner *owner;        /* a reference */
+        TraceContext parent; /* a zero span id: a root in this trace */
+        TraceContext links[SPAN_LINKS_MAX];
+        const char *why[SPAN_LINKS_MAX]; /* literals */
+        size_t n_links;
+} StoryOrigin;
+
+typedef struct StoryHost {
+        /*
+         * Finds the origin of @command, run by process @pid at @time_ns of the wall clock. Returns 0, -ENOENT where it
+         * is nobody's, or another negative errno: no span then.
+         */
+        int (*find)(void *userdata, const Command *command, uint32_t pid, uint64_t time_ns, StoryOrigin *ret);
+        /* A new trace, for an exit long after the start; 0 or a negative errno. */
+        int (*root)(void *userdata, TraceContext *ret);
+        /* Takes a finished span; it is the callee's. */
+        void (*emit)(void *userdata, Span *span);
+        /* A probe or poll that became no span. */
+        void (*counted)(void *userdata, const Command *command);
+        void *userdata;
+} StoryHost;
+
+typedef struct StoryStats {
+        size_t n_processes;
+        uint64_t n_dropped; /* spans above a bound */
+} StoryStats;
+
+/* @slow_ns: a probe that takes longer becomes spans. 0 with a story owned by the caller, or -ENOMEM. */
+int story_new(const StoryHost *host, uint64_t slow_ns, Story **ret);
+Story *story_free(Story *story);
+DEFINE_CLEANUP(Story *, story_free);
+
+/*
+ * Takes one event with the @size bytes behind it. @now is read once per batch: every span takes its one offset from
+ * monotonic to wall clock from the batch in which its command began.
+ * Returns 0, -EBADMSG for an event that is malformed, or -ENOMEM.
+ */
+int story_event(Story *story, const Event *event, const char *data, size_t size, const Clk *now);
+
+/* Events have been lost: what is open may be incomplete. */
+void story_lost(Story *story);
+
+/* Is the process @pid known, with this start? */
+bool story_knows(const Story *story, uint32_t pid, uint64_t start_ns);
+
+/* Forgets all processes for which @gone is true. */
+void story_prune(Story *story, bool (*gone)(void *userdata, uint32_t pid, uint64_t start_ns), void *userdata);
+
+StoryStats story_stats(const Story *story);

@@ -1,0 +1,320 @@
+/*
+ * The kernel side of podspan-watch
+ *
+ * Decides which processes matter (a known program, or forked by one that matters), and reports their forks, execs,
+ * renames, cgroup moves and exits, with the command line and a few named environment variables copied at exec: a
+ * process that lives 0.3 ms has been read whole before it runs its first instruction. A container's own processes are
+ * never followed: tracking of a branch ends with the exec of the container's command, of which only the exit is told.
+ *
+ * An unrelated process pays a hash look-up each for its fork, exec, rename and exit, and wakes nobody.
+ */
+
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+#include "event.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define RING_SIZE          (512 * 1024)
+#define WRITABLE_BY_OTHERS 0022
+
+struct {
+        __uint(type, BPF_MAP_TYPE_RINGBUF);
+        __uint(max_entries, RING_SIZE);
+} ring SEC(".maps");
+
+/* No LRU: an entry goes at the exit of its process, and one that is pushed out earlier would be a container's exit. */
+struct {
+        __uint(type, BPF_MAP_TYPE_HASH);
+        __uint(max_entries, TRACK_MAX);
+        __uint(map_flags, BPF_F_NO_PREALLOC);
+        __type(key, __u32);
+        __type(value, Track);
+} tracked SEC(".maps");
+
+/* Programs by name: the TrackFlags they begin with. */
+struct {
+        __uint(type, BPF_MAP_TYPE_HASH);
+        __uint(max_entries, NAMES_MAX);
+        __type(key, char[EVENT_COMM_SIZE]);
+        __type(value, __u32);
+} names SEC(".maps");
+
+/* Room for one exec event; the pad lets the verifier see that a masked offset stays inside. */
+struct Scratch {
+        Event event;
+        char data[8192 + EVENT_VAR_MAX];
+};
+
+struct {
+        __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+        __uint(max_entries, 1);
+        __type(key, __u32);
+        __type(value, struct Scratch);
+} scratch SEC(".maps");
+
+__u64 n_lost;      /* events that found the ring full */
+__u64 n_untracked; /* processes that found the table full */
+
+static void fill(Event *event, __u32 type, struct task_struct *task) {
+        *event = (Event){
+                .time_ns = bpf_ktime_get_ns(),
+                .start_ns = task->group_leader->start_boottime,
+                .run_delay_ns = task->sched_info.run_delay,
+                .type = type,
+                .pid = task->tgid,
+        };
+        bpf_probe_read_kernel_str(event->comm, sizeof(event->comm), task->comm);
+}
+
+/* Only what needs an answer at once wakes the reader; the rest comes with it, or when half of the ring is full. */
+static void emit(void *event, __u64 size, bool wake) {
+        if (!wake)
+                wake = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > RING_SIZE / 2;
+        if (bpf_ringbuf_output(&ring, event, size, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP) != 0)
+                __sync_fetch_and_add(&n_lost, 1);
+}
+
+static bool track(__u32 pid, const Track *entry) {
+        if (bpf_map_update_elem(&tracked, &pid, entry, BPF_ANY) == 0)
+                return true;
+        __sync_fetch_and_add(&n_untracked, 1);
+        return false;
+}
+
+static __u32 mount_namespace(struct task_struct *task) {
+        struct nsproxy *nsproxy = task->nsproxy;
+
+        return nsproxy ? BPF_CORE_READ(nsproxy, mnt_ns, ns.inum) : 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child) {
+        __u32 parent_pid = parent->tgid, pid = child->tgid;
+        Track *from, entry = {};
+        Event event;
+
+        if ((__u32) child->pid != pid)
+                return 0;
+
+        from = bpf_map_lookup_elem(&tracked, &parent_pid);
+        if (!from || from->flags & TRACK_CONTAINER)
+                return 0;
+
+        entry.flags = from->flags & TRACK_CRUN ? TRACK_CRUN_CHILD : 0;
+        entry.mnt_ns = from->mnt_ns;
+        if (!track(pid, &entry))
+                return 0;
+
+        fill(&event, EVENT_FORK, child);
+        event.parent = parent_pid;
+        emit(&event, sizeof(event), false);
+        return 0;
+}
+
+struct Environment {
+        unsigned long at, end;
+        __u32 offset; /* in Scratch.data */
+        __u32 first;
+        bool inside; /* of a variable longer than EVENT_VAR_MAX */
+};
+
+static bool variable_wanted(const char *s) {
+        if (s[0] == 'C' && s[1] == 'N' && s[2] == 'I' && s[3] == '_')
+                return s[4] == 'C' || s[4] == 'A' || s[4] == 'I' || s[4] == 'N';
+        return s[0] == 'T' && s[1] == 'R' && s[2] == 'A' && s[3] == 'C' && s[4] == 'E' && s[5] == 'P' && s[6] == 'A' &&
+               s[7] == 'R' && s[8] == 'E' && s[9] == 'N' && s[10] == 'T' && s[11] == '=';
+}
+
+static long copy_variable(__u32 index, struct Environment *env) {
+        __u32 zero = 0, offset = env->offset;
+        struct Scratch *room = bpf_map_lookup_elem(&scratch, &zero);
+        bool inside = env->inside;
+        long len;
+
+        if (!room || env->at >= env->end || offset - env->first > EVENT_ENV_MAX - EVENT_VAR_MAX)
+                return 1;
+        offset &= 8191;
+        len = bpf_probe_read_user_str(room->data + offset, EVENT_VAR_MAX, (void *) env->at);
+        if (len <= 0)
+                return 1;
+
+        env->inside = len == EVENT_VAR_MAX;
+        env->at += env->inside ? len - 1 : len;
+        if (!inside && variable_wanted(room->data + offset))
+                env->offset = offset + (__u32) len;
+        return 0;
+}
+
+static void copy_exec(struct Scratch *room, struct linux_binprm *binprm, struct task_struct *task) {
+        unsigned long args = task->mm->arg_start, size = task->mm->arg_end - args;
+        struct Environment env = { .at = task->mm->env_start, .end = task->mm->env_end };
+        __u32 offset = 0;
+        long len;
+
+        len = bpf_probe_read_kernel_str(room->data, EVENT_FILE_MAX, binprm->filename);
+        if (len > 0 && len <= EVENT_FILE_MAX)
+                offset = (__u32) len;
+        room->event.file_size = (__u16) offset;
+
+        if (size > EVENT_ARGS_MAX) {
+                size = EVENT_ARGS_MAX;
+                room->event.flags |= EVENT_ARGS_CUT;
+        }
+        if (bpf_probe_read_user(room->data + (offset & 511), size & 4095, (void *) args) == 0) {
+                room->event.args_size = (__u16) size;
+                offset += (__u32) size;
+        }
+
+        env.offset = env.first = offset;
+        bpf_loop(EVENT_VARS_MAX, copy_variable, &env, 0);
+        room->event.env_size = (__u16) (env.offset - env.first);
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm *binprm) {
+        __u32 pid = task->tgid, zero = 0, was_flags = 0, was_ns = 0, name_flags = 0, *name, size;
+        bool was_tracked = false, named = false, entrypoint;
+        char comm[EVENT_COMM_SIZE] = {};
+        struct Scratch *room;
+        Track *entry, now = {};
+
+        entry = bpf_map_lookup_elem(&tracked, &pid);
+        if (entry) {
+                was_flags = entry->flags;
+                was_ns = entry->mnt_ns;
+                was_tracked = true;
+        }
+        if (was_flags & TRACK_CONTAINER)
+                return 0;
+
+        bpf_probe_read_kernel_str(comm, sizeof(comm), task->comm);
+        name = bpf_map_lookup_elem(&names, comm);
+        if (name) {
+                name_flags = *name;
+                /* A name counts in the host's pid namespace, and where only root could have written the program. */
+                named = task->thread_pid->level == 0 && binprm->file->f_inode->i_uid.val == 0 &&
+                        !(binprm->file->f_inode->i_mode & WRITABLE_BY_OTHERS);
+        }
+        /* Without the barrier the compiler tests two pointers in one go, which the verifier forbids. */
+        barrier_var(was_tracked);
+        if (!was_tracked && !named)
+                return 0;
+
+        now.mnt_ns = mount_namespace(task);
+        entrypoint = was_flags & TRACK_INIT || (was_flags & TRACK_CRUN_CHILD && was_ns != 0 && now.mnt_ns != was_ns);
+        if (entrypoint)
+                now.flags = TRACK_CONTAINER;
+        else if (named)
+                now.flags = name_flags;
+        else if ((comm[0] >= '0' && comm[0] <= '9') || (comm[0] == 'e' && comm[1] == 'x' && comm[2] == 'e' && !comm[3]))
+                now.flags = was_flags & TRACK_CRUN; /* a runtime that executes its own copy, by descriptor */
+        if (!track(pid, &now))
+                return 0;
+
+        room = bpf_map_lookup_elem(&scratch, &zero);
+        if (!room)
+                return 0;
+        fill(&room->event, EVENT_EXEC, task);
+        room->event.uid = binprm->file->f_inode->i_uid.val;
+        if (entrypoint) {
+                room->event.flags = EVENT_ENTRYPOINT;
+        } else {
+                room->event.flags = named ? EVENT_NAMED : 0;
+                copy_exec(room, binprm, task);
+        }
+
+        size = sizeof(room->event) + room->event.file_size + room->event.args_size + room->event.env_size;
+        if (size <= sizeof(*room))
+                emit(room, size, true);
+        return 0;
+}
+
+SEC("tp_btf/task_rename")
+int BPF_PROG(on_rename, struct task_struct *task, const char *comm) {
+        __u32 pid = task->tgid;
+        Track *entry;
+        Event event;
+
+        if ((__u32) task->pid != pid)
+                return 0;
+        entry = bpf_map_lookup_elem(&tracked, &pid);
+        if (!entry || entry->flags & TRACK_CONTAINER)
+                return 0;
+
+        fill(&event, EVENT_RENAME, task);
+        bpf_probe_read_kernel_str(event.comm, sizeof(event.comm), comm);
+
+        /* "runc:[2:INIT]" and "youki:[2:INIT]"; any other rename says nothing. */
+        if (event.comm[4] == ':' && event.comm[5] == '[') {
+                if (event.comm[6] == '2')
+                        entry->flags |= TRACK_INIT;
+        } else if (event.comm[5] == ':' && event.comm[6] == '[') {
+                if (event.comm[7] == '2')
+                        entry->flags |= TRACK_INIT;
+        } else {
+                return 0;
+        }
+        emit(&event, sizeof(event), false);
+        return 0;
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(on_attach, struct cgroup *to, const char *path, struct task_struct *task) {
+        __u32 pid = task->tgid;
+        Track *entry = bpf_map_lookup_elem(&tracked, &pid);
+        Event event;
+
+        if (!entry || entry->flags & TRACK_CONTAINER)
+                return 0;
+        fill(&event, EVENT_ATTACH, task);
+        emit(&event, sizeof(event), false);
+        return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit, struct task_struct *task) {
+        __u32 pid = task->tgid;
+        Track *entry;
+        Event event;
+
+        if (task->signal->live.counter != 0)
+                return 0;
+        entry = bpf_map_lookup_elem(&tracked, &pid);
+        if (!entry)
+                return 0;
+
+        fill(&event, EVENT_EXIT, task);
+        event.status = task->signal->group_exit_code;
+        if (event.status == 0)
+                event.status = task->exit_code;
+        if (entry->flags & TRACK_OOM)
+                event.flags |= EVENT_OOM;
+        if (entry->flags & TRACK_CONTAINER)
+                event.flags |= EVENT_CONTAINER;
+        bpf_map_delete_elem(&tracked, &pid);
+        emit(&event, sizeof(event), true);
+        return 0;
+}
+
+static void mark_victim(__u32 pid) {
+        Track *entry = bpf_map_lookup_elem(&tracked, &pid);
+
+        if (entry)
+                entry->flags |= TRACK_OOM;
+}
+
+/* Since Linux 6.8 the tracepoint hands over the task, before that its pid; one of the two gets loaded. */
+SEC("?tp_btf/mark_victim")
+int BPF_PROG(on_victim_task, struct task_struct *task) {
+        mark_victim(task->tgid);
+        return 0;
+}
+
+SEC("?tp_btf/mark_victim")
+int BPF_PROG(on_victim_pid, int pid) {
+        mark_victim(pid);
+        return 0;
+}

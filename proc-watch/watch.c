@@ -1,0 +1,196 @@
+#include <assert.h>
+#include <string.h>
+#include "log.h"
+#include "resync.h"
+#include "watch.h"
+
+static LogRatelimit lost_limit = LOG_RATELIMIT(60, 3);
+
+static void flush(Watch *watch) {
+        if (watch->n_spans > 0 && spool_wanted(&watch->spool, watch->state_fd))
+                (void) spool_write(&watch->spool, watch->service_name, watch->spans, watch->n_spans);
+        for (size_t i = 0; i < watch->n_spans; i++)
+                watch->spans[i] = span_free(watch->spans[i]);
+        watch->n_spans = 0;
+}
+
+static int on_flush(LoopTimer *timer) {
+        flush(container_of(timer, Watch, flush_timer));
+        return 0;
+}
+
+static int host_find(void *userdata, const Command *command, uint32_t pid, uint64_t time_ns, StoryOrigin *ret) {
+        Watch *watch = userdata;
+
+        return link_find(&watch->link, command, pid, time_ns, ret);
+}
+
+static int host_root(void *userdata, TraceContext *ret) {
+        Watch *watch = userdata;
+
+        return link_root(&watch->link, ret);
+}
+
+static void host_emit(void *userdata, Span *span) {
+        Watch *watch = userdata;
+
+        if (watch->n_spans == WATCH_SPANS_MAX)
+                flush(watch);
+        if (watch->n_spans == 0)
+                (void) loop_timer_set(&watch->flush_timer, WATCH_FLUSH_NS, 0);
+        watch->spans[watch->n_spans++] = span;
+}
+
+static void host_counted(void *userdata, const Command *command) {
+        Watch *watch = userdata;
+
+        (void) command;
+        counters_add(watch->counters, COUNTERS_WATCH, COUNTERS_WATCH_COUNTED, 1);
+}
+
+static int on_event(void *userdata, const Event *event, const char *data, size_t size) {
+        Watch *watch = userdata;
+        int r;
+
+        if (!watch->has_now) {
+                watch->now = clk_now();
+                watch->has_now = true;
+        }
+        r = story_event(watch->story, event, data, size, &watch->now);
+        return r == -ENOMEM ? 0 : MIN(r, 0) == -EBADMSG ? 0 : r;
+}
+
+static int on_found(void *userdata, const Event *event, const char *data, size_t size, uint32_t track_flags) {
+        Watch *watch = userdata;
+
+        if (story_knows(watch->story, event->pid, event->start_ns))
+                return 0;
+        (void) source_track(watch->source, event->pid, track_flags);
+        return on_event(watch, event, data, size);
+}
+
+static bool is_gone(void *userdata, uint32_t pid, uint64_t start_ns) {
+        (void) userdata;
+        return resync_gone(pid, start_ns);
+}
+
+static int resync(Watch *watch) {
+        watch->has_now = false;
+        story_prune(watch->story, is_gone, watch);
+        return resync_scan(on_found, watch);
+}
+
+static int on_resync(LoopTimer *timer) {
+        Watch *watch = container_of(timer, Watch, resync_timer);
+        int r;
+
+        watch->resync_pending = false;
+        r = resync(watch);
+        if (r < 0)
+                (void) log_warning_errno(r, "Cannot read /proc after a loss of events: %m");
+        return 0;
+}
+
+static int on_batch(void *userdata, uint64_t n_lost) {
+        Watch *watch = userdata;
+
+        watch->has_now = false;
+        if (n_lost == 0)
+                return 0;
+
+        counters_add(watch->counters, COUNTERS_WATCH, COUNTERS_WATCH_LOST, n_lost);
+        story_lost(watch->story);
+        if (log_ratelimit(&lost_limit))
+                log_warning("%llu process events were lost, spans of this moment may be incomplete",
+                            (unsigned long long) n_lost);
+        if (!watch->resync_pending) {
+                watch->resync_pending = true;
+                return loop_timer_set(&watch->resync_timer, WATCH_RESYNC_NS, 0);
+        }
+        return 0;
+}
+
+static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info) {
+        Watch *watch = container_of(source, Watch, signals);
+
+        (void) info;
+        loop_exit(watch->loop, 0);
+        return 0;
+}
+
+int watch_init(Watch *watch, const Config *config, int state_fd, const char *const *roots, size_t n_roots) {
+        const StoryHost host = {
+                .find = host_find,
+                .root = host_root,
+                .emit = host_emit,
+                .counted = host_counted,
+                .userdata = watch,
+        };
+        sigset_t set;
+        int r;
+
+        assert(watch);
+        assert(config);
+
+        watch->state_fd = state_fd;
+        watch->service_name = *config->service_name ? config->service_name : "podspan-watch";
+        watch->counters = counters_open(state_fd, true);
+        r = spool_init(&watch->spool, state_fd, COUNTERS_WATCH, watch->counters);
+        if (r < 0)
+                return r;
+        r = context_init(&watch->context, state_fd, true, COUNTERS_WATCH, watch->counters);
+        if (r < 0)
+                return r;
+        r = link_init(&watch->link, &watch->context, watch->counters, config->tracing_sampling_rate_per_million);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n_roots; i++) {
+                r = link_add_root(&watch->link, roots[i]);
+                if (r < 0)
+                        return r;
+        }
+        r = story_new(&host, config->slow_call_ns, &watch->story);
+        if (r < 0)
+                return r;
+
+        r = loop_new(&watch->loop);
+        if (r < 0)
+                return r;
+        r = loop_timer_add(&watch->flush_timer, watch->loop, on_flush);
+        if (r < 0)
+                return r;
+        r = loop_timer_add(&watch->resync_timer, watch->loop, on_resync);
+        if (r < 0)
+                return r;
+        (void) sigemptyset(&set);
+        (void) sigaddset(&set, SIGTERM);
+        (void) sigaddset(&set, SIGINT);
+        return loop_signal_add(&watch->signals, watch->loop, &set, on_signal);
+}
+
+void watch_deinit(Watch *watch) {
+        watch->source = source_free(watch->source);
+        watch->story = story_free(watch->story);
+        flush(watch);
+        link_deinit(&watch->link);
+        context_deinit(&watch->context);
+        spool_deinit(&watch->spool);
+        watch->counters = counters_free(watch->counters);
+        loop_signal_remove(&watch->signals);
+        loop_timer_remove(&watch->resync_timer);
+        loop_timer_remove(&watch->flush_timer);
+        watch->loop = loop_free(watch->loop);
+}
+
+int watch_start(Watch *watch) {
+        int r;
+
+        r = source_new(watch->loop, on_event, on_batch, watch, &watch->source);
+        if (r < 0)
+                return r;
+        return resync(watch);
+}
+
+int watch_run(Watch *watch) {
+        return loop_run(watch->loop);
+}

@@ -1,0 +1,56 @@
+#pragma once
+
+/*
+ * Watch
+ *
+ * Holds the parts together: events from the source into the story, whose spans go to the spool in batches, at most
+ * WATCH_FLUSH_NS after their end.
+ */
+
+#include "config.h"
+#include "link.h"
+#include "source.h"
+#include "spool.h"
+
+#define WATCH_SPANS_MAX 256
+#define WATCH_FLUSH_NS  (100 * NSEC_PER_MSEC)
+#define WATCH_RESYNC_NS (10 * NSEC_PER_SEC) /* after losses, at most this often */
+
+typedef struct Watch {
+        Loop *loop;
+        Counters *counters;
+        Spool spool;
+        Context context;
+        Link link;
+        Story *story;
+        Source *source;
+        LoopTimer flush_timer;
+        LoopTimer resync_timer;
+        LoopSignal signals;
+        const char *service_name;
+        Span *spans[WATCH_SPANS_MAX];
+        size_t n_spans;
+        bool resync_pending;
+        bool has_now;
+        Clk now; /* of this batch */
+        int state_fd;
+} Watch;
+
+#define WATCH_NULL                                                                               \
+        {                                                                                        \
+                .spool = SPOOL_NULL, .context = CONTEXT_NULL, .flush_timer = LOOP_TIMER_NULL,    \
+                .resync_timer = LOOP_TIMER_NULL, .signals = LOOP_SIGNAL_NULL, .state_fd = -EBADF \
+        }
+
+/*
+ * Opens all but the kernel side. @state_fd is borrowed; bundles below the @n_roots @roots (borrowed) are read besides
+ * those of the known engines. 0 or a negative errno.
+ */
+int watch_init(Watch *watch, const Config *config, int state_fd, const char *const *roots, size_t n_roots);
+void watch_deinit(Watch *watch);
+
+/* Loads the kernel side and takes over what runs already. 0 or a negative errno. */
+int watch_start(Watch *watch);
+
+/* Until SIGTERM or SIGINT. 0 or a negative errno. */
+int watch_run(Watch *watch);
