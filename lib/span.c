@@ -131,6 +131,15 @@ void span_set_parent_remote(Span *span, bool remote) {
         span->remote_flags = SPAN_FLAG_HAS_IS_REMOTE | (remote ? SPAN_FLAG_IS_REMOTE : 0);
 }
 
+void span_drop_parent(Span *span, const uint8_t parent_id[static TRACECONTEXT_SPAN_ID_SIZE]) {
+        assert(span);
+
+        if (!span->has_parent || memcmp(span->parent_id, parent_id, sizeof(span->parent_id)) != 0)
+                return;
+        span->has_parent = false;
+        span->remote_flags = 0;
+}
+
 void span_set_pod(Span *span, const char *uid, const char *name, const char *ns) {
         assert(span);
 

@@ -51,6 +51,9 @@ void span_set_time(Span *span, uint64_t start_ns, uint64_t end_ns);
 /* Sets whether the parent is known to be in another process (OTLP Span.flags bits 8 and 9). Default: not known. */
 void span_set_parent_remote(Span *span, bool remote);
 
+/* Makes @span a root of its trace if its parent is @parent_id: for a parent that turns out to have become no span. */
+void span_drop_parent(Span *span, const uint8_t parent_id[static TRACECONTEXT_SPAN_ID_SIZE]);
+
 /* Pod identity: becomes attributes of the span's *resource* (k8s.pod.uid, k8s.pod.name, k8s.namespace.name). */
 void span_set_pod(Span *span, const char *uid, const char *name, const char *ns);
 

@@ -113,10 +113,21 @@ static const char *last_part(const char *path) {
         return slash ? slash + 1 : path;
 }
 
+/* Passes over argv[0], and over a script's interpreter with its argument: there argv begins before the script. */
+static Strings skip_program(Strings args, const char *name) {
+        Strings rest = args;
+        const char *arg;
+
+        for (int i = 0; i < 3 && (arg = strings_next(&rest)); i++)
+                if (strcmp(last_part(arg), name) == 0)
+                        return rest;
+        (void) strings_next(&args);
+        return args;
+}
+
 static void parse_runtime(Strings args, Command *ret) {
         const char *arg;
 
-        (void) strings_next(&args); /* argv[0] */
         while ((arg = strings_next(&args))) {
                 if (strncmp(arg, "--bundle=", 9) == 0) {
                         COPY(ret->bundle, arg + 9);
@@ -143,7 +154,6 @@ static void parse_runtime(Strings args, Command *ret) {
 static void parse_shim(Strings args, Command *ret) {
         const char *arg;
 
-        (void) strings_next(&args);
         while ((arg = strings_next(&args))) {
                 const char *option = *arg == '-' ? arg + (arg[1] == '-' ? 2 : 1) : "";
 
@@ -163,7 +173,6 @@ static void parse_shim(Strings args, Command *ret) {
 static void parse_monitor(Strings args, Command *ret) {
         const char *arg;
 
-        (void) strings_next(&args);
         while ((arg = strings_next(&args)) && strncmp(arg, "--exit-command", 14) != 0) {
                 if (strcmp(arg, "-e") == 0 || strcmp(arg, "--exec") == 0 || strcmp(arg, "--exec-attach") == 0) {
                         COPY(ret->verb, "exec");
@@ -183,7 +192,6 @@ static void parse_monitor(Strings args, Command *ret) {
 static void parse_pinns(Strings args, Command *ret) {
         const char *arg;
 
-        (void) strings_next(&args);
         while ((arg = strings_next(&args)))
                 if (strcmp(arg, "-f") == 0 && (arg = strings_next(&args)))
                         COPY(ret->netns, arg);
@@ -283,6 +291,8 @@ int command_parse(const Event *event, const char *data, size_t size, Command *re
         if (event->flags & EVENT_NAMED || event->file_size == 0 || strcmp(command.name, last_part(command.path)) != 0)
                 command.kind = kind_of(command.name);
 
+        if (command.kind != COMMAND_OTHER)
+                args = skip_program(args, command.name);
         switch (command.kind) {
         case COMMAND_RUNTIME:
                 parse_runtime(args, &command);

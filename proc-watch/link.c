@@ -269,12 +269,14 @@ static void derive(Link *link, const Identity *identity, TraceContext *ret) {
 /* The parent by the look-up rules. */
 static int find_parent(Link *link, const Command *command, BundleManager manager, uint64_t time_ns, Identity *identity,
                        StoryOrigin *origin) {
-        bool sandbox = is_sandbox(identity),
-             ends = strcmp(command->verb, "delete") == 0 || strcmp(command->verb, "kill") == 0;
+        bool sandbox = is_sandbox(identity);
+        bool probe = strcmp(command->verb, "exec") == 0; /* in a trace of its own */
+        bool leads_back = probe || strcmp(command->verb, "delete") == 0 || strcmp(command->verb, "kill") == 0;
         Identity asked = *identity;
         ContextQuery query = { &asked, link_operations(command, manager, sandbox) };
         ContextMatch match = {};
         ContextRecord start;
+        int r;
 
         if (context_find(link->context, &query, &match) < 0)
                 match.found = CONTEXT_FOUND_NONE;
@@ -283,27 +285,36 @@ static int find_parent(Link *link, const Command *command, BundleManager manager
         case CONTEXT_FOUND_PARENT:
                 complete(identity, &match.record.identity);
                 origin->parent = match.record.trace;
-                if (ends && *command->id && context_get(link->context, CONTEXT_START, command->id, &start) == 0) {
+                if (leads_back && *command->id && context_get(link->context, CONTEXT_START, command->id, &start) == 0) {
                         complete(identity, &start.identity);
                         add_link(origin, &start.trace, "start");
                 }
                 return 0;
         case CONTEXT_FOUND_START:
                 complete(identity, &match.record.identity);
-                if (time_ns < match.record.start_ns || time_ns - match.record.start_ns <= STORY_START_MAX_NS) {
+                if (!probe &&
+                    (time_ns < match.record.start_ns || time_ns - match.record.start_ns <= STORY_START_MAX_NS)) {
                         origin->parent = match.record.trace;
                         return 0;
                 }
                 add_link(origin, &match.record.trace, "start");
                 return link_root(link, &origin->parent);
         case CONTEXT_FOUND_CANDIDATES:
-                derive(link, identity, &origin->parent);
+                if (probe) {
+                        r = link_root(link, &origin->parent);
+                        if (r < 0)
+                                return r;
+                } else {
+                        derive(link, identity, &origin->parent);
+                }
                 for (size_t i = 0; i < match.n_candidates; i++)
                         add_link(origin, &match.candidates[i], "candidate");
                 return 0;
         case CONTEXT_FOUND_NONE:
                 break;
         }
+        if (probe)
+                return link_root(link, &origin->parent);
         derive(link, identity, &origin->parent);
         return 0;
 }

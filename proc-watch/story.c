@@ -126,7 +126,7 @@ static void finish(Story *story, Node *node, uint64_t time_ns, int status) {
                 return;
         node_mark(parent, NODE_MARK_CHILD_END, node->end_ns, 0, 0);
         /* What a monitor does after that is its long life, not the start that somebody waits for. */
-        if (parent->kind == COMMAND_MONITOR && node->kind == COMMAND_RUNTIME)
+        if (parent->kind == COMMAND_MONITOR && node->kind == COMMAND_RUNTIME && !node->silent)
                 finish(story, parent, node->end_ns, 0);
 }
 
@@ -134,7 +134,12 @@ static void finish(Story *story, Node *node, uint64_t time_ns, int status) {
 static void decide(Story *story, Node *node) {
         bool failed = node->status != 0 || node->container_status > 0;
 
-        if (failed || node->last_ns - node->begin_ns >= story->slow_ns) {
+        bool slow = node->last_ns - node->begin_ns >= story->slow_ns;
+
+        if (failed || slow) {
+                /* A call that was neither slow nor failed has no span of its own: there is no parent then. */
+                for (size_t i = 0; i < node->n_held && !slow; i++)
+                        span_drop_parent(node->held[i], node->parent_context.span_id);
                 for (size_t i = 0; i < node->n_held; i++)
                         story->host.emit(story->host.userdata, TAKE_PTR(node->held[i]));
                 node->n_held = 0;
@@ -273,7 +278,6 @@ static int nest(Story *story, Node *node, Node *parent, const Command *command) 
         node->owner = owner_ref(parent->owner);
         node->parent_context = parent->context;
         node->stage = hook_stage(parent, command->path);
-        node_mark(parent, NODE_MARK_CHILD_BEGIN, node->begin_ns, 0, 0);
         return tracecontext_new_child(&parent->context, &node->context);
 }
 
@@ -336,6 +340,10 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
         unref(story, process->node);
         process->node = node;
         process->own = true;
+
+        /* Marked whether it becomes a span or not: its time is not the runtime's own. */
+        if (node_open(parent))
+                node_mark(parent, NODE_MARK_CHILD_BEGIN, node->begin_ns, 0, 0);
 
         node->mute = (parent && parent->mute) || strcmp(command->name, "podspan-hook") == 0;
         node->engine = command->kind == COMMAND_ENGINE || (parent && parent->engine);

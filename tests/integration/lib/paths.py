@@ -14,6 +14,7 @@ _BUILT = {
     "podspand": "agent/podspand",
     "podspan-cri": "cri-hooks/podspan-cri",
     "podspan-hook": "oci-hooks/podspan-hook",
+    "podspan-watch": "proc-watch/podspan-watch",
     "podspan": "cli/podspan",
     "podspan-probe": "cli/podspan-probe",
 }

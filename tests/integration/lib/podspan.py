@@ -13,7 +13,7 @@ from .process import Daemon, accepts, run
 STAGES = ("createRuntime", "poststart", "poststop")
 
 
-class _Notify:
+class Notify:
     """A socket as systemd gives it to a service of type notify."""
 
     def __init__(self, path):
@@ -64,7 +64,7 @@ class Podspan:
     def start_agent(self):
         """Starts podspand and waits until it says that it is ready."""
         self._close_notify()
-        self._notify = _Notify(self.folder / "notify.sock")
+        self._notify = Notify(self.folder / "notify.sock")
         self.agent = Daemon("podspand", [built("podspand"), *self.options, "--store-dir", self.store], self.folder,
                             env={**self._env, "NOTIFY_SOCKET": str(self._notify.path)})
         self.agent.wait_until(self._notify.ready, "READY=1")
