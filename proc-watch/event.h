@@ -65,6 +65,7 @@ typedef enum TrackFlags {
         TRACK_INIT = 1 << 3,       /* "runc:[2:INIT]": the next exec is the container's command */
         TRACK_CONTAINER = 1 << 4,  /* is a container's own: only its exit counts */
         TRACK_OOM = 1 << 5,
+        TRACK_CRUN_EXEC = 1 << 6, /* `crun exec` and all it forks: joins a container in two steps, runs no hooks */
 } TrackFlags;
 
 #define TRACK_MAX 16384 /* processes tracked at a time */

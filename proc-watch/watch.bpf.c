@@ -103,7 +103,8 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child) {
         if (!from || from->flags & TRACK_CONTAINER)
                 return 0;
 
-        entry.flags = from->flags & TRACK_CRUN ? TRACK_CRUN_CHILD : 0;
+        if (from->flags & (TRACK_CRUN | TRACK_CRUN_EXEC))
+                entry.flags = TRACK_CRUN_CHILD | (from->flags & TRACK_CRUN_EXEC);
         entry.mnt_ns = from->mnt_ns;
         if (!track(pid, &entry))
                 return 0;
@@ -146,6 +147,31 @@ static long copy_variable(__u32 index, struct Environment *env) {
         if (!inside && variable_wanted(room->data + offset))
                 env->offset = offset + (__u32) len;
         return 0;
+}
+
+struct Search {
+        __u32 at, end;
+        bool found;
+};
+
+static long find_exec(__u32 index, struct Search *search) {
+        __u32 zero = 0, at = search->at++;
+        struct Scratch *room = bpf_map_lookup_elem(&scratch, &zero);
+        const char *s;
+
+        if (!room || at >= search->end)
+                return 1;
+        s = room->data + (at & 8191);
+        search->found = !s[0] && s[1] == 'e' && s[2] == 'x' && s[3] == 'e' && s[4] == 'c' && !s[5];
+        return search->found;
+}
+
+/* Is "exec" one of the arguments? */
+static bool runs_exec(const struct Scratch *room) {
+        struct Search search = { .at = room->event.file_size, .end = room->event.file_size + room->event.args_size };
+
+        bpf_loop(EVENT_ARGS_MAX, find_exec, &search, 0);
+        return search.found;
 }
 
 static void copy_exec(struct Scratch *room, struct linux_binprm *binprm, struct task_struct *task) {
@@ -210,10 +236,8 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
         else if (named)
                 now.flags = name_flags;
         else if ((comm[0] >= '0' && comm[0] <= '9') || (comm[0] == 'e' && comm[1] == 'x' && comm[2] == 'e' && !comm[3]))
-                now.flags = was_flags & TRACK_CRUN; /* a runtime that executes its own copy, by descriptor */
-        if (!track(pid, &now))
-                return 0;
-
+                now.flags = was_flags &
+                            (TRACK_CRUN | TRACK_CRUN_EXEC); /* a runtime that executes its own copy, by descriptor */
         room = bpf_map_lookup_elem(&scratch, &zero);
         if (!room)
                 return 0;
@@ -225,6 +249,10 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
                 room->event.flags = named ? EVENT_NAMED : 0;
                 copy_exec(room, binprm, task);
         }
+        if (now.flags & TRACK_CRUN && runs_exec(room))
+                now.flags |= TRACK_CRUN_EXEC;
+        if (!track(pid, &now))
+                return 0;
 
         size = sizeof(room->event) + room->event.file_size + room->event.args_size + room->event.env_size;
         if (size <= sizeof(*room))
