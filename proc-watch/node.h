@@ -42,10 +42,11 @@ typedef struct Node Node;
 
 struct Node {
         unsigned n_refs;
-        Node *parent; /* a reference; what it is nested in, or NULL */
+        Node *parent; /* a reference; what it was started by, or NULL */
         Owner *owner; /* a reference, or NULL */
 
         CommandKind kind;
+        bool nested;    /* its span is below the parent's, in the parent's trace */
         bool silent;    /* no span */
         bool mute;      /* none below it either */
         bool engine;    /* has a container engine above it, or is one */

@@ -53,7 +53,7 @@ static void emit(Story *story, Node *node, Span *consume_span) {
         _cleanup_(span_freep) Span *span = consume_span;
         Node *holder = NULL;
 
-        for (Node *above = node; above; above = above->parent)
+        for (Node *above = node; above; above = above->nested ? above->parent : NULL)
                 if (above->hold)
                         holder = above;
         if (!holder) {
@@ -122,11 +122,11 @@ static void finish(Story *story, Node *node, uint64_t time_ns, int status) {
         node->marks = NULL;
         node->n_marks = 0;
 
-        if (!parent || !node_open(parent))
+        if (!node_open(parent))
                 return;
         node_mark(parent, NODE_MARK_CHILD_END, node->end_ns, 0, 0);
         /* What a monitor does after that is its long life, not the start that somebody waits for. */
-        if (parent->kind == COMMAND_MONITOR && node->kind == COMMAND_RUNTIME && !node->silent)
+        if (parent->kind == COMMAND_MONITOR && node->kind == COMMAND_RUNTIME && node->nested)
                 finish(story, parent, node->end_ns, 0);
 }
 
@@ -157,14 +157,14 @@ static void unref(Story *story, Node *node) {
                 Node *parent = node->parent;
 
                 finish(story, node, node->last_ns, node->status);
-                if (parent) {
+                if (node->nested) {
                         parent->last_ns = MAX(parent->last_ns, node->last_ns);
                         if (node->container_status > parent->container_status)
                                 parent->container_status = node->container_status;
                         if (node->status != 0 && node->kind == COMMAND_RUNTIME && parent->kind == COMMAND_MONITOR)
                                 parent->status = node->status;
                 }
-                if (node->hold && !(parent && parent->hold))
+                if (node->hold && !(node->nested && parent->hold))
                         decide(story, node);
                 node = node_free(node);
         }
@@ -268,13 +268,14 @@ static const char *hook_stage(Node *parent, const char *path) {
 static int nest(Story *story, Node *node, Node *parent, const Command *command) {
         Node *top = parent;
 
-        while (top->parent && node_open(top->parent))
+        while (top->nested)
                 top = top->parent;
         if (++top->n_children > STORY_CHILDREN_MAX) {
                 story->stats.n_dropped++;
                 node->silent = node->mute = true;
                 return 0;
         }
+        node->nested = true;
         node->owner = owner_ref(parent->owner);
         node->parent_context = parent->context;
         node->stage = hook_stage(parent, command->path);
@@ -386,7 +387,7 @@ static int process_entrypoint(Story *story, Process *process, const Event *event
                 return 0;
 
         /* From "created", which is the end of `runc create`, or in `run` from its begin. */
-        while (top->parent && !top->parent->silent)
+        while (top->nested)
                 top = top->parent;
         r = tracecontext_new_child(&node->context, &context);
         if (r < 0)
@@ -471,10 +472,10 @@ static int process_container_exit(Story *story, Node *node, const Event *event, 
         if (node->silent || node->monitored || node->entry_ns == 0)
                 return 0;
 
-        while (top->parent && !top->parent->silent)
+        while (top->nested)
                 top = top->parent;
         parent = top->parent_context;
-        late = event->time_ns - node->entry_ns > STORY_START_MAX_NS;
+        late = !node->hold && event->time_ns - node->entry_ns > STORY_START_MAX_NS;
         if (late) {
                 r = story->host.root(story->host.userdata, &parent);
                 if (r < 0)

@@ -1,0 +1,244 @@
+/* Which call a command is taken to belong to, with context files as podspan-cri writes them. */
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+#include "link.h"
+
+typedef struct Fixture {
+        char folder[64];
+        int state_fd;
+        Context context;
+        Link link;
+} Fixture;
+
+static int set_up(void **state) {
+        Fixture *fixture = calloc(1, sizeof(*fixture));
+
+        assert_non_null(fixture);
+        strcpy(fixture->folder, "/tmp/podspan-link-XXXXXX");
+        assert_non_null(mkdtemp(fixture->folder));
+        fixture->state_fd = open(fixture->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_int_equal(context_init(&fixture->context, fixture->state_fd, true, COUNTERS_WATCH, NULL), 0);
+        assert_int_equal(link_init(&fixture->link, &fixture->context, NULL, 0), 0);
+        assert_int_equal(link_add_root(&fixture->link, fixture->folder), 0);
+        *state = fixture;
+        return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+        (void) st;
+        (void) type;
+        (void) ftw;
+        return remove(path);
+}
+
+static int tear_down(void **state) {
+        Fixture *fixture = *state;
+
+        link_deinit(&fixture->link);
+        context_deinit(&fixture->context);
+        close_fd(fixture->state_fd);
+        (void) nftw(fixture->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+        free(fixture);
+        return 0;
+}
+
+#define SET(to, s) ((void) snprintf((to), sizeof(to), "%s", (s)))
+
+static void publish(Fixture *fixture, const char *operation, const char *uid, const char *container, uint8_t span) {
+        ContextRecord record = { .start_ns = NSEC_PER_SEC };
+        ContextHandle handle;
+
+        SET(record.operation, operation);
+        SET(record.identity.pod_uid, uid);
+        SET(record.identity.pod_name, "web");
+        SET(record.identity.container_id, container);
+        if (*container)
+                SET(record.identity.container_name, "main");
+        record.trace.trace_id[0] = record.trace.span_id[0] = span;
+        assert_int_equal(context_publish(&fixture->context, &record, &handle), 0);
+}
+
+static Command runtime(const char *verb, const char *id) {
+        Command command = { .kind = COMMAND_RUNTIME, .name = "runc" };
+
+        SET(command.verb, verb);
+        SET(command.id, id);
+        return command;
+}
+
+static void by_call(void **state) {
+        static const struct {
+                const char *verb, *operation;
+                uint8_t span;
+        } cases[] = {
+                { "create", "StartContainer", 1 }, { "start", "StartContainer", 1 }, { "kill", "StopContainer", 2 },
+                { "exec", "ExecSync", 3 },         { "update", "UpdateContainerResources", 4 },
+        };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                char id[] = { 'c', (char) ('0' + i), '\0' };
+                Command command = runtime(cases[i].verb, id);
+                StoryOrigin origin;
+                Identity identity;
+
+                publish(fixture, cases[i].operation, "u-1", id, cases[i].span);
+                assert_int_equal(link_find(&fixture->link, &command, 0, 2 * NSEC_PER_SEC, &origin), 0);
+                assert_int_equal(origin.parent.span_id[0], cases[i].span);
+                owner_identity(origin.owner, &identity);
+                assert_string_equal(identity.pod_name, "web");
+                assert_string_equal(identity.container_name, "main");
+                owner_unref(origin.owner);
+        }
+}
+
+static void cni_of_the_pod(void **state) {
+        Fixture *fixture = *state;
+        Command command = { .kind = COMMAND_CNI, .name = "bridge", .verb = "ADD", .id = "sb1", .pod_uid = "u-1" };
+        StoryOrigin origin;
+
+        publish(fixture, "RunPodSandbox", "u-1", "", 7);
+        publish(fixture, "RunPodSandbox", "u-2", "", 8);
+        assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), 0);
+        assert_int_equal(origin.parent.span_id[0], 7);
+        owner_unref(origin.owner);
+
+        /* pinns names nobody: with two candidates it is nobody's. */
+        command = (Command){ .kind = COMMAND_PINNS, .name = "pinns" };
+        assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), -ENOENT);
+}
+
+static void environment_first(void **state) {
+        Fixture *fixture = *state;
+        Command command = runtime("create", "c1");
+        StoryOrigin origin;
+
+        publish(fixture, "StartContainer", "u-1", "c1", 1);
+        command.has_traceparent = true;
+        command.traceparent = (TraceContext){ .trace_id = { 9 }, .span_id = { 9 } };
+        assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), 0);
+        assert_int_equal(origin.parent.span_id[0], 9);
+        owner_unref(origin.owner);
+}
+
+/* Without any call all of a container share the derived trace; a probe has its own. */
+static void derived(void **state) {
+        Fixture *fixture = *state;
+        Command create = runtime("create", "c9"), start = runtime("start", "c9"), exec = runtime("exec", "c9");
+        StoryOrigin a, b, c;
+        TraceContext expected;
+
+        tracecontext_derive("c9", 2, &expected);
+        assert_int_equal(link_find(&fixture->link, &create, 0, 0, &a), 0);
+        assert_int_equal(link_find(&fixture->link, &start, 0, 0, &b), 0);
+        assert_int_equal(link_find(&fixture->link, &exec, 0, 0, &c), 0);
+        assert_memory_equal(a.parent.trace_id, expected.trace_id, 16);
+        assert_memory_equal(b.parent.trace_id, expected.trace_id, 16);
+        assert_memory_not_equal(c.parent.trace_id, expected.trace_id, 16);
+        assert_int_equal(a.parent.span_id[0], 0);
+        owner_unref(a.owner);
+        owner_unref(b.owner);
+        owner_unref(c.owner);
+}
+
+static void parallel_probes(void **state) {
+        Fixture *fixture = *state;
+        Command command = runtime("exec", "c1");
+        StoryOrigin origin;
+
+        publish(fixture, "ExecSync", "u-1", "c1", 1);
+        publish(fixture, "ExecSync", "u-1", "c1", 2);
+        assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), 0);
+        assert_int_equal(origin.parent.span_id[0], 0);
+        assert_int_equal(origin.n_links, 2);
+        assert_string_equal(origin.why[0], "candidate");
+        owner_unref(origin.owner);
+}
+
+static void start_is_remembered(void **state) {
+        static const struct {
+                uint64_t after_ns;
+                bool parent;
+        } cases[] = { { NSEC_PER_SEC, true }, { STORY_START_MAX_NS + NSEC_PER_SEC, false } };
+        Fixture *fixture = *state;
+        ContextRecord record = { .start_ns = NSEC_PER_SEC, .trace = { .trace_id = { 5 }, .span_id = { 5 } } };
+
+        SET(record.operation, "StartContainer");
+        SET(record.identity.container_id, "c1");
+        assert_int_equal(context_put(&fixture->context, CONTEXT_START, "c1", &record), 0);
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Command command = runtime("delete", "c1");
+                StoryOrigin origin;
+
+                assert_int_equal(
+                        link_find(&fixture->link, &command, 0, record.start_ns + cases[i].after_ns, &origin), 0);
+                assert_int_equal(origin.parent.span_id[0], cases[i].parent ? 5 : 0);
+                assert_int_equal(origin.n_links, cases[i].parent ? 0 : 1);
+                owner_unref(origin.owner);
+        }
+}
+
+/* A bundle is read below a known root, and through no symbolic link. */
+static void bundles(void **state) {
+        static const char config[] = "{\"hooks\":{\"poststop\":[{\"path\":\"/h\"}]}}";
+        Fixture *fixture = *state;
+        static const struct {
+                const char *name;
+                bool read;
+        } cases[] = { { "real", true }, { "link", false } };
+
+        assert_int_equal(mkdirat(fixture->state_fd, "real", 0700), 0);
+        assert_int_equal(symlinkat("real", fixture->state_fd, "link"), 0);
+        {
+                _cleanup_close_ int fd = openat(fixture->state_fd, "real/config.json", O_WRONLY | O_CREAT, 0600);
+
+                assert_int_equal(util_write_all(fd, config, sizeof(config) - 1), 0);
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Command command = runtime("create", cases[i].name);
+                StoryOrigin origin;
+                uint32_t used = 0;
+
+                (void) snprintf(command.bundle, sizeof(command.bundle), "%s/%s", fixture->folder, cases[i].name);
+                assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), 0);
+                assert_int_equal(owner_hook_stage(origin.owner, "/h", BUNDLE_PRESTART, BUNDLE_POSTSTOP, &used) != NULL,
+                                 cases[i].read);
+                owner_unref(origin.owner);
+        }
+}
+
+static void replaced_when_full(void **state) {
+        Fixture *fixture = *state;
+
+        for (int i = 0; i < LINK_OWNERS_MAX + 100; i++) {
+                char id[16];
+                Command command;
+                StoryOrigin origin;
+
+                (void) snprintf(id, sizeof(id), "c%d", i);
+                command = runtime("create", id);
+                assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), 0);
+                assert_string_equal(owner_id(origin.owner), id);
+                owner_unref(origin.owner);
+        }
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+        const struct CMUnitTest tests[] = {
+                TEST(by_call),          TEST(cni_of_the_pod),      TEST(environment_first), TEST(derived),
+                TEST(parallel_probes),  TEST(start_is_remembered), TEST(bundles),           TEST(replaced_when_full),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
