@@ -87,8 +87,8 @@ class Pod:
                 namespace_options=message("NamespaceOption", network=self._network, pid=CONTAINER))))
 
     def container_config(self, name, image="localhost/busybox:1", command=("sleep", "1000"), read_only=False,
-                         environment=None, attempt=0):
-        """ContainerConfig."""
+                         environment=None, attempt=0, memory=0):
+        """ContainerConfig; memory is a limit in bytes."""
         return message(
             "ContainerConfig", metadata=message("ContainerMetadata", name=name, attempt=attempt),
             image=message("ImageSpec", image=image, user_specified_image=image), command=list(command),
@@ -96,7 +96,8 @@ class Pod:
             labels={"io.kubernetes.container.name": name, "io.kubernetes.pod.name": self.name,
                     "io.kubernetes.pod.namespace": self.namespace, "io.kubernetes.pod.uid": self.uid},
             log_path=f"{name}_{attempt}.log",
-            linux=message("LinuxContainerConfig", security_context=message(
+            linux=message("LinuxContainerConfig", resources=message(
+                "LinuxContainerResources", memory_limit_in_bytes=memory) if memory else None, security_context=message(
                 "LinuxContainerSecurityContext", readonly_rootfs=read_only,
                 namespace_options=message("NamespaceOption", network=self._network, pid=CONTAINER))))
 
