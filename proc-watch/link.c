@@ -104,9 +104,10 @@ static LinkEntry *find_entry(const Link *link, const char *id) {
         return NULL;
 }
 
-static void remember(Link *link, Owner *owner) {
+static LinkEntry *remember(Link *link, Owner *owner) {
         const char *id = owner_id(owner);
         LinkEntry *entry = find_entry(link, id);
+        LinkEntry known = entry ? *entry : (LinkEntry){};
 
         if (!entry) {
                 entry = link->entries;
@@ -116,7 +117,14 @@ static void remember(Link *link, Owner *owner) {
         }
         owner_ref(owner);
         owner_unref(entry->owner);
-        *entry = (LinkEntry){ util_hash(UTIL_HASH_INIT, id, strlen(id)), ++link->seq, owner };
+        *entry = (LinkEntry){
+                .hash = util_hash(UTIL_HASH_INIT, id, strlen(id)),
+                .seq = ++link->seq,
+                .owner = owner,
+                .start = known.start,
+                .start_ns = known.start_ns,
+        };
+        return entry;
 }
 
 /* Opens config.json of the bundle at @path, if it is below a known root. An fd or a negative errno. */
@@ -266,12 +274,20 @@ static void derive(Link *link, const Identity *identity, TraceContext *ret) {
         counters_add(link->counters, COUNTERS_WATCH, COUNTERS_HOOK_UNLINKED, 1);
 }
 
+/* It has a trace of its own. */
+static bool is_probe(const Command *command) {
+        return strcmp(command->verb, "exec") == 0;
+}
+
+/* It is no part of the start, and leads back to it. */
+static bool leads_back(const Command *command) {
+        return is_probe(command) || strcmp(command->verb, "delete") == 0 || strcmp(command->verb, "kill") == 0;
+}
+
 /* The parent by the look-up rules. */
 static int find_parent(Link *link, const Command *command, BundleManager manager, uint64_t time_ns, Identity *identity,
-                       StoryOrigin *origin) {
-        bool sandbox = is_sandbox(identity);
-        bool probe = strcmp(command->verb, "exec") == 0; /* in a trace of its own */
-        bool leads_back = probe || strcmp(command->verb, "delete") == 0 || strcmp(command->verb, "kill") == 0;
+                       StoryOrigin *origin, ContextFound *ret_found) {
+        bool sandbox = is_sandbox(identity), probe = is_probe(command);
         Identity asked = *identity;
         ContextQuery query = { &asked, link_operations(command, manager, sandbox) };
         ContextMatch match = {};
@@ -281,11 +297,13 @@ static int find_parent(Link *link, const Command *command, BundleManager manager
         if (context_find(link->context, &query, &match) < 0)
                 match.found = CONTEXT_FOUND_NONE;
 
+        *ret_found = match.found;
         switch (match.found) {
         case CONTEXT_FOUND_PARENT:
                 complete(identity, &match.record.identity);
                 origin->parent = match.record.trace;
-                if (leads_back && *command->id && context_get(link->context, CONTEXT_START, command->id, &start) == 0) {
+                if (leads_back(command) && *command->id &&
+                    context_get(link->context, CONTEXT_START, command->id, &start) == 0) {
                         complete(identity, &start.identity);
                         add_link(origin, &start.trace, "start");
                 }
@@ -313,9 +331,6 @@ static int find_parent(Link *link, const Command *command, BundleManager manager
         case CONTEXT_FOUND_NONE:
                 break;
         }
-        if (probe)
-                return link_root(link, &origin->parent);
-        derive(link, identity, &origin->parent);
         return 0;
 }
 
@@ -361,6 +376,7 @@ int link_find(Link *link, const Command *command, uint32_t pid, uint64_t time_ns
         _cleanup_free_ Bundle *bundle = NULL;
         StoryOrigin origin = {};
         Identity identity = {};
+        ContextFound found;
         LinkEntry *entry;
         bool has_bundle;
         int r;
@@ -380,20 +396,35 @@ int link_find(Link *link, const Command *command, uint32_t pid, uint64_t time_ns
                 return r;
 
         /* Asked also where the environment names the parent, for the identity. */
-        r = find_parent(link, command, manager, time_ns, &identity, &origin);
+        r = find_parent(link, command, manager, time_ns, &identity, &origin, &found);
         if (r < 0)
                 return r;
+
+        entry = *command->id ? find_entry(link, command->id) : NULL;
+        if (found == CONTEXT_FOUND_NONE) {
+                if (is_probe(command))
+                        r = link_root(link, &origin.parent);
+                else if (entry && entry->start_ns != 0 && time_ns - entry->start_ns <= STORY_START_MAX_NS)
+                        origin.parent = entry->start; /* between the end of the call and its start file */
+                else
+                        derive(link, &identity, &origin.parent);
+                if (r < 0)
+                        return r;
+        }
         if (command->has_traceparent)
                 origin.parent = command->traceparent;
 
-        entry = *command->id ? find_entry(link, command->id) : NULL;
         if (entry && !has_bundle && !learnt(entry->owner, &identity)) {
                 origin.owner = owner_ref(entry->owner); /* it knows the hooks, too */
         } else {
                 origin.owner = owner_new(&identity, manager, has_bundle ? bundle : NULL);
                 if (!origin.owner)
                         return -ENOMEM;
-                remember(link, origin.owner);
+                entry = remember(link, origin.owner);
+        }
+        if (found == CONTEXT_FOUND_PARENT && entry->start_ns == 0 && !leads_back(command)) {
+                entry->start = origin.parent;
+                entry->start_ns = time_ns;
         }
         *ret = origin;
         return 0;

@@ -4,7 +4,8 @@
  * Link
  *
  * Whose trace a command belongs to (docs/context.md). In order of trust: TRACEPARENT in its environment; the CRI call
- * in flight that can have caused it; within 15 minutes the start of its container or sandbox; else the trace derived
+ * in flight that can have caused it; within 15 minutes the start of its container or sandbox, as its file has it or as
+ * we have seen it ourselves; else the trace derived
  * from the sandbox's (or a lone container's) id. What is nobody's gets no span.
  *
  * Bundles are opened below known roots only, following no symbolic link. What has been learnt of a container stays,
@@ -23,6 +24,8 @@ typedef struct LinkEntry {
         uint64_t hash; /* of the id */
         uint64_t seq;
         Owner *owner;
+        TraceContext start; /* the call that its first command belonged to; zero where there was none */
+        uint64_t start_ns;  /* wall clock */
 } LinkEntry;
 
 typedef struct Link {

@@ -273,7 +273,7 @@ def test_pods_in_parallel(name):
             assert len([span for span in mine if span.name.endswith(" create")]) == (1 if "crio" in name else 2)
             for span in mine:
                 above = spans.ancestors(span)
-                assert above and above[-1] in calls, f"{span} is under {above}"
+                assert above and above[-1] in calls, f"{span} {span.attributes} {span.links} is under {above}; {pod.sandbox_id} {pod.containers}"
                 assert {parent.pod for parent in above} == {span.pod}
                 assert "podspan.incomplete" not in span.attributes
 

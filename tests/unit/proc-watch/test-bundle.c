@@ -20,7 +20,8 @@ static const char config[] =
         "\"hooks\":{\"prestart\":[{\"path\":\"/h/one\",\"args\":[\"one\",\"path\"],\"env\":[\"path\"]}],"
         "\"createRuntime\":[{\"args\":[\"x\"],\"path\":\"/h/two\"},{\"path\":\"/h/three\",\"timeout\":3}],"
         "\"later\":[{\"path\":\"/h/unknown\"}],\"poststop\":[{\"path\":\"/h/four\"}]},"
-        "\"linux\":{\"annotations\":{\"io.kubernetes.pod.uid\":\"evil\"},\"hooks\":{\"poststop\":[{\"path\":\"/evil\"}]}}}";
+        "\"linux\":{\"annotations\":{\"io.kubernetes.pod.uid\":\"evil\"},\"hooks\":{\"poststop\":[{\"path\":\"/"
+        "evil\"}]}}}";
 
 /* Parses @len bytes in pieces of @step, each from a buffer of its exact size. */
 static int parse(const char *s, size_t len, size_t step, Bundle *ret) {
@@ -86,7 +87,8 @@ static void bounds(void **state) {
 
         /* Too long a value is no identity; more hooks than there is room for are left out. */
         memset(value, 'a', sizeof(value) - 1);
-        at = (size_t) sprintf(text, "{\"annotations\":{\"io.kubernetes.pod.uid\":\"%s\"},\"hooks\":{\"poststop\":[", value);
+        at = (size_t) sprintf(text, "{\"annotations\":{\"io.kubernetes.pod.uid\":\"%s\"},\"hooks\":{\"poststop\":[",
+                              value);
         for (int i = 0; i < 2 * BUNDLE_HOOKS_MAX; i++)
                 at += (size_t) sprintf(text + at, "%s{\"path\":\"/h\"}", i > 0 ? "," : "");
         at += (size_t) sprintf(text + at, "]}}");
@@ -116,7 +118,8 @@ static void identities(void **state) {
                 BundleManager manager;
                 const char *uid, *sandbox, *container;
         } cases[] = {
-                { "/run/containerd/io.containerd.runtime.v2.task/k8s.io/c1", BUNDLE_MANAGER_CONTAINERD, "u-1", "sb", "main" },
+                { "/run/containerd/io.containerd.runtime.v2.task/k8s.io/c1", BUNDLE_MANAGER_CONTAINERD, "u-1", "sb",
+                  "main" },
                 { "/run/containers/storage/overlay-containers/c1/userdata", BUNDLE_MANAGER_CRIO, "u-2", "c1", "" },
                 { "/run/containers/storage/overlay-containers/c2/userdata", BUNDLE_MANAGER_UNKNOWN, "", "", "" },
                 { "/tmp/c1", BUNDLE_MANAGER_UNKNOWN, "", "", "" },

@@ -18,8 +18,9 @@ static const struct {
         const char *name, *verb, *id, *bundle;
 } cases[] = {
         { "runc create", "/usr/sbin/runc",
-          "runc~--root~/run/r~--log~/l~--log-format~json~--systemd-cgroup~create~--bundle~/b/" ID "~--pid-file~/p~" ID "~", "", true,
-          COMMAND_RUNTIME, "runc", "create", ID, "/b/" ID },
+          "runc~--root~/run/r~--log~/l~--log-format~json~--systemd-cgroup~create~--bundle~/b/" ID "~--pid-file~/p~" ID
+          "~",
+          "", true, COMMAND_RUNTIME, "runc", "create", ID, "/b/" ID },
         { "an option with its value inside", "/usr/bin/crun", "crun~--root=/x~exec~--process=/p~--detach~" ID "~", "",
           true, COMMAND_RUNTIME, "crun", "exec", ID, "" },
         { "its own copy by descriptor", "/dev/fd/3", "/usr/bin/crun~start~" ID "~", "", false, COMMAND_RUNTIME, "crun",
@@ -39,10 +40,10 @@ static const struct {
         { "shim start", "/usr/bin/containerd-shim-runc-v2",
           "/usr/bin/containerd-shim-runc-v2~-namespace~k8s.io~-id~" ID "~-address~/run/c.sock~start~", "", true,
           COMMAND_SHIM, "containerd-shim-runc-v2", "start", ID, "" },
-        { "shim serving", "/usr/bin/containerd-shim-runc-v2", "shim~-namespace~k8s.io~-id~" ID "~-address~/s~", "", true,
-          COMMAND_SHIM, "containerd-shim-runc-v2", "", ID, "" },
-        { "shim delete", "/usr/bin/containerd-shim-runc-v2", "shim~-id~" ID "~-bundle~/b~delete~", "", true, COMMAND_SHIM,
-          "containerd-shim-runc-v2", "delete", ID, "/b" },
+        { "shim serving", "/usr/bin/containerd-shim-runc-v2", "shim~-namespace~k8s.io~-id~" ID "~-address~/s~", "",
+          true, COMMAND_SHIM, "containerd-shim-runc-v2", "", ID, "" },
+        { "shim delete", "/usr/bin/containerd-shim-runc-v2", "shim~-id~" ID "~-bundle~/b~delete~", "", true,
+          COMMAND_SHIM, "containerd-shim-runc-v2", "delete", ID, "/b" },
         { "our shim", "/usr/bin/containerd-shim-podspan-v2", "shim~-id~" ID "~start~", "", true, COMMAND_OURS,
           "containerd-shim-podspan-v2", "", "", "" },
         { "conmon", "/usr/bin/conmon", "conmon~-b~/b~-c~" ID "~--exit-dir~/e~-r~/usr/bin/crun~", "", true,
@@ -177,8 +178,8 @@ static void polls(void **state) {
                 const char *verb;
                 bool poll;
         } verbs[] = {
-                { COMMAND_RUNTIME, "state", true },  { COMMAND_RUNTIME, "", true },  { COMMAND_RUNTIME, "create", false },
-                { COMMAND_CNI, "VERSION", true },    { COMMAND_CNI, "ADD", false },  { COMMAND_MONITOR, "", false },
+                { COMMAND_RUNTIME, "state", true }, { COMMAND_RUNTIME, "", true }, { COMMAND_RUNTIME, "create", false },
+                { COMMAND_CNI, "VERSION", true },   { COMMAND_CNI, "ADD", false }, { COMMAND_MONITOR, "", false },
         };
 
         (void) state;

@@ -81,8 +81,11 @@ static void by_call(void **state) {
                 const char *verb, *operation;
                 uint8_t span;
         } cases[] = {
-                { "create", "StartContainer", 1 }, { "start", "StartContainer", 1 }, { "kill", "StopContainer", 2 },
-                { "exec", "ExecSync", 3 },         { "update", "UpdateContainerResources", 4 },
+                { "create", "StartContainer", 1 },
+                { "start", "StartContainer", 1 },
+                { "kill", "StopContainer", 2 },
+                { "exec", "ExecSync", 3 },
+                { "update", "UpdateContainerResources", 4 },
         };
         Fixture *fixture = *state;
 
@@ -180,11 +183,39 @@ static void start_is_remembered(void **state) {
                 Command command = runtime("delete", "c1");
                 StoryOrigin origin;
 
-                assert_int_equal(
-                        link_find(&fixture->link, &command, 0, record.start_ns + cases[i].after_ns, &origin), 0);
+                assert_int_equal(link_find(&fixture->link, &command, 0, record.start_ns + cases[i].after_ns, &origin),
+                                 0);
                 assert_int_equal(origin.parent.span_id[0], cases[i].parent ? 5 : 0);
                 assert_int_equal(origin.n_links, cases[i].parent ? 0 : 1);
                 owner_unref(origin.owner);
+        }
+}
+
+/* Between the end of a call and the writing of its start file, what was seen of the start itself counts. */
+static void own_memory(void **state) {
+        Fixture *fixture = *state;
+        ContextRecord record = { .operation = "StartContainer",
+                                 .identity = { .container_id = "c1" },
+                                 .trace = { .trace_id = { 6 }, .span_id = { 6 } },
+                                 .start_ns = 1 };
+        static const struct {
+                const char *verb;
+                uint64_t time_ns;
+                uint8_t span;
+        } cases[] = { { "create", NSEC_PER_SEC, 6 },
+                      { "start", 2 * NSEC_PER_SEC, 6 },
+                      { "start", STORY_START_MAX_NS + 3 * NSEC_PER_SEC, 0 } };
+        ContextHandle handle;
+
+        assert_int_equal(context_publish(&fixture->context, &record, &handle), 0);
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Command command = runtime(cases[i].verb, "c1");
+                StoryOrigin origin;
+
+                assert_int_equal(link_find(&fixture->link, &command, 0, cases[i].time_ns, &origin), 0);
+                assert_int_equal(origin.parent.span_id[0], cases[i].span);
+                owner_unref(origin.owner);
+                context_retract(&fixture->context, &handle);
         }
 }
 
@@ -236,8 +267,15 @@ static void replaced_when_full(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(by_call),          TEST(cni_of_the_pod),      TEST(environment_first), TEST(derived),
-                TEST(parallel_probes),  TEST(start_is_remembered), TEST(bundles),           TEST(replaced_when_full),
+                TEST(by_call),
+                TEST(cni_of_the_pod),
+                TEST(environment_first),
+                TEST(derived),
+                TEST(own_memory),
+                TEST(parallel_probes),
+                TEST(start_is_remembered),
+                TEST(bundles),
+                TEST(replaced_when_full),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* Recorded event streams, as they were, reordered, with gaps and with pids used again, and what the story makes of them. */
+/* Recorded event streams, as they were, reordered, with gaps and with pids used again, and what the story makes of
+ * them. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -243,9 +244,8 @@ static void as_recorded(void **state) {
                 /* A probe that went well and quickly is counted; the entrypoint's end is told by signal. */
                 assert_true(told.n_counted >= 1);
                 assert_null(find_span(recorded_runs[i].id, i == 0 ? "runc exec" : "crun exec", NULL));
-                assert_int_equal(number(find_span(recorded_runs[i].id, "wait_for_exit_code", NULL),
-                                        "process.exit.code"),
-                                 137);
+                assert_int_equal(
+                        number(find_span(recorded_runs[i].id, "wait_for_exit_code", NULL), "process.exit.code"), 137);
                 story_free(story);
                 forget_told();
         }
@@ -431,7 +431,9 @@ static void bounded_children(void **state) {
                         create = recording.events[k];
         feed(story, &create);
         for (uint32_t i = 0; i < 3 * STORY_CHILDREN_MAX; i++) {
-                Event event = { .pid = 1000000 + i, .parent = 21017, .start_ns = i, .time_ns = create.event.time_ns + i };
+                Event event = {
+                        .pid = 1000000 + i, .parent = 21017, .start_ns = i, .time_ns = create.event.time_ns + i
+                };
                 char file[] = "/bin/true";
 
                 for (EventType type = EVENT_FORK; type <= EVENT_EXIT; type++) {
@@ -469,11 +471,16 @@ static void pruned(void **state) {
 
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(as_recorded),       cmocka_unit_test(reordered),
-                cmocka_unit_test(gaps),              cmocka_unit_test(pids_used_again),
-                cmocka_unit_test(losses_are_marked), cmocka_unit_test(late_exit),
-                cmocka_unit_test(probes),            cmocka_unit_test(bounded),
-                cmocka_unit_test(bounded_children),  cmocka_unit_test(pruned),
+                cmocka_unit_test(as_recorded),
+                cmocka_unit_test(reordered),
+                cmocka_unit_test(gaps),
+                cmocka_unit_test(pids_used_again),
+                cmocka_unit_test(losses_are_marked),
+                cmocka_unit_test(late_exit),
+                cmocka_unit_test(probes),
+                cmocka_unit_test(bounded),
+                cmocka_unit_test(bounded_children),
+                cmocka_unit_test(pruned),
         };
         int r;
 
