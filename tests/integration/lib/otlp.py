@@ -62,6 +62,22 @@ class Certificates:
         return certificate, key
 
 
+def _json_attributes(attributes):
+    kinds = {bool: "boolValue", int: "intValue", float: "doubleValue"}
+    return [{"key": key, "value": {kinds[type(value)]: str(value) if type(value) is int else value}
+             if type(value) in kinds else {"stringValue": str(value)}} for key, value in attributes.items()]
+
+
+def to_json(spans):
+    """OTLP JSON of spans: an ExportTraceServiceRequest, as a dict."""
+    return {"resourceSpans": [{
+        "resource": {"attributes": _json_attributes(span.resource)},
+        "scopeSpans": [{"spans": [{
+            "traceId": span.trace_id, "spanId": span.span_id, "parentSpanId": span.parent_id, "name": span.name,
+            "kind": span.kind, "startTimeUnixNano": str(span.start), "endTimeUnixNano": str(span.end),
+            "attributes": _json_attributes(span.attributes), "status": {"code": span.status}}]}]} for span in spans]}
+
+
 class Receiver:
     """Listens on 127.0.0.1; without instructions it accepts everything, up to the Collector's 4 MiB per message."""
 
