@@ -90,6 +90,12 @@ static int compare_marks(const void *a, const void *b) {
 static const char *phase_name(const Node *node, NodeMarkType type, bool init_seen, bool child_seen) {
         bool stages = strcmp(node->name, "runc") == 0 || strcmp(node->name, "youki") == 0;
 
+        /* A monitor goes to the background before it starts the runtime, a shim leaves a server behind. */
+        if (node->kind == COMMAND_MONITOR && init_seen)
+                return "monitor set-up";
+        if (node->kind == COMMAND_SHIM && init_seen)
+                return "server set-up";
+
         switch (type) {
         case NODE_MARK_FORK:
                 return "start-up";

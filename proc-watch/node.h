@@ -15,7 +15,7 @@
 #define NODE_MARKS_MAX 48
 
 typedef enum NodeMarkType {
-        NODE_MARK_FORK,         /* the runtime's first child */
+        NODE_MARK_FORK,         /* its first child */
         NODE_MARK_STAGE_0,      /* runc:[0:PARENT] */
         NODE_MARK_STAGE_2,      /* runc:[2:INIT] */
         NODE_MARK_ATTACH_FIRST, /* into the first cgroup … */
@@ -78,6 +78,7 @@ struct Node {
         Span **held; /* with hold */
         size_t n_held;
 
+        uint64_t start_ns;    /* `start` began, of what this one created; 0: not seen */
         uint64_t entry_ns;    /* exec of the container's command */
         int container_status; /* how it ended, or -1 */
 };

@@ -72,6 +72,8 @@ static void emit(Story *story, Node *node, Span *consume_span) {
 static bool is_phased(const Node *node) {
         static const char *const verbs[] = { "create", "run", "exec", "restore", "start", "delete" };
 
+        if (node->kind == COMMAND_MONITOR || node->kind == COMMAND_SHIM)
+                return true;
         if (node->kind != COMMAND_RUNTIME)
                 return false;
         for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
@@ -239,7 +241,7 @@ static int process_fork(Story *story, const Event *event) {
         r = add_process(story, event, (*slot)->node, &process);
         if (r < 0)
                 return r == -EUSERS ? 0 : r;
-        if ((*slot)->own && (*slot)->node->kind == COMMAND_RUNTIME)
+        if ((*slot)->own)
                 node_mark((*slot)->node, NODE_MARK_FORK, event->time_ns, event->run_delay_ns, 0);
         return 0;
 }
@@ -330,6 +332,21 @@ static bool same_container(const Node *parent, const Command *command) {
         return !*command->id || (parent->owner && strcmp(owner_id(parent->owner), command->id) == 0);
 }
 
+/* `start` has begun for the container that another command created: what it waited for until now is over. */
+static void note_start(Story *story, const Node *start) {
+        const char *id = owner_id(start->owner);
+
+        for (size_t i = 0; i < BUCKETS; i++)
+                for (Process *process = story->buckets[i]; process; process = process->next) {
+                        Node *node = process->node;
+
+                        if (node && node->kind == COMMAND_RUNTIME && node->finished && node->owner &&
+                            node->entry_ns == 0 && strcmp(node->verb, "create") == 0 &&
+                            strcmp(owner_id(node->owner), id) == 0)
+                                node->start_ns = start->begin_ns;
+                }
+}
+
 static int begin(Story *story, Process *process, const Event *event, const Command *command, Node *parent,
                  const Clk *now) {
         Node *node;
@@ -364,16 +381,37 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
                 r = -ENOENT;
         else
                 r = place(story, node, command);
+        if (r >= 0 && node->kind == COMMAND_RUNTIME && strcmp(node->verb, "start") == 0)
+                note_start(story, node);
         if (r < 0)
                 node->silent = true; /* nobody's, or no memory: its own children may still be somebody's */
         return r == -ENOMEM ? r : 0;
 }
 
-/* The container's own command has begun. */
+/* A span of the time from @begin_ns to @end_ns in @node's life, in @context below @parent. */
+static int emit_time(Story *story, Node *node, const char *name, const TraceContext *context,
+                     const TraceContext *parent, uint64_t begin_ns, uint64_t end_ns, uint32_t pid) {
+        Span *span;
+        int r;
+
+        r = node_span_new(node, name, context, parent, &span);
+        if (r < 0)
+                return r;
+        span_set_time(span, node_wall(node, begin_ns), node_wall(node, end_ns));
+        if (pid != 0)
+                span_attr_int(span, "process.pid", pid);
+        emit(story, node, span);
+        return 0;
+}
+
+/*
+ * The container's own command has begun. The span goes from "created", which is the end of `create` (in `run`: from
+ * its begin), and falls into the wait for somebody to ask for the start, and the start.
+ */
 static int process_entrypoint(Story *story, Process *process, const Event *event) {
         Node *node = process->node, *top = node;
-        TraceContext context;
-        Span *span;
+        TraceContext context, child;
+        uint64_t begin_ns;
         int r;
 
         process->container = true;
@@ -386,20 +424,24 @@ static int process_entrypoint(Story *story, Process *process, const Event *event
         if (node->hold)
                 return 0;
 
-        /* From "created", which is the end of `runc create`, or in `run` from its begin. */
+        begin_ns = MIN(node->finished ? node->end_ns : node->begin_ns, event->time_ns);
         while (top->nested)
                 top = top->parent;
         r = tracecontext_new_child(&node->context, &context);
         if (r < 0)
-                return 0;
-        r = node_span_new(node, "entrypoint", &context, &top->parent_context, &span);
-        if (r < 0)
                 return r;
-        span_set_time(span, node_wall(node, node->finished ? node->end_ns : node->begin_ns),
-                      node_wall(node, event->time_ns));
-        span_attr_int(span, "process.pid", event->pid);
-        emit(story, node, span);
-        return 0;
+        r = emit_time(story, node, "entrypoint", &context, &top->parent_context, begin_ns, event->time_ns, event->pid);
+        if (r < 0 || node->start_ns <= begin_ns || node->start_ns > event->time_ns)
+                return r;
+
+        r = tracecontext_new_child(&context, &child);
+        if (r >= 0)
+                r = emit_time(story, node, "created", &child, &context, begin_ns, node->start_ns, 0);
+        if (r >= 0)
+                r = tracecontext_new_child(&context, &child);
+        if (r >= 0)
+                r = emit_time(story, node, "starting", &child, &context, node->start_ns, event->time_ns, 0);
+        return r;
 }
 
 static int process_exec(Story *story, const Event *event, const char *data, size_t size, const Clk *now) {

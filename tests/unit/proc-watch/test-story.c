@@ -184,6 +184,8 @@ static const Expected runc_spans[] = {
         { "sleep", "slow-hook", "", 31, 32 },
         { "state saved", "runc create", "", 10, 11 },
         { "entrypoint", NULL, "", 20, 21 },
+        { "created", "entrypoint", "", 12, 13 },
+        { "starting", "entrypoint", "", 8, 9 },
         { "runc start", NULL, "", 8, 9 },
         { "wait_for_exit_code", NULL, "", 64, 65 },
         { "runc kill", NULL, "", 7, 14 },
@@ -194,6 +196,8 @@ static const Expected runc_spans[] = {
 
 static const Expected crun_spans[] = {
         { "conmon", NULL, "", 96, 98 },
+        { "start-up", "conmon", "", 12, 13 },
+        { "monitor set-up", "conmon", "", 6, 7 },
         { "crun create", "conmon", "", 77, 78 },
         { "fast-hook", "crun create", "createRuntime", 0, 1 },
         { "slow-hook", "crun create", "createRuntime", 32, 33 },
