@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include "log.h"
+#include "privilege.h"
 #include "watch.h"
 
 #define ROOTS_MAX 8
@@ -99,6 +100,7 @@ static int parse_argv(int argc, char **argv) {
 static int setup(Program *p) {
         _cleanup_free_ char *message = NULL;
         const char *state_dir = config_state_dir(arg_state_dir);
+        const char *seccomp = getenv("PODSPAN_SECCOMP");
         int r;
 
         (void) mallopt(M_TRIM_THRESHOLD, 64 * 1024);
@@ -117,15 +119,16 @@ static int setup(Program *p) {
         r = watch_init(&p->watch, &p->config, p->state_fd, arg_roots, n_arg_roots);
         if (r < 0)
                 return log_error_errno(r, "Cannot set up: %m");
-        if (!p->config.enable_tracing)
-                return 0;
-
-        r = watch_start(&p->watch);
+        r = p->config.enable_tracing ? watch_start(&p->watch) : 0;
         if (r == -EOPNOTSUPP)
                 return log_error_errno(r, "Must run in the host's pid namespace");
         if (r < 0)
-                return log_error_errno(
-                        r, "Cannot watch processes (needs CAP_BPF, CAP_PERFMON and Linux 5.17 with BTF): %m");
+                return log_error_errno(r,
+                                       "Cannot watch processes (needs CAP_BPF, CAP_PERFMON, Linux 5.17 with BTF): %m");
+
+        r = privilege_drop(seccomp && strcmp(seccomp, "kill") == 0);
+        if (r < 0)
+                return log_error_errno(r, "Cannot load the system call filter: %m");
         return 0;
 }
 

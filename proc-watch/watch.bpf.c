@@ -17,7 +17,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define RING_SIZE          (512 * 1024)
+#define RING_SIZE          (256 * 1024)
 #define WRITABLE_BY_OTHERS 0022
 
 struct {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .paths import built
 from .podspan import Notify
-from .process import Daemon
+from .process import Daemon, Failed
 
 
 class Watch:
@@ -15,7 +15,7 @@ class Watch:
         self._notify = Notify(podspan.folder / "watch-notify.sock")
         self.daemon = Daemon(
             "podspan-watch", [built("podspan-watch"), *podspan.options, "--bundle-root", podspan.folder.parent],
-            podspan.folder, env={"NOTIFY_SOCKET": str(self._notify.path)})
+            podspan.folder, env={"NOTIFY_SOCKET": str(self._notify.path), "PODSPAN_SECCOMP": "kill"})
         try:
             self.daemon.wait_until(self._notify.ready, "READY=1")
         except BaseException:
@@ -35,9 +35,11 @@ class Watch:
     def close(self):
         """Ends it; its last spans are written."""
         self.daemon.signal(15)
-        self.daemon.wait()
+        code = self.daemon.wait()
         self.daemon.stop()
         self._notify.close()
+        if code != 0:
+            raise Failed(f"podspan-watch ended with {code}:\n{self.daemon.log()}")
 
     def __enter__(self):
         return self
