@@ -25,6 +25,7 @@ INSTALLED = [
     "share/podspan/containerd/config-v2.toml", "share/podspan/containerd/config-v3.toml",
     "share/podspan/kubelet/90-podspan.conf", *(f"share/podspan/hooks.d/podspan-{stage}.json" for stage in STAGES),
     "/etc/podspan/podspan.conf", "lib/systemd/system/podspan-cri@.socket",
+    "sbin/podspan-watch", "lib/systemd/system/podspan-watch.service",
 ]
 
 
@@ -137,7 +138,8 @@ def test_base_spec_help(tree):
 
 
 @pytest.mark.parametrize("name", [
-    "podspand.service", "podspan-cri@containerd.service", "podspan-cri@crio.socket", "run-podspan-spool.mount"])
+    "podspand.service", "podspan-cri@containerd.service", "podspan-cri@crio.socket", "run-podspan-spool.mount",
+    "podspan-watch.service"])
 def test_units_verify(tree, name, tmp_path):
     """systemd accepts the units, with programs and the dependencies of the host at hand."""
     units = tree / "lib/systemd/system"
@@ -160,7 +162,8 @@ def test_units_verify(tree, name, tmp_path):
     assert done.returncode == 0 and not done.stderr, f"{done.returncode}: {done.stdout}{done.stderr}"
 
 
-@pytest.mark.parametrize("name, most", [("podspand.service", 2.0), ("podspan-cri@.service", 2.5)])
+@pytest.mark.parametrize("name, most", [("podspand.service", 2.0), ("podspan-cri@.service", 2.5),
+                                        ("podspan-watch.service", 3.0)])
 def test_units_exposure(tree, name, most):
     """What `systemd-analyze security` calls exposure stays low."""
     done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager",
