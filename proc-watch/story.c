@@ -286,7 +286,6 @@ static int nest(Story *story, Node *node, Node *parent, const Command *command) 
 
 /* Finds out whose @node at the top is. -ENOENT: nobody's. */
 static int place(Story *story, Node *node, const Command *command) {
-        _cleanup_(owner_unrefp) Owner *owner = NULL;
         StoryOrigin origin = {};
         int r;
 
