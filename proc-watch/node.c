@@ -53,6 +53,44 @@ bool node_open(const Node *node) {
         return node && !node->silent && !node->finished;
 }
 
+bool node_speaks(const Node *node, const Command *command, const Node *parent) {
+        switch (command->kind) {
+        case COMMAND_RUNTIME:
+        case COMMAND_MONITOR:
+        case COMMAND_PINNS:
+                return true;
+        case COMMAND_SHIM:
+                return *command->verb != '\0';
+        case COMMAND_CNI:
+                return node->engine || node_open(parent);
+        case COMMAND_OTHER:
+                return node_open(parent);
+        case COMMAND_ENGINE:
+        case COMMAND_OURS:
+                break;
+        }
+        return false;
+}
+
+const char *node_hook_stage(Node *parent, const char *path) {
+        static const struct {
+                const char *verb;
+                BundleStage first, last;
+        } ranges[] = {
+                { "create", BUNDLE_PRESTART, BUNDLE_POSTSTOP },  { "run", BUNDLE_PRESTART, BUNDLE_POSTSTOP },
+                { "restore", BUNDLE_PRESTART, BUNDLE_POSTSTOP }, { "start", BUNDLE_START_CONTAINER, BUNDLE_POSTSTART },
+                { "delete", BUNDLE_POSTSTOP, BUNDLE_POSTSTOP },
+        };
+
+        if (parent->kind != COMMAND_RUNTIME || !parent->owner)
+                return NULL;
+        for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
+                if (strcmp(parent->verb, ranges[i].verb) == 0)
+                        return owner_hook_stage(parent->owner, path, ranges[i].first, ranges[i].last,
+                                                &parent->hooks_used);
+        return NULL;
+}
+
 void node_mark(Node *node, NodeMarkType type, uint64_t time_ns, uint64_t run_delay_ns, uint32_t pid) {
         NodeMark mark = { .time_ns = time_ns, .run_delay_ns = run_delay_ns, .pid = pid, .type = type };
 
@@ -120,6 +158,19 @@ static const char *phase_name(const Node *node, NodeMarkType type, bool init_see
         return strcmp(node->verb, "exec") == 0 ? "process set-up" : "mounts and state";
 }
 
+static bool is_phased(const Node *node) {
+        static const char *const verbs[] = { "create", "run", "exec", "restore", "start", "delete" };
+
+        if (node->kind == COMMAND_MONITOR || node->kind == COMMAND_SHIM)
+                return true;
+        if (node->kind != COMMAND_RUNTIME)
+                return false;
+        for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+                if (strcmp(node->verb, verbs[i]) == 0)
+                        return true;
+        return false;
+}
+
 size_t node_phases(const Node *node, NodePhase *ret, size_t max) {
         NodeMark marks[NODE_MARKS_MAX + 1];
         uint64_t cursor = node->begin_ns, last_delay = 0;
@@ -128,7 +179,7 @@ size_t node_phases(const Node *node, NodePhase *ret, size_t max) {
         unsigned children = 0;
         bool init_seen = false, child_seen = false;
 
-        if (n_marks == 0)
+        if (n_marks == 0 || !is_phased(node))
                 return 0;
         memcpy(marks, node->marks, n_marks * sizeof(*marks));
         marks[n_marks++] = (NodeMark){ .time_ns = node->end_ns, .type = NODE_MARK_EXIT };

@@ -91,6 +91,12 @@ Node *node_free(Node *node);
 /* Is it a span that is still open? */
 bool node_open(const Node *node);
 
+/* Does @command, as @node below @parent, become a span at all, wherever it is? */
+bool node_speaks(const Node *node, const Command *command, const Node *parent);
+
+/* The stage of the hook with @path that @parent runs next, by what @parent does; NULL if it is none. */
+const char *node_hook_stage(Node *parent, const char *path);
+
 /* Leaves a mark; of ATTACH only the first and the last are kept, of FORK and the stages the first. */
 void node_mark(Node *node, NodeMarkType type, uint64_t time_ns, uint64_t run_delay_ns, uint32_t pid);
 

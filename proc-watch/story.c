@@ -69,19 +69,6 @@ static void emit(Story *story, Node *node, Span *consume_span) {
                 story->stats.n_dropped++;
 }
 
-static bool is_phased(const Node *node) {
-        static const char *const verbs[] = { "create", "run", "exec", "restore", "start", "delete" };
-
-        if (node->kind == COMMAND_MONITOR || node->kind == COMMAND_SHIM)
-                return true;
-        if (node->kind != COMMAND_RUNTIME)
-                return false;
-        for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-                if (strcmp(node->verb, verbs[i]) == 0)
-                        return true;
-        return false;
-}
-
 static void emit_phases(Story *story, Node *node) {
         NodePhase phases[PHASES_MAX];
         size_t n = node_phases(node, phases, PHASES_MAX);
@@ -112,8 +99,7 @@ static void finish(Story *story, Node *node, uint64_t time_ns, int status) {
         node->status = status;
 
         if (!node->silent) {
-                if (is_phased(node))
-                        emit_phases(story, node);
+                emit_phases(story, node);
                 if (node_span(node, &span) < 0)
                         story->stats.n_dropped++;
                 else
@@ -246,26 +232,6 @@ static int process_fork(Story *story, const Event *event) {
         return 0;
 }
 
-/* The stages of which a child of @parent can be a hook, by what @parent does. */
-static const char *hook_stage(Node *parent, const char *path) {
-        static const struct {
-                const char *verb;
-                BundleStage first, last;
-        } ranges[] = {
-                { "create", BUNDLE_PRESTART, BUNDLE_POSTSTOP },  { "run", BUNDLE_PRESTART, BUNDLE_POSTSTOP },
-                { "restore", BUNDLE_PRESTART, BUNDLE_POSTSTOP }, { "start", BUNDLE_START_CONTAINER, BUNDLE_POSTSTART },
-                { "delete", BUNDLE_POSTSTOP, BUNDLE_POSTSTOP },
-        };
-
-        if (parent->kind != COMMAND_RUNTIME || !parent->owner)
-                return NULL;
-        for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
-                if (strcmp(parent->verb, ranges[i].verb) == 0)
-                        return owner_hook_stage(parent->owner, path, ranges[i].first, ranges[i].last,
-                                                &parent->hooks_used);
-        return NULL;
-}
-
 /* Puts @node below @parent, whose owner and trace it shares. */
 static int nest(Story *story, Node *node, Node *parent, const Command *command) {
         Node *top = parent;
@@ -280,7 +246,7 @@ static int nest(Story *story, Node *node, Node *parent, const Command *command) 
         node->nested = true;
         node->owner = owner_ref(parent->owner);
         node->parent_context = parent->context;
-        node->stage = hook_stage(parent, command->path);
+        node->stage = node_hook_stage(parent, command->path);
         return tracecontext_new_child(&parent->context, &node->context);
 }
 
@@ -305,26 +271,6 @@ static int place(Story *story, Node *node, const Command *command) {
                 node->n_links = origin.n_links;
         }
         return tracecontext_new_child(&origin.parent, &node->context);
-}
-
-/* Does this command become a span at all, wherever it is? */
-static bool speaks(const Node *node, const Command *command, const Node *parent) {
-        switch (command->kind) {
-        case COMMAND_RUNTIME:
-        case COMMAND_MONITOR:
-        case COMMAND_PINNS:
-                return true;
-        case COMMAND_SHIM:
-                return *command->verb != '\0';
-        case COMMAND_CNI:
-                return node->engine || node_open(parent);
-        case COMMAND_OTHER:
-                return node_open(parent);
-        case COMMAND_ENGINE:
-        case COMMAND_OURS:
-                break;
-        }
-        return false;
 }
 
 static bool same_container(const Node *parent, const Command *command) {
@@ -365,7 +311,7 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
         node->mute = (parent && parent->mute) || strcmp(command->name, "podspan-hook") == 0;
         node->engine = command->kind == COMMAND_ENGINE || (parent && parent->engine);
         node->monitored = command->kind == COMMAND_OURS || (parent && parent->monitored);
-        node->silent = node->mute || !speaks(node, command, parent);
+        node->silent = node->mute || !node_speaks(node, command, parent);
         if (!node->silent && command_is_poll(command)) {
                 node->silent = node->mute = true;
                 story->host.counted(story->host.userdata, command);
