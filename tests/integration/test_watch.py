@@ -152,6 +152,7 @@ def test_pod(name, hooks):
         probe = _one(spans, name=f"{runtime} exec", container=main)
         top = spans.ancestors(probe)[-1] if spans.ancestors(probe) else probe
         assert top.parent_id == NO_PARENT and top.trace_id != trace
+        assert one.podspan.cli_json("status")["counters"]["podspan-watch"]["watch_counted"] >= 3
         assert trace in {link for link, _ in top.links}
 
 
@@ -276,6 +277,7 @@ def test_pods_in_parallel(name):
                 assert above and above[-1] in calls, f"{span} {span.attributes} {span.links} is under {above}; {pod.sandbox_id} {pod.containers}"
                 assert {parent.pod for parent in above} == {span.pod}
                 assert "podspan.incomplete" not in span.attributes
+        assert one.podspan.cli_json("status")["counters"]["podspan-watch"]["watch_lost"] == 0
 
 
 def test_short_processes_are_not_lost(tmp_path):
