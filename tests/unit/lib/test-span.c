@@ -165,6 +165,25 @@ static void roots(void **state) {
         }
 }
 
+/* Only the very parent that became no span is dropped. */
+static void dropped_parent(void **state) {
+        static const uint8_t another[TRACECONTEXT_SPAN_ID_SIZE] = { 0xee };
+        _cleanup_(span_freep) Span *span = make(&parent);
+        Traces *traces;
+
+        (void) state;
+
+        span_drop_parent(span, another);
+        traces = encode(&span, 1);
+        assert_int_equal(only(traces)->parent_span_id.len, TRACECONTEXT_SPAN_ID_SIZE);
+        traces_free(traces);
+
+        span_drop_parent(span, parent.span_id);
+        traces = encode(&span, 1);
+        assert_int_equal(only(traces)->parent_span_id.len, 0);
+        traces_free(traces);
+}
+
 static void local_parent(void **state) {
         _cleanup_(span_freep) Span *span = make(&parent);
         Traces *traces;
@@ -416,11 +435,17 @@ static void cut_between_sequences(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(whole),          cmocka_unit_test(roots),
-                cmocka_unit_test(local_parent),   cmocka_unit_test(identity),
-                cmocka_unit_test(grouped_by_pod), cmocka_unit_test(no_spans),
-                cmocka_unit_test(replaced),       cmocka_unit_test(bounded),
-                cmocka_unit_test(text_is_utf8),   cmocka_unit_test(cut_between_sequences),
+                cmocka_unit_test(whole),
+                cmocka_unit_test(roots),
+                cmocka_unit_test(dropped_parent),
+                cmocka_unit_test(local_parent),
+                cmocka_unit_test(identity),
+                cmocka_unit_test(grouped_by_pod),
+                cmocka_unit_test(no_spans),
+                cmocka_unit_test(replaced),
+                cmocka_unit_test(bounded),
+                cmocka_unit_test(text_is_utf8),
+                cmocka_unit_test(cut_between_sequences),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
