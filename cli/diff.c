@@ -116,7 +116,7 @@ static int compare(const Token *a, size_t a_n, const Token *b, size_t b_n, bool 
                 if (!grown)
                         return -ENOMEM;
                 v = grown;
-                for (int k = -d; k <= d; k++) {
+                for (int k = -d; k <= d; k += 2) {
                         size_t x = d == 0 ? 0 : furthest(v, d, k);
                         long y = (long) x - k;
 

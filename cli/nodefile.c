@@ -124,33 +124,41 @@ static int open_target(int root_fd, const char *path, char real[static PATH_MAX]
         return 0;
 }
 
+/* Without a name until it is whole: CRI-O reads every file of its folder, also one that a crash left there. */
 static int write_new(int dir_fd, const char *temp, const Bytes *data, const NodeStat *stat, const char *label,
                      ssize_t label_n) {
-        _cleanup_close_ int fd = openat(dir_fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        struct stat st;
+        _cleanup_close_ int fd = openat(dir_fd, ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
+        bool named = fd < 0;
+        char link[64];
         int r;
 
+        if (named)
+                fd = openat(dir_fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
                 return -errno;
         r = util_write_all(fd, data->p, data->n);
         if (r < 0)
                 return r;
-        if (fstat(fd, &st) < 0)
-                return -errno;
-        if ((st.st_uid != stat->uid || st.st_gid != stat->gid) && fchown(fd, stat->uid, stat->gid) < 0)
+        if (fchown(fd, stat->uid, stat->gid) < 0)
                 return -errno;
         if (fchmod(fd, stat->mode) < 0)
                 return -errno;
         if (label_n > 0 && fsetxattr(fd, "security.selinux", label, (size_t) label_n, 0) < 0 && errno != EOPNOTSUPP)
                 return -errno;
-        return fsync(fd) < 0 ? -errno : 0;
+        if (fsync(fd) < 0)
+                return -errno;
+        (void) snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        return !named && linkat(AT_FDCWD, link, dir_fd, temp, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+}
+
+static void temp_name(const char *name, char ret[static NAME_MAX]) {
+        (void) snprintf(ret, NAME_MAX, ".%.200s.podspan-new", name);
 }
 
 int nodefile_write(int root_fd, const char *path, const Bytes *data, const NodeStat *stat) {
         _cleanup_close_ int dir_fd = -EBADF;
         char real[PATH_MAX], temp[NAME_MAX], label[LABEL_MAX], self[PATH_MAX];
         const char *name;
-        uint64_t random;
         ssize_t label_n = 0;
         int r;
 
@@ -160,10 +168,9 @@ int nodefile_write(int root_fd, const char *path, const Bytes *data, const NodeS
         if (r >= 0 && snprintf(self, sizeof(self), "/proc/self/fd/%d/%s", dir_fd, name) < (int) sizeof(self))
                 label_n = lgetxattr(self, "security.selinux", label, sizeof(label));
 
-        r = util_random(&random, sizeof(random));
-        if (r < 0)
-                return r;
-        (void) snprintf(temp, sizeof(temp), ".podspan-%016llx", (unsigned long long) random);
+        temp_name(name, temp);
+        if (unlinkat(dir_fd, temp, 0) < 0 && errno != ENOENT)
+                return -errno;
         r = write_new(dir_fd, temp, data, stat, label, label_n);
         if (r >= 0 && renameat(dir_fd, temp, dir_fd, name) < 0)
                 r = -errno;
@@ -172,6 +179,19 @@ int nodefile_write(int root_fd, const char *path, const Bytes *data, const NodeS
                 return r;
         }
         return fsync(dir_fd) < 0 ? -errno : 0;
+}
+
+void nodefile_sweep(int root_fd, const char *path) {
+        _cleanup_close_ int dir_fd = -EBADF;
+        char real[PATH_MAX], temp[NAME_MAX];
+        const char *name;
+        int r;
+
+        r = open_target(root_fd, path, real, &name, &dir_fd);
+        if (r < 0 && r != -EBADF)
+                return;
+        temp_name(name, temp);
+        (void) unlinkat(dir_fd, temp, 0);
 }
 
 int nodefile_remove(int root_fd, const char *path) {
@@ -193,22 +213,28 @@ int nodefile_mkdirs(int root_fd, const char *path, mode_t mode, int (*fn)(const 
         if (!part)
                 return -ENOMEM;
         for (char *slash = strchr(part + 1, '/');; slash = strchr(slash + 1, '/')) {
-                _cleanup_close_ int dir_fd = -EBADF;
+                _cleanup_close_ int dir_fd = -EBADF, fd = -EBADF;
                 const char *name;
 
                 if (slash)
                         *slash = '\0';
-                dir_fd = nodefile_open_parent(root_fd, part, &name);
-                if (dir_fd < 0)
-                        return dir_fd;
-                if (mkdirat(dir_fd, name, mode) >= 0) {
-                        if (fsync(dir_fd) < 0)
-                                return -errno;
+                fd = nodefile_open(root_fd, part, O_RDONLY | O_DIRECTORY);
+                if (fd < 0 && fd != -ENOENT)
+                        return fd;
+                if (fd == -ENOENT) {
                         r = fn ? fn(part, userdata) : 0;
                         if (r < 0)
                                 return r;
-                } else if (errno != EEXIST)
-                        return -errno;
+                        if (mode != 0) {
+                                dir_fd = nodefile_open_parent(root_fd, part, &name);
+                                if (dir_fd < 0)
+                                        return dir_fd;
+                                if (mkdirat(dir_fd, name, mode) < 0 && errno != EEXIST)
+                                        return -errno;
+                                if (fsync(dir_fd) < 0)
+                                        return -errno;
+                        }
+                }
                 if (!slash)
                         return 0;
                 *slash = '/';

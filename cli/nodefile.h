@@ -32,10 +32,14 @@ int nodefile_read_proc(int root_fd, const char *path, Bytes *ret);
 /* Makes @path what @data says, through a symbolic link if it is one. Its folder must be there. 0 or a negative errno. */
 int nodefile_write(int root_fd, const char *path, const Bytes *data, const NodeStat *stat);
 
+/* Removes what a write of @path that was killed may have left beside it. */
+void nodefile_sweep(int root_fd, const char *path);
+
 /* Removes the file; one that is not there is fine. */
 int nodefile_remove(int root_fd, const char *path);
 
-/* Makes the folder @path and those above it, mode @mode. Calls @fn for each that was made, the outermost first. */
+/* Makes the folder @path and those above it, mode @mode. Calls @fn, unless it is NULL, for each that is not there yet,
+ * the outermost first; with @mode 0 that is all. */
 int nodefile_mkdirs(int root_fd, const char *path, mode_t mode, int (*fn)(const char *path, void *userdata),
                     void *userdata);
 

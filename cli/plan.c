@@ -140,6 +140,9 @@ int plan_print(const Plan *plan, FILE *out) {
 static int on_dir(const char *path, void *userdata) {
         Plan *plan = userdata;
 
+        for (size_t i = 0; i < plan->n_dirs; i++)
+                if (strcmp(plan->dirs[i], path) == 0)
+                        return 0;
         if (plan->n_dirs == PLAN_DIRS_MAX)
                 return -E2BIG;
         plan->dirs[plan->n_dirs] = strdup(path);
@@ -153,17 +156,35 @@ static int put(int root_fd, const PlanFile *file, bool exists, const Bytes *text
         return exists ? nodefile_write(root_fd, file->path, text, &file->stat) : nodefile_remove(root_fd, file->path);
 }
 
-static int make_dirs(Plan *plan, const PlanFile *file) {
+/* The folder of @file and those above it: with @mode 0 only notes those that are not there. */
+static int make_dirs(Plan *plan, const PlanFile *file, mode_t mode) {
         _cleanup_free_ char *dir = strndup(file->path, (size_t) (strrchr(file->path, '/') - file->path));
 
         if (!dir)
                 return -ENOMEM;
-        return file->exists && *dir ? nodefile_mkdirs(plan->root_fd, dir, 0755, on_dir, plan) : 0;
+        return file->exists && *dir ? nodefile_mkdirs(plan->root_fd, dir, mode, mode == 0 ? on_dir : NULL, plan) : 0;
 }
 
 static void remove_dirs(const Plan *plan) {
         for (size_t i = plan->n_dirs; i > 0; i--)
                 nodefile_rmdir(plan->root_fd, plan->dirs[i - 1]);
+}
+
+/* Puts back the first @n files. */
+static void put_back(Plan *plan, size_t n) {
+        while (n-- > 0) {
+                const PlanFile *file = &plan->files[n];
+
+                if (!changes(file))
+                        continue;
+                nodefile_sweep(plan->root_fd, file->path);
+                if (put(plan->root_fd, file, file->existed, &file->before) < 0) {
+                        plan->stuck = true;
+                        (void) fail(plan, -EIO, "%s could not be put back; it is in " PLAN_BACKUP_DIR "/%s", file->path,
+                                    plan->target);
+                }
+        }
+        remove_dirs(plan);
 }
 
 /* All files or none. A file that is no longer what the plan was made from is somebody else's change: nothing is done. */
@@ -183,7 +204,7 @@ static int apply_files(Plan *plan) {
                 else if (r >= 0)
                         r = file->existed && bytes_equal(&now, &file->before) ? 0 : -ESTALE;
                 if (r >= 0)
-                        r = make_dirs(plan, file);
+                        r = make_dirs(plan, file, 0755);
                 if (r >= 0) {
                         done = i + 1;
                         r = put(plan->root_fd, file, file->exists, &file->after);
@@ -194,18 +215,8 @@ static int apply_files(Plan *plan) {
                         break;
                 }
         }
-        if (r >= 0)
-                return 0;
-
-        while (done-- > 0) {
-                const PlanFile *file = &plan->files[done];
-
-                if (changes(file) && put(plan->root_fd, file, file->existed, &file->before) < 0) {
-                        plan->stuck = true;
-                        r = fail(plan, r, "%s could not be put back; it is in " PLAN_BACKUP_DIR "/%s", file->path,
-                                 plan->target);
-                }
-        }
+        if (r < 0)
+                put_back(plan, done);
         return r;
 }
 
@@ -280,7 +291,6 @@ static int merge_backup(Plan *old, Plan *plan, Plan *ret) {
 int plan_apply(Plan *plan) {
         _cleanup_plan_ Plan old = PLAN_NULL, backup = PLAN_NULL;
         bool pending = false;
-        size_t known;
         int r;
 
         plan_init(&old, plan->root_fd, plan->target);
@@ -290,25 +300,28 @@ int plan_apply(Plan *plan) {
                 return fail(plan, r, PLAN_BACKUP_DIR "/%s: %s", plan->target, strerror(-r));
 
         r = merge_backup(&old, plan, &backup);
+        for (size_t i = 0; i < plan->n_files && r >= 0; i++)
+                if (changes(&plan->files[i]))
+                        r = make_dirs(plan, &plan->files[i], 0);
+        for (size_t i = 0; i < plan->n_dirs && r >= 0; i++)
+                r = on_dir(plan->dirs[i], &backup);
         if (r >= 0)
                 r = manifest_store(&backup, true);
         if (r < 0)
-                return fail(plan, r, PLAN_BACKUP_DIR "/%s: cannot keep a backup: %s", plan->target, strerror(-r));
-
-        r = apply_files(plan);
-        if (r < 0) {
-                remove_dirs(plan);
-                if (plan->stuck)
-                        return r;
-                (void) (old.n_files > 0 ? manifest_store(&old, false) : manifest_remove(plan));
-                return r;
+                (void) fail(plan, r, PLAN_BACKUP_DIR "/%s: cannot keep a backup: %s", plan->target, strerror(-r));
+        else {
+                r = apply_files(plan);
+                if (r >= 0) {
+                        r = manifest_store(&backup, false);
+                        if (r < 0) {
+                                (void) fail(plan, r, PLAN_BACKUP_DIR "/%s: %s", plan->target, strerror(-r));
+                                put_back(plan, plan->n_files);
+                        }
+                }
         }
-        known = plan->n_dirs;
-        for (size_t i = 0; i < known && r >= 0; i++)
-                r = on_dir(plan->dirs[i], &backup);
-        if (r >= 0)
-                r = manifest_store(&backup, false);
-        return r < 0 ? fail(plan, r, PLAN_BACKUP_DIR "/%s: %s", plan->target, strerror(-r)) : 0;
+        if (r < 0 && !plan->stuck)
+                (void) (old.n_files > 0 ? manifest_store(&old, false) : manifest_remove(plan));
+        return r;
 }
 
 static int undo_edited(Plan *plan, const PlanFile *saved, const Bytes *now, Bytes *ret, FILE *notes) {
@@ -368,6 +381,8 @@ int plan_load_undo(Plan *plan, FILE *notes) {
         if (r < 0)
                 return r == -ENOENT ? r : fail(plan, r, PLAN_BACKUP_DIR "/%s: %s", plan->target, strerror(-r));
         for (size_t i = saved.n_files; i > 0; i--) {
+                if (pending)
+                        nodefile_sweep(plan->root_fd, saved.files[i - 1].path);
                 r = undo_file(plan, &saved.files[i - 1], notes);
                 if (r < 0)
                         return r;
