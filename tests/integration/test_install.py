@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import pty
+import select
 import shutil
 import socket
 import stat
@@ -544,3 +545,330 @@ def test_all_of_a_node_there_and_back(kubeadm):
     kubeadm.uninstall("kubelet")
     kubeadm.uninstall("containerd")
     assert kubeadm.snapshot() == before
+
+
+# bypass
+
+
+class Runtime:
+    """Listens on a Unix socket and says its name to who connects."""
+
+    def __init__(self, path, name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(path))
+        self.socket.listen(8)
+        self.accepted = []
+
+    def serve(self):
+        """Accepts one, and what else waits: podspan itself looks whether somebody listens."""
+        self.socket.settimeout(10)
+        while True:
+            try:
+                peer_socket, _ = self.socket.accept()
+            except (BlockingIOError, OSError):
+                return
+            self.socket.setblocking(False)
+            self.accepted.append(peer_socket)
+            try:
+                peer_socket.send(self.name)
+            except OSError:
+                pass
+
+    def close(self):
+        for s in [self.socket, *self.accepted]:
+            s.close()
+
+
+class Path:
+    """A state directory with the socket kubelet dials, the interceptor on it, and the runtime."""
+
+    def __init__(self, top, name="crio"):
+        self.state = top / "s"
+        self.listen = self.state / "run" / name / f"{name}.sock"
+        self.runtime_path = top / "rt" / f"{name}.sock"
+        self.cri = Runtime(self.listen, b"podspan-cri")
+        self.runtime = Runtime(self.runtime_path, b"runtime")
+        self.link = self.listen.with_name(self.listen.name + ".bypass")
+        self.link.symlink_to(self.runtime_path)
+
+    def dial(self):
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(5)
+        client.connect(str(self.listen))
+        for end in (self.cri, self.runtime):
+            if end.socket.fileno() >= 0 and select.select([end.socket], [], [], 0)[0]:
+                end.serve()
+        return client, client.recv(64)
+
+    def run(self, *args, code=0):
+        done = subprocess.run([PODSPAN, "bypass", "--state-dir", self.state, *args], capture_output=True, text=True,
+                              timeout=20)
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    def close(self):
+        self.cri.close()
+        self.runtime.close()
+
+
+@pytest.fixture
+def way():
+    top = pathlib.Path(tempfile.mkdtemp(prefix="by-"))
+    made = Path(top)
+    yield made
+    made.close()
+    shutil.rmtree(top)
+
+
+def test_bypass_there_and_back(way):
+    first, answer = way.dial()
+    assert answer == b"podspan-cri"
+    done = way.run("on")
+    assert done.stdout.startswith(f"bypass on: {way.listen} leads to {way.runtime_path}\n")
+    assert "connections are open through podspan-cri" in done.stdout
+    assert way.listen.is_symlink() and way.link.is_socket()
+    second, answer = way.dial()
+    assert answer == b"runtime"
+    # What was open lives on: no call fails for it.
+    way.cri.accepted[0].send(b"still")
+    assert first.recv(16) == b"still"
+    assert "on already" in way.run("on").stdout
+    assert json.loads(way.run("status", "--json").stdout)["bypass"] == "on"
+    way.run("off")
+    assert way.listen.is_socket() and way.link.is_symlink()
+    third, answer = way.dial()
+    assert answer == b"podspan-cri"
+    for client in (first, second, third):
+        client.close()
+
+
+def test_bypass_exchanges_at_once(way):
+    """While it goes to and fro, each connect reaches one of the two."""
+    toggle = subprocess.Popen([sys.executable, "-c", "import subprocess, sys\nfor _ in range(25):\n"
+                               "    for w in ('on', 'off'):\n        subprocess.run([*sys.argv[1:], w], check=True, "
+                               "stdout=subprocess.DEVNULL)", str(PODSPAN), "bypass", "--state-dir", str(way.state)])
+    reached = set()
+    while toggle.poll() is None:
+        client, answer = way.dial()
+        reached.add(answer)
+        client.close()
+    assert toggle.returncode == 0
+    assert reached == {b"podspan-cri", b"runtime"}
+
+
+def test_bypass_with_podspan_cri_dead(way):
+    way.cri.close()
+    way.run("on")
+    assert way.dial()[1] == b"runtime"
+    done = way.run("off", code=1)
+    assert "podspan-cri does not listen" in done.stderr and way.listen.is_symlink()
+    way.run("off", "--force")
+    way.run("on")
+    # Even its socket is gone, the link is what is left.
+    way.link.unlink()
+    assert way.dial()[1] == b"runtime"
+    way.run("off", "--force")
+    assert not way.listen.exists() and way.link.is_symlink()
+    way.run("on")
+    assert way.dial()[1] == b"runtime"
+
+
+def test_bypass_needs_no_room(way):
+    """Every call that could need some fails as on a full disk."""
+    full = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=symlinkat,mkdirat,linkat,unlinkat,write",
+            "-e", "inject=symlinkat,mkdirat,linkat:error=ENOSPC"]
+    for want in ("on", "off"):
+        way.link.lstat()
+        done = subprocess.run([*full, PODSPAN, "bypass", "--state-dir", way.state, want], capture_output=True, text=True)
+        # The link is there: that it cannot be made again does not matter.
+        assert done.returncode == 0, done.stderr
+        assert way.listen.is_symlink() == (want == "on")
+
+
+def test_bypass_refuses_a_runtime_that_is_not_there(way):
+    way.runtime.close()
+    assert "does not listen" in way.run("on", code=1).stderr
+    assert way.listen.is_socket()
+    way.run("on", "--force")
+    assert way.listen.is_symlink()
+
+
+def test_bypass_says_whether_kubelet_must_restart(node):
+    node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG.replace("unix:///var/run/containerd", "unix:///run/crio")
+               .replace("containerd.sock", "crio.sock"))
+    node.install("kubelet")
+    made = Path(node.path("/tmp"))
+    folder = node.path("/run/podspan/run/crio")
+    folder.mkdir(parents=True)
+    os.rename(made.listen, folder / "crio.sock")
+    node.path("/run/crio").mkdir()
+    os.rename(made.runtime_path, node.path("/run/crio/crio.sock"))
+    done = node.run("bypass", "on")
+    assert "kubelet need not restart" in done.stdout
+    assert os.readlink(folder / "crio.sock") == "/run/crio/crio.sock"
+    document = json.loads(node.run("bypass", "off", "--json").stdout)
+    assert document["kubelet_dials_it"] is True and document["restart_kubelet"] is False and document["bypass"] == "off"
+    made.close()
+
+
+def test_bypass_now_ends_the_interceptor(way):
+    cri = BUILD / "cri-hooks" / "podspan-cri"
+    way.cri.close()
+    way.listen.unlink()
+    server = subprocess.Popen([cri, "--listen", way.listen, "--runtime", way.runtime_path, "--state-dir", way.state],
+                              stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 10
+    while not way.listen.is_socket() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(10)
+    client.connect(str(way.listen))
+    way.runtime.serve()
+    server.send_signal(19)  # hangs: SIGSTOP
+    begin = time.monotonic()
+    done = way.run("on", "--now")
+    assert time.monotonic() - begin < 3
+    assert "podspan-cri was ended" in done.stdout
+    assert server.wait(timeout=10) in (-9, 0)
+    try:
+        while client.recv(64):
+            pass
+    except ConnectionResetError:
+        pass
+    assert way.dial()[1] == b"runtime"
+    client.close()
+
+
+# doctor
+
+
+def doctor(node, *args):
+    done = subprocess.run([PODSPAN, "doctor", "--json", "--root", node.root, *args], capture_output=True, text=True,
+                          timeout=60, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    document = json.loads(done.stdout)
+    worst = max((f["severity"] for f in document["findings"]), key=["ok", "note", "warning", "error"].index)
+    assert document["worst"] == worst
+    assert done.returncode == {"ok": 0, "note": 0, "warning": 10, "error": 20}[worst], done
+    assert all(f["fix"] for f in document["findings"] if f["severity"] != "ok")
+    return {f["id"]: f for f in document["findings"]}
+
+
+def test_doctor_on_a_bare_node(kubeadm):
+    found = doctor(kubeadm)
+    assert found["kubelet.endpoint"]["severity"] == "error"
+    assert found["kubelet.endpoint"]["fix"] == "podspan install kubelet"
+    assert found["kubelet.endpoint"]["evidence"].startswith("/var/lib/kubelet/kubeadm-flags.env:1: ")
+    assert found["kubelet.tracing"]["severity"] == "warning" and "samplingRatePerMillion" in found["kubelet.tracing"]["fix"]
+    assert found["podspand.running"]["severity"] == "error"
+    assert found["hooks.installed"]["severity"] == "warning"
+    text = kubeadm.run("doctor", code=20).stdout
+    assert "fix  podspan install kubelet" in text
+
+
+def test_doctor_changes_nothing(kubeadm):
+    before = kubeadm.snapshot()
+    doctor(kubeadm)
+    assert kubeadm.snapshot() == before
+
+
+def test_doctor_path_and_suffix(node):
+    node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG.replace(
+        "unix:///var/run/containerd/containerd.sock", "unix:///run/podspan/cri.sock"))
+    folder = node.path("/run/podspan")
+    folder.mkdir(parents=True)
+    made = Path(node.path("/t"))
+    os.rename(made.listen, folder / "cri.sock")
+    (folder / "cri.sock.bypass").symlink_to("/run/crio/crio.sock")
+    header = "Num       RefCount Protocol Flags    Type St Inode Path\n"
+    listening = "0000000000000000: 00000002 00000000 00010000 0001 01 4711 /run/podspan/cri.sock\n"
+    connected = "0000000000000000: 00000003 00000000 00000000 0001 03 4712 /run/podspan/cri.sock\n"
+    node.write("/proc/net/unix", header)
+    found = doctor(node)
+    # D12: before it was CRI-O's own suffix, and so cAdvisor.
+    assert found["kubelet.suffix"]["severity"] == "error" and "run/crio/crio.sock" in found["kubelet.suffix"]["fix"]
+    assert found["cri.listening"]["severity"] == "error" and found["cri.dialled"]["severity"] == "warning"
+    node.write("/proc/net/unix", header + listening + 2 * connected)
+    found = doctor(node)
+    assert found["cri.listening"]["severity"] == "ok" and found["cri.dialled"]["text"].startswith("2 connections")
+    node.run("bypass", "on", "--force")
+    assert doctor(node)["cri.bypass"]["fix"] == "podspan bypass off"
+    made.close()
+
+
+def test_doctor_containerds_tracing(node):
+    otlp = 'version = 2\n[plugins."io.containerd.tracing.processor.v1.otlp"]\n  endpoint = "http://localhost:4318"\n'
+    node.write("/etc/containerd/config.toml", otlp)
+    found = doctor(node)
+    assert found["containerd.toml_tracing"]["severity"] == "warning"
+    assert "containerd#9740" in found["containerd.toml_tracing"]["text"]
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL=grpc" in found["containerd.toml_tracing"]["fix"]
+    unit = "/etc/systemd/system/containerd.service.d/tracing.conf"
+    node.write(unit, "[Service]\nEnvironment=OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317\n")
+    assert doctor(node)["containerd.tracing"]["severity"] == "warning"
+    node.write(unit, "[Service]\nEnvironment=OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317\n"
+               "Environment=OTEL_EXPORTER_OTLP_PROTOCOL=grpc\n")
+    assert doctor(node)["containerd.tracing"]["severity"] == "ok"
+
+
+def test_doctor_hooks(node):
+    node.install("hooks")
+    assert doctor(node)["hooks.installed"]["severity"] == "ok"
+    assert doctor(node)["hooks.called"]["severity"] == "warning"
+    node.hook.unlink()
+    found = doctor(node)
+    assert found["hooks.program"]["severity"] == "error" and "podspan-createRuntime" in found["hooks.program"]["evidence"] \
+        or "podspan-post" in found["hooks.program"]["evidence"]
+    node.write("/etc/containerd/config.toml", 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\n'
+               'base_runtime_spec = "/etc/containerd/none.json"\n')
+    assert doctor(node)["hooks.base_spec"]["evidence"] == "/etc/containerd/none.json"
+
+
+def test_doctor_collector_and_tracing(node):
+    with socket.socket() as collector:
+        collector.bind(("127.0.0.1", 0))
+        collector.listen(4)
+        port = collector.getsockname()[1]
+        node.write("/etc/podspan/podspan.conf", f"tracing_endpoint = 127.0.0.1:{port}\nsemconv = rpc\n")
+        node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG +
+                   f"tracing:\n  endpoint: localhost:{port}\n  samplingRatePerMillion: 1000\n")
+        found = doctor(node, "--kubelet-version", "v1.34.1")
+        assert found["podspan.collector"]["severity"] == "ok" and found["kubelet.collector"]["severity"] == "ok"
+        assert found["kubelet.tracing"]["severity"] == "ok" and "1000 of a million" in found["kubelet.tracing"]["text"]
+        assert found["kubelet.semconv"]["fix"].endswith("semconv = rpc/dup")
+        assert doctor(node, "--kubelet-version", "v1.36.0")["kubelet.semconv"]["severity"] == "ok"
+    found = doctor(node)
+    assert found["podspan.collector"]["severity"] == "error" and "refused" in found["podspan.collector"]["evidence"]
+    node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG + "tracing:\n  samplingRatePerMillion: 0 # later\n")
+    assert "rate 0" in doctor(node)["kubelet.tracing"]["text"]
+    node.write("/etc/podspan/podspan.conf", "tracing_endpont = x\n")
+    found = doctor(node)
+    assert found["podspan.config"]["severity"] == "error" and "podspan.conf:1" in found["podspan.config"]["evidence"]
+
+
+def test_doctor_crio(node):
+    node.install("crio", "--program", peer("crio-*/crio"))
+    assert doctor(node)["crio.tracing"]["severity"] == "ok"
+    node.write("/etc/crio/crio.conf.d/99.conf", "[crio.tracing]\nenable_tracing = false\n")
+    assert doctor(node)["crio.tracing"]["evidence"] == "/etc/crio/crio.conf.d/99.conf"
+
+
+def test_install_doctor_uninstall_with_crio_is_back_to_the_byte(node):
+    """The issue's own words: a node with CRI-O, configured, looked at, and as it was."""
+    program = peer("crio-*/crio")
+    node.write("/etc/crio/crio.conf", subprocess.run([program, "config", "--default"], capture_output=True,
+                                                     check=True).stdout)
+    node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG.replace(
+        "unix:///var/run/containerd/containerd.sock", "unix:///var/run/crio/crio.sock"), 0o600)
+    node.write("/var/lib/kubelet/instance-config.yaml", "apiVersion: kubelet.config.k8s.io/v1beta1\n"
+               "containerRuntimeEndpoint: unix:///var/run/crio/crio.sock\nkind: KubeletConfiguration\n")
+    before = node.snapshot()
+    node.install("crio", "--program", program)
+    node.install("kubelet")
+    assert OURS_CRIO in node.read("/var/lib/kubelet/instance-config.yaml")
+    found = doctor(node)
+    assert found["kubelet.endpoint"]["severity"] == found["kubelet.suffix"]["severity"] == "ok"
+    node.uninstall("kubelet")
+    node.uninstall("crio")
+    assert node.snapshot() == before
