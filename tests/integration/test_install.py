@@ -653,7 +653,9 @@ def test_bypass_exchanges_at_once(way):
     while toggle.poll() is None:
         client, answer = way.dial()
         reached.add(answer)
-        client.close()
+        for end in [client, *way.cri.accepted, *way.runtime.accepted]:
+            end.close()
+        way.cri.accepted, way.runtime.accepted = [], []
     assert toggle.returncode == 0
     assert reached == {b"podspan-cri", b"runtime"}
 
