@@ -4,9 +4,9 @@
  * Bypass
  *
  * The path that kubelet dials is podspan-cri's socket; beside it lies PATH.bypass, a symbolic link to the runtime's. To
- * bypass is to exchange the two names (renameat2(2), RENAME_EXCHANGE): at each moment the path leads somewhere, kubelet's
- * endpoint and so its suffix stay the same, podspan-cri's socket lives on under the other name, and nothing is written
- * to any disk: it works when they are full, and when everything of podspan is dead.
+ * bypass is to exchange the two names (renameat2(2), RENAME_EXCHANGE): at each moment the path leads somewhere,
+ * kubelet's endpoint and so its suffix stay the same, podspan-cri's socket lives on under the other name, and nothing
+ * is written to any disk: it works when they are full, and when everything of podspan is dead.
  */
 
 #include "util.h"

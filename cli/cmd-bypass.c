@@ -16,8 +16,10 @@
 static const char help[] =
         "Usage: podspan bypass [OPTION]... on|off|status\n"
         "\n"
-        "Takes podspan-cri out of kubelet's path and back, by exchanging two names: kubelet keeps its endpoint. Needs no\n"
-        "daemon of podspan's and no room on any disk. A boot, or a restart of podspan-cri's socket unit, ends a bypass;\n"
+        "Takes podspan-cri out of kubelet's path and back, by exchanging two names: kubelet keeps its endpoint. Needs "
+        "no\n"
+        "daemon of podspan's and no room on any disk. A boot, or a restart of podspan-cri's socket unit, ends a "
+        "bypass;\n"
         "`podspan uninstall kubelet` is for good.\n"
         "\n"
         "  on                new connections go to the runtime; open ones last until they end\n"
@@ -32,7 +34,8 @@ static const char help[] =
         "  --force           off although podspan-cri does not listen; on although the runtime does not\n"
         "  --root DIR        a node's tree below DIR instead of this node\n"
         "\n" CLI_OPTIONS_HELP "\n"
-        "Exit codes: 0 done, or as wanted already; 1 failure, nothing was changed; 2 usage; 3 no socket of podspan-cri's.\n";
+        "Exit codes: 0 done, or as wanted already; 1 failure, nothing was changed; 2 usage; 3 no socket of "
+        "podspan-cri's.\n";
 
 enum {
         ARG_ROOT = CLI_ARG_OWN,
@@ -129,7 +132,7 @@ static bool is_there(const Bypass *bypass, const char *path) {
 
         /* What was prepared counts: podspan-cri and its socket may be gone. */
         return (bypass_state(bypass->root_fd, path, &state) >= 0 && state != BYPASS_ABSENT) ||
-                bypass_target(bypass->root_fd, path, &target) >= 0;
+               bypass_target(bypass->root_fd, path, &target) >= 0;
 }
 
 /* Kubelet's endpoint if it is ours, else what is there. */
@@ -143,9 +146,9 @@ static int find_socket(Bypass *bypass) {
                 path = kube_path(kube.running_endpoint ? kube.running_endpoint : kube_endpoint(&kube, false, NULL));
                 if (!path)
                         return -ENOMEM;
-                bypass->dialled = bypass->socket_arg ? strcmp(path, bypass->socket_arg) == 0
-                                                     : strncmp(path, bypass->cli->state_dir, state_n) == 0 &&
-                                path[state_n] == '/';
+                bypass->dialled = bypass->socket_arg
+                                          ? strcmp(path, bypass->socket_arg) == 0
+                                          : strncmp(path, bypass->cli->state_dir, state_n) == 0 && path[state_n] == '/';
         }
         if (bypass->socket_arg || bypass->dialled) {
                 bypass->socket = strdup(bypass->socket_arg ? bypass->socket_arg : path);
@@ -242,7 +245,8 @@ static const char *restart_text(const Bypass *bypass, BypassState state) {
                        "(--now ends them)";
         if (state == BYPASS_OFF)
                 return "kubelet need not restart; connections that it opened to the runtime go on until they end, "
-                       "those it opens now pass through podspan-cri (to have all of them at once: systemctl restart kubelet)";
+                       "those it opens now pass through podspan-cri (to have all of them at once: systemctl restart "
+                       "kubelet)";
         return "kubelet need not restart";
 }
 
@@ -267,8 +271,11 @@ static CliExit print(const Bypass *bypass, BypassState state) {
                 json_map_end(json);
                 return cli_finish(json, CLI_OK);
         }
-        printf("bypass %s%s: %s leads to %s\n", state_name(state), bypass->changed || bypass->want == WANT_STATUS ? "" : " already", bypass->socket,
-               state == BYPASS_ON ? bypass->target : state == BYPASS_OFF ? "podspan-cri" : "nothing");
+        printf("bypass %s%s: %s leads to %s\n", state_name(state),
+               bypass->changed || bypass->want == WANT_STATUS ? "" : " already", bypass->socket,
+               state == BYPASS_ON    ? bypass->target
+               : state == BYPASS_OFF ? "podspan-cri"
+                                     : "nothing");
         if (bypass->ended > 0)
                 printf("podspan-cri was ended: kubelet dials again by itself\n");
         else if (bypass->open.connections > 0)
@@ -283,8 +290,9 @@ static CliExit turn_on(Bypass *bypass, BypassState state) {
         if (state != BYPASS_ON) {
                 r = bypass_dial(bypass->root_fd, bypass->target);
                 if (r < 0 && !bypass->force)
-                        return cli_failure("the runtime does not listen on %s: %s; nothing was changed (--force, --runtime)",
-                                           bypass->target, strerror(-r));
+                        return cli_failure(
+                                "the runtime does not listen on %s: %s; nothing was changed (--force, --runtime)",
+                                bypass->target, strerror(-r));
                 r = bypass_prepare(bypass->root_fd, bypass->socket, bypass->target);
                 if (r >= 0)
                         r = bypass_switch(bypass->root_fd, bypass->socket, true);
@@ -312,8 +320,10 @@ static CliExit turn_off(Bypass *bypass, BypassState state) {
                 }
                 r = bypass_dial(bypass->root_fd, ours);
                 if (r < 0 && !bypass->force)
-                        return cli_failure("podspan-cri does not listen (%s: %s), kubelet would have no runtime; nothing was "
-                                           "changed (start it, or --force)", ours, strerror(-r));
+                        return cli_failure(
+                                "podspan-cri does not listen (%s: %s), kubelet would have no runtime; nothing was "
+                                "changed (start it, or --force)",
+                                ours, strerror(-r));
                 r = bypass_switch(bypass->root_fd, bypass->socket, false);
                 if (r < 0)
                         return cli_failure("%s: %s; nothing was changed", bypass->socket, strerror(-r));
@@ -335,7 +345,8 @@ static CliExit run(Bypass *bypass) {
                 return cli_failure("%s: %s", bypass->root, strerror(-bypass->root_fd));
         r = find_socket(bypass);
         if (r == -ENOENT)
-                return cli_nothing("no socket of podspan-cri's below %s (--socket names another)", bypass->cli->state_dir);
+                return cli_nothing("no socket of podspan-cri's below %s (--socket names another)",
+                                   bypass->cli->state_dir);
         if (r >= 0)
                 r = find_target(bypass);
         if (r == -ENOENT)

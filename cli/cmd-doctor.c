@@ -10,7 +10,8 @@
 static const char help[] =
         "Usage: podspan doctor [OPTION]... \n"
         "\n"
-        "What is wrong with tracing on this node: each finding with what was seen and how to put it right. Changes nothing.\n"
+        "What is wrong with tracing on this node: each finding with what was seen and how to put it right. Changes "
+        "nothing.\n"
         "\n"
         "Options:\n"
         "  --root DIR             a node's tree below DIR instead of this node\n"

@@ -18,15 +18,16 @@ enum {
         ARG_RUNTIME,
 };
 
-#define OPTIONS_HELP                                                                       \
-        "  --dry-run         show what would change, change nothing\n"                     \
-        "  --yes             do not ask\n"                                                 \
+#define OPTIONS_HELP                                                   \
+        "  --dry-run         show what would change, change nothing\n" \
+        "  --yes             do not ask\n"                             \
         "  --root DIR        a node's tree below DIR instead of this node\n"
 
 static const char help_install[] =
         "Usage: podspan install [OPTION]... kubelet|crio|containerd|hooks\n"
         "\n"
-        "Puts podspan into a node's configuration: shows the difference, asks, has the runtime check the new file, keeps\n"
+        "Puts podspan into a node's configuration: shows the difference, asks, has the runtime check the new file, "
+        "keeps\n"
         "a backup in " PLAN_BACKUP_DIR " and changes all files or none. No service is restarted: it says what to run.\n"
         "\n"
         "  kubelet           its CRI endpoints, wherever they stand, to podspan-cri's socket\n"
@@ -34,9 +35,7 @@ static const char help_install[] =
         "  containerd        hooks by a base runtime specification, and containerd's own spans\n"
         "  hooks             JSON files in /etc/containers/oci/hooks.d, for podman and CRI-O\n"
         "\n"
-        "Options:\n"
-        OPTIONS_HELP
-        "  --program FILE    crio, containerd: the program to check with (else from PATH)\n"
+        "Options:\n" OPTIONS_HELP "  --program FILE    crio, containerd: the program to check with (else from PATH)\n"
         "  --ctr FILE        containerd: its ctr (else beside containerd, or from PATH)\n"
         "  --runtime NAME    kubelet: crio or containerd, where the socket's name does not say it\n"
         "  --data-dir DIR    instead of " PODSPAN_PKGDATADIR "\n"
@@ -50,9 +49,7 @@ static const char help_uninstall[] =
         "Takes back what `podspan install` changed: to the byte, or, where somebody else has edited a file since, our\n"
         "change alone. Shows the difference and asks.\n"
         "\n"
-        "Options:\n"
-        OPTIONS_HELP
-        "\n" CLI_OPTIONS_HELP "\n"
+        "Options:\n" OPTIONS_HELP "\n" CLI_OPTIONS_HELP "\n"
         "Exit codes: 0 done, 1 failure: nothing was changed, 2 usage, 3 not installed, or not confirmed.\n";
 
 static const struct {
@@ -187,9 +184,10 @@ static int setup(Run *run) {
 static CliExit failed(const Run *run, int error) {
         const Install *install = &run->install;
 
-        return cli_failure("%s%s", install->error             ? install->error
-                                   : install->plan.error      ? install->plan.error
-                                                              : strerror(-error),
+        return cli_failure("%s%s",
+                           install->error        ? install->error
+                           : install->plan.error ? install->plan.error
+                                                 : strerror(-error),
                            run->undo || run->dry_run || install->plan.stuck ? "" : "; nothing was changed");
 }
 
@@ -363,8 +361,11 @@ static CliExit cmd(Cli *cli, bool undo, int argc, char **argv) {
         _cleanup_(run_deinit) Run run = {
                 .cli = cli,
                 .undo = undo,
-                .install = { .root = "/", .root_fd = -EBADF, .data_dir = PODSPAN_PKGDATADIR,
-                             .libexec_dir = PODSPAN_LIBEXECDIR, .plan = PLAN_NULL },
+                .install = { .root = "/",
+                             .root_fd = -EBADF,
+                             .data_dir = PODSPAN_PKGDATADIR,
+                             .libexec_dir = PODSPAN_LIBEXECDIR,
+                             .plan = PLAN_NULL },
                 .lock_fd = -EBADF,
         };
         int r;

@@ -213,7 +213,8 @@ int diff_print(FILE *out, const char *path, const Bytes *a, const Bytes *b) {
                 for (size_t j = 0; j < n; j++) {
                         print_lines(out, '-', &ta, first[j].a_from, first[j].a_to);
                         print_lines(out, '+', &tb, first[j].b_from, first[j].b_to);
-                        print_lines(out, ' ', &ta, first[j].a_to, j + 1 < n ? first[j + 1].a_from : first[j].a_to + after);
+                        print_lines(out, ' ', &ta, first[j].a_to,
+                                    j + 1 < n ? first[j + 1].a_from : first[j].a_to + after);
                 }
                 i += n;
         }
@@ -267,7 +268,7 @@ static int undo(const Bytes *before, const Bytes *after, const Bytes *mine, bool
 
                 /* Both changed the same words: theirs stays, be it because they took ours out themselves. */
                 bool agree = o && t && o->a_from == t->a_from && o->a_to == t->a_to &&
-                        same_text(&old, o->b_from, o->b_to, &now, t->b_from, t->b_to);
+                             same_text(&old, o->b_from, o->b_to, &now, t->b_from, t->b_to);
 
                 if (agree || (o && t && o->a_from < t->a_to && t->a_from < o->a_to)) {
                         conflicts += agree ? 0 : 1;

@@ -17,8 +17,8 @@ static bool is_ours(const Doctor *doctor, const char *path) {
 
 static void check_endpoint(Doctor *doctor, bool image) {
         const KubePlace *place;
-        const char *endpoint = kube_endpoint(&doctor->kube, image, &place), *id = image ? "kubelet.image_endpoint"
-                                                                                       : "kubelet.endpoint";
+        const char *endpoint = kube_endpoint(&doctor->kube, image, &place),
+                   *id = image ? "kubelet.image_endpoint" : "kubelet.endpoint";
         const char *running = image ? doctor->kube.running_image : doctor->kube.running_endpoint;
         _cleanup_free_ char *path = kube_path(endpoint);
         char evidence[1024];
@@ -41,7 +41,8 @@ static void check_endpoint(Doctor *doctor, bool image) {
                            image ? " for images" : "");
         else
                 doctor_add(doctor, id, image ? DOCTOR_WARNING : DOCTOR_ERROR, evidence, "podspan install kubelet",
-                           "kubelet does not dial podspan-cri%s", image ? " for images" : ": there are no spans of CRI calls");
+                           "kubelet does not dial podspan-cri%s",
+                           image ? " for images" : ": there are no spans of CRI calls");
 }
 
 static void check_tracing(Doctor *doctor) {
@@ -62,7 +63,8 @@ static void check_tracing(Doctor *doctor) {
         if (r >= 0)
                 r = util_parse_u64(rate.value, strlen(rate.value), &n);
         (void) snprintf(evidence, sizeof(evidence), "%s: endpoint %s, samplingRatePerMillion %s", file,
-                        endpoint.value ? endpoint.value : "localhost:4317 (default)", rate.value ? rate.value : "unset");
+                        endpoint.value ? endpoint.value : "localhost:4317 (default)",
+                        rate.value ? rate.value : "unset");
 
         if (gate.value && strcmp(gate.value, "false") == 0)
                 doctor_add(doctor, "kubelet.tracing", DOCTOR_WARNING, file, "featureGates: KubeletTracing: true",
@@ -84,7 +86,8 @@ static void check_tracing(Doctor *doctor) {
         free(gate.value);
 }
 
-/* Until 1.35 kubelet's CRI client spans have the RPC attributes of OpenTelemetry's old conventions, from 1.36 the new. */
+/* Until 1.35 kubelet's CRI client spans have the RPC attributes of OpenTelemetry's old conventions, from 1.36 the new.
+ */
 static void check_semconv(Doctor *doctor) {
         _cleanup_bytes_ Bytes out = BYTES_NULL, err = BYTES_NULL;
         const char *version = doctor->kubelet_version;
@@ -109,9 +112,10 @@ static void check_semconv(Doctor *doctor) {
                 doctor_add(doctor, "kubelet.semconv", DOCTOR_NOTE,
                            old ? "kubelet: rpc.service, rpc.grpc.status_code; podspan: rpc.response.status_code"
                                : "kubelet: rpc.response.status_code; podspan: rpc.service, rpc.grpc.status_code",
-                           old ? "/etc/podspan/podspan.conf: semconv = rpc/dup" : "/etc/podspan/podspan.conf: semconv = rpc",
-                           "kubelet %u.%u names RPC attributes by the %s conventions, podspan by the other", major, minor,
-                           old ? "old" : "new");
+                           old ? "/etc/podspan/podspan.conf: semconv = rpc/dup"
+                               : "/etc/podspan/podspan.conf: semconv = rpc",
+                           "kubelet %u.%u names RPC attributes by the %s conventions, podspan by the other", major,
+                           minor, old ? "old" : "new");
 }
 
 void doctor_kubelet(Doctor *doctor) {
@@ -144,7 +148,8 @@ static void check_suffix(Doctor *doctor, const char *path) {
                            "by its endpoint's suffix kubelet takes node metrics from %s, which is wrong for %s",
                            crio ? "the CRI" : "cAdvisor", crio ? "CRI-O" : "containerd");
         else
-                doctor_add(doctor, "kubelet.suffix", DOCTOR_OK, path, NULL, "kubelet's choice of statistics is that without us");
+                doctor_add(doctor, "kubelet.suffix", DOCTOR_OK, path, NULL,
+                           "kubelet's choice of statistics is that without us");
 }
 
 void doctor_cri(Doctor *doctor) {
@@ -180,8 +185,8 @@ void doctor_cri(Doctor *doctor) {
         else
                 doctor_add(doctor, "cri.listening", DOCTOR_OK, path, NULL, "podspan-cri listens where kubelet dials");
         if (open.connections > 0)
-                doctor_add(doctor, "cri.dialled", DOCTOR_OK, "/proc/net/unix", NULL, "%u connections are open through podspan-cri",
-                           open.connections);
+                doctor_add(doctor, "cri.dialled", DOCTOR_OK, "/proc/net/unix", NULL,
+                           "%u connections are open through podspan-cri", open.connections);
         else if (state == BYPASS_OFF)
                 doctor_add(doctor, "cri.dialled", DOCTOR_WARNING, "/proc/net/unix", "systemctl restart kubelet",
                            "nobody is connected to podspan-cri: kubelet dials something else");

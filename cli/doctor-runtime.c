@@ -11,15 +11,15 @@
 
 #define CONTAINERD_MAIN "/etc/containerd/config.toml"
 #define TRACING_ENV     "OTEL_EXPORTER_OTLP_ENDPOINT="
-#define ENV_FIX                                                                                              \
+#define ENV_FIX                                                                                                 \
         "/etc/systemd/system/containerd.service.d/10-podspan-tracing.conf, which `podspan install containerd` " \
-        "writes:\n[Service]\nEnvironment=" TRACING_ENV "http://127.0.0.1:4317\n"                              \
+        "writes:\n[Service]\nEnvironment=" TRACING_ENV "http://127.0.0.1:4317\n"                                \
         "Environment=OTEL_EXPORTER_OTLP_PROTOCOL=grpc\nEnvironment=OTEL_TRACES_SAMPLER=parentbased_always_off"
 
 typedef struct Runtime {
         Doctor *doctor;
         const Bytes *text;
-        const char *path;      /* of the file being walked */
+        const char *path;       /* of the file being walked */
         char toml_tracing[600]; /* file:key of containerd's tracing in TOML */
         char env[256];          /* where its environment says it */
         bool env_grpc;
@@ -51,9 +51,11 @@ static int on_containerd(const TomlItem *item, void *userdata) {
         if (item->header || !key)
                 return 0;
         take_value(value, sizeof(value), runtime->text, item);
-        /* `containerd config default` has these, empty or with their defaults: only an endpoint says that someone means it. */
+        /* `containerd config default` has these, empty or with their defaults: only an endpoint says that someone means
+         * it. */
         if (strstr(item->path, "io.containerd.tracing.processor.v1.otlp") && strcmp(key + 1, "endpoint") == 0 && *value)
-                (void) snprintf(runtime->toml_tracing, sizeof(runtime->toml_tracing), "%.300s: endpoint = %s", runtime->path, value);
+                (void) snprintf(runtime->toml_tracing, sizeof(runtime->toml_tracing), "%.300s: endpoint = %s",
+                                runtime->path, value);
         if (strcmp(key + 1, "base_runtime_spec") == 0 && *value && runtime->n_specs < ARRAY_SIZE(runtime->specs)) {
                 for (size_t i = 0; i < runtime->n_specs; i++)
                         if (strcmp(runtime->specs[i], value) == 0)
@@ -95,7 +97,8 @@ static int walk_toml(Runtime *runtime, const char *path, int (*fn)(const TomlIte
         runtime->path = path;
         r = tomledit_walk(text.p, text.n, fn, runtime);
         if (r == -EBADMSG)
-                doctor_add(runtime->doctor, "runtime.config", DOCTOR_ERROR, path, "correct it", "this file is not TOML");
+                doctor_add(runtime->doctor, "runtime.config", DOCTOR_ERROR, path, "correct it",
+                           "this file is not TOML");
         return r == -EBADMSG ? 0 : r;
 }
 
@@ -128,15 +131,15 @@ static int on_unit_file(const char *path, void *userdata) {
 
 static int on_process(const char *path, void *userdata) {
         Runtime *runtime = userdata;
-        _cleanup_bytes_ Bytes comm = BYTES_NULL, environ = BYTES_NULL;
+        _cleanup_bytes_ Bytes comm = BYTES_NULL, environment = BYTES_NULL;
         char file[64];
 
         (void) snprintf(file, sizeof(file), "%.40s/comm", path);
         if (nodefile_read_proc(runtime->doctor->root_fd, file, &comm) < 0 || strcmp(comm.p, "containerd\n") != 0)
                 return 0;
         (void) snprintf(file, sizeof(file), "%.40s/environ", path);
-        if (nodefile_read_proc(runtime->doctor->root_fd, file, &environ) >= 0)
-                look_at_environment(runtime, file, &environ);
+        if (nodefile_read_proc(runtime->doctor->root_fd, file, &environment) >= 0)
+                look_at_environment(runtime, file, &environment);
         return 0;
 }
 
@@ -152,10 +155,12 @@ static void check_containerd(Runtime *runtime) {
         (void) on_containerd_file(CONTAINERD_MAIN, runtime);
         (void) nodefile_list(doctor->root_fd, "/etc/containerd/conf.d", ".toml", on_containerd_file, runtime);
         (void) nodefile_list(doctor->root_fd, "/proc", "", on_process, runtime);
-        (void) nodefile_list(doctor->root_fd, "/etc/systemd/system/containerd.service.d", ".conf", on_unit_file, runtime);
+        (void) nodefile_list(doctor->root_fd, "/etc/systemd/system/containerd.service.d", ".conf", on_unit_file,
+                             runtime);
         if (*runtime->toml_tracing)
                 doctor_add(doctor, "containerd.toml_tracing", DOCTOR_WARNING, runtime->toml_tracing, ENV_FIX,
-                           "containerd silently ignores tracing in its TOML since 1.7.16 and 2.0 (containerd#9740, #10358)");
+                           "containerd silently ignores tracing in its TOML since 1.7.16 and 2.0 (containerd#9740, "
+                           "#10358)");
         if (!*runtime->env)
                 doctor_add(doctor, "containerd.tracing", DOCTOR_NOTE, CONTAINERD_MAIN, ENV_FIX,
                            "containerd's own spans are off (it has them from 1.7 on)");
@@ -164,7 +169,8 @@ static void check_containerd(Runtime *runtime) {
                            "Environment=OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
                            "containerd speaks HTTP to a gRPC port: its default protocol is http/protobuf, on 4318");
         else
-                doctor_add(doctor, "containerd.tracing", DOCTOR_OK, runtime->env, NULL, "containerd's own spans are on");
+                doctor_add(doctor, "containerd.tracing", DOCTOR_OK, runtime->env, NULL,
+                           "containerd's own spans are on");
 }
 
 static void check_crio(Runtime *runtime) {
@@ -173,8 +179,9 @@ static void check_crio(Runtime *runtime) {
         (void) on_crio_file("/etc/crio/crio.conf", runtime);
         (void) nodefile_list(doctor->root_fd, "/etc/crio/crio.conf.d", "", on_crio_file, runtime);
         if (!runtime->crio_on)
-                doctor_add(doctor, "crio.tracing", DOCTOR_NOTE, *runtime->crio_tracing ? runtime->crio_tracing : "/etc/crio",
-                           "podspan install crio", "CRI-O's own spans are off");
+                doctor_add(doctor, "crio.tracing", DOCTOR_NOTE,
+                           *runtime->crio_tracing ? runtime->crio_tracing : "/etc/crio", "podspan install crio",
+                           "CRI-O's own spans are off");
         else {
                 doctor_add(doctor, "crio.tracing", DOCTOR_OK, runtime->crio_tracing, NULL, "CRI-O's own spans are on");
                 doctor_check_endpoint(doctor, "crio.collector", "CRI-O",
@@ -214,14 +221,16 @@ static int on_hook_file(const char *path, void *userdata) {
         _cleanup_bytes_ Bytes json = BYTES_NULL;
         _cleanup_free_ char *program = NULL, *fix = NULL;
 
-        if (nodefile_read(runtime->doctor->root_fd, path, &json, NULL) < 0 || !memmem(json.p, json.n, "podspan-hook", 12))
+        if (nodefile_read(runtime->doctor->root_fd, path, &json, NULL) < 0 ||
+            !memmem(json.p, json.n, "podspan-hook", 12))
                 return 0;
         if (asprintf(&fix, "rm %s     # or install podspan again", path) < 0) {
                 fix = NULL;
                 return -ENOMEM;
         }
         if (install_hook_program(&json, &program) < 0)
-                doctor_add(runtime->doctor, "hooks.file", DOCTOR_ERROR, path, fix, "a hooks file is not what it should be");
+                doctor_add(runtime->doctor, "hooks.file", DOCTOR_ERROR, path, fix,
+                           "a hooks file is not what it should be");
         else
                 check_program(runtime, path, program, fix);
         return 0;
@@ -239,7 +248,8 @@ static void check_spec(Runtime *runtime, const char *path) {
         if (!tree) {
                 doctor_add(doctor, "hooks.base_spec", DOCTOR_ERROR, path,
                            "podspan install containerd     # or podspan uninstall containerd",
-                           "the base runtime specification is missing or broken: containerd refuses to load its CRI plugin");
+                           "the base runtime specification is missing or broken: containerd refuses to load its CRI "
+                           "plugin");
                 return;
         }
         calls = yajl_tree_get(tree, (const char **) where, yajl_t_array);
@@ -249,7 +259,8 @@ static void check_spec(Runtime *runtime, const char *path) {
                         YAJL_GET_STRING(yajl_tree_get(YAJL_GET_ARRAY(calls)->values[i], program_path, yajl_t_string));
 
                 if (program && strstr(program, "podspan-hook"))
-                        check_program(runtime, path, program, "podspan uninstall containerd     # or install podspan again");
+                        check_program(runtime, path, program,
+                                      "podspan uninstall containerd     # or install podspan again");
         }
         yajl_tree_free(tree);
 }
@@ -276,9 +287,11 @@ void doctor_hooks(Doctor *doctor) {
                            "podspan install crio     # or containerd, hooks", "no hook of podspan's is installed");
                 return;
         }
-        doctor_add(doctor, "hooks.installed", DOCTOR_OK, NULL, NULL, "podspan's hooks are installed (%zu)", runtime.n_hooks);
+        doctor_add(doctor, "hooks.installed", DOCTOR_OK, NULL, NULL, "podspan's hooks are installed (%zu)",
+                   runtime.n_hooks);
         counters = state_fd >= 0 ? counters_open(state_fd, false) : NULL;
-        spans = counters && counters_shared(counters) ? counters_get(counters, COUNTERS_HOOK, COUNTERS_SPANS_WRITTEN) : 0;
+        spans = counters && counters_shared(counters) ? counters_get(counters, COUNTERS_HOOK, COUNTERS_SPANS_WRITTEN)
+                                                      : 0;
         if (spans == 0)
                 doctor_add(doctor, "hooks.called", DOCTOR_WARNING, doctor->cli->state_dir,
                            "podspan probe     # then look again; the runtime may need a restart",

@@ -63,7 +63,8 @@ void doctor_check_endpoint(Doctor *doctor, const char *id, const char *who, cons
         r = endpoint_dial(&endpoint);
         if (r < 0)
                 doctor_add(doctor, id, DOCTOR_ERROR, strerror(-r),
-                           "start a collector there, or name the right one (podspan.conf: tracing_endpoint = \"HOST:4317\")",
+                           "start a collector there, or name the right one (podspan.conf: tracing_endpoint = "
+                           "\"HOST:4317\")",
                            "nobody answers at %s, where %s exports to", s, who);
         else
                 doctor_add(doctor, id, DOCTOR_OK, s, NULL, "the collector that %s exports to answers", who);
@@ -110,11 +111,12 @@ static void check_daemon(Doctor *doctor) {
                 break;
         case STATUS_DEAD:
                 doctor_add(doctor, "podspand.running", DOCTOR_ERROR, doctor->cli->store_dir,
-                           "systemctl enable --now podspand", "podspand is not running: spans stay in the spool until it is full");
+                           "systemctl enable --now podspand",
+                           "podspand is not running: spans stay in the spool until it is full");
                 break;
         default:
-                doctor_add(doctor, "podspand.running", DOCTOR_NOTE, doctor->cli->store_dir, "run as root, or in group podspan",
-                           "whether podspand is running cannot be seen");
+                doctor_add(doctor, "podspand.running", DOCTOR_NOTE, doctor->cli->store_dir,
+                           "run as root, or in group podspan", "whether podspand is running cannot be seen");
         }
 }
 
@@ -139,7 +141,8 @@ static void check_clock(Doctor *doctor) {
         else if (state == TIME_ERROR || timex.status & STA_UNSYNC) {
                 char evidence[96];
 
-                (void) snprintf(evidence, sizeof(evidence), "adjtimex: STA_UNSYNC, maximum error %ld us", timex.maxerror);
+                (void) snprintf(evidence, sizeof(evidence), "adjtimex: STA_UNSYNC, maximum error %ld us",
+                                timex.maxerror);
                 doctor_add(doctor, "node.clock", DOCTOR_WARNING, evidence,
                            "systemctl enable --now chrony     # or systemd-timesyncd",
                            "the clock is not synchronized: spans of this and other nodes do not line up");
@@ -152,7 +155,8 @@ static void check_counters(Doctor *doctor) {
                 CountersId id;
                 const char *fix;
         } drops[] = {
-                { COUNTERS_DROP_NO_SPACE, "podspand has to run; a larger spool: systemctl edit run-podspan-spool.mount" },
+                { COUNTERS_DROP_NO_SPACE,
+                  "podspand has to run; a larger spool: systemctl edit run-podspan-spool.mount" },
                 { COUNTERS_DROP_NO_MEMORY, "memory limits of the unit" },
                 { COUNTERS_DROP_TOO_LARGE, "podspan config; report it if it goes on" },
                 { COUNTERS_DROP_IO, "dmesg; the file system of /run/podspan" },

@@ -40,7 +40,8 @@ int endpoint_parse(const char *s, Endpoint *ret) {
                 memcpy(endpoint.host, s, (size_t) (colon - s));
         }
         colon++;
-        if (!*endpoint.host || util_parse_u64(colon, (size_t) (end - colon), &port) < 0 || port == 0 || port > UINT16_MAX)
+        if (!*endpoint.host || util_parse_u64(colon, (size_t) (end - colon), &port) < 0 || port == 0 ||
+            port > UINT16_MAX)
                 return -EINVAL;
         (void) snprintf(endpoint.port, sizeof(endpoint.port), "%u", (unsigned) port);
         *ret = endpoint;

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define ENDPOINT_HOST_MAX 256
+#define ENDPOINT_HOST_MAX   256
 #define ENDPOINT_TIMEOUT_MS 1000
 
 typedef struct Endpoint {

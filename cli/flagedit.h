@@ -19,6 +19,6 @@ typedef struct FlagSpan {
 /* The next @flag ("--name") at or after @pos. Returns true with its value's place in @ret; go on at ret->to. */
 bool flagedit_next(const char *s, size_t n, const char *flag, size_t pos, FlagSpan *ret);
 
-/* The value of @flag in the @size bytes of a /proc/PID/cmdline (arguments end with NUL); the last one counts, as kubelet
- * has it. Returns a copy, owned by the caller, in @ret; -ENOENT or -ENOMEM. */
+/* The value of @flag in the @size bytes of a /proc/PID/cmdline (arguments end with NUL); the last one counts, as
+ * kubelet has it. Returns a copy, owned by the caller, in @ret; -ENOENT or -ENOMEM. */
 int flagedit_argv(const char *cmdline, size_t size, const char *flag, char **ret);

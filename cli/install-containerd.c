@@ -14,11 +14,12 @@
 #define UNIT_D    "/etc/systemd/system/containerd.service.d/10-podspan-tracing.conf"
 #define NAMES_MAX 16
 
-#define RUNTIMES_V2   "plugins" TOMLEDIT_SEP "io.containerd.grpc.v1.cri" TOMLEDIT_SEP "containerd" TOMLEDIT_SEP "runtimes"
-#define RUNTIMES_V3   "plugins" TOMLEDIT_SEP "io.containerd.cri.v1.runtime" TOMLEDIT_SEP "containerd" TOMLEDIT_SEP "runtimes"
-#define HEADER_V2     "plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes"
-#define HEADER_V3     "plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes"
-#define RUNC_HANDLER  "io.containerd.runc.v2"
+#define RUNTIMES_V2 "plugins" TOMLEDIT_SEP "io.containerd.grpc.v1.cri" TOMLEDIT_SEP "containerd" TOMLEDIT_SEP "runtimes"
+#define RUNTIMES_V3 \
+        "plugins" TOMLEDIT_SEP "io.containerd.cri.v1.runtime" TOMLEDIT_SEP "containerd" TOMLEDIT_SEP "runtimes"
+#define HEADER_V2    "plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes"
+#define HEADER_V3    "plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes"
+#define RUNC_HANDLER "io.containerd.runc.v2"
 
 /* The runtime handlers of a configuration that call runc, crun … themselves. */
 typedef struct Handlers {
@@ -68,7 +69,7 @@ static int on_item(const TomlItem *item, void *userdata) {
                 return 0;
         if (strcmp(key + 1, "runtime_type") == 0)
                 handlers->other[i] = value_n - 2 != strlen(RUNC_HANDLER) ||
-                        memcmp(walk->text + item->from + 1, RUNC_HANDLER, value_n - 2) != 0;
+                                     memcmp(walk->text + item->from + 1, RUNC_HANDLER, value_n - 2) != 0;
         if (strcmp(key + 1, "base_runtime_spec") == 0 && value_n > 2) {
                 handlers->spec[i] = strndup(walk->text + item->from + 1, value_n - 2);
                 if (!handlers->spec[i])
@@ -136,7 +137,8 @@ static int edit_v1(Install *install, const Bytes *now, const char *spec) {
                 if (handlers.other[i])
                         continue;
                 if (handlers.spec[i] && strcmp(handlers.spec[i], spec) != 0) {
-                        fprintf(install->notes, MAIN ": runtime %s has base_runtime_spec %s: left as it is, without hooks\n",
+                        fprintf(install->notes,
+                                MAIN ": runtime %s has base_runtime_spec %s: left as it is, without hooks\n",
                                 handlers.name[i], handlers.spec[i]);
                         continue;
                 }
@@ -168,8 +170,10 @@ static int edit_v2(Install *install, const Bytes *now, const Bytes *data, const 
         for (size_t i = 0; i < handlers.n && r >= 0; i++) {
                 if (handlers.spec[i] && strcmp(handlers.spec[i], spec) != 0) {
                         /* The drop-in would win over it. */
-                        return install_fail(install, -EEXIST, MAIN ": runtime %s has base_runtime_spec %s already; put "
-                                            "podspan's hooks into that file", handlers.name[i], handlers.spec[i]);
+                        return install_fail(install, -EEXIST,
+                                            MAIN ": runtime %s has base_runtime_spec %s already; put "
+                                                 "podspan's hooks into that file",
+                                            handlers.name[i], handlers.spec[i]);
                 }
                 if (!handlers.other[i] && strcmp(handlers.name[i], "runc") != 0)
                         r = set_handler(&drop_in, RUNTIMES_V3, HEADER_V3, handlers.name[i], spec, true);
@@ -185,8 +189,8 @@ static int edit_v2(Install *install, const Bytes *now, const Bytes *data, const 
         if (r >= 0 && (strstr(imports, IMPORT) || strstr(imports, "conf.d/*.toml")))
                 return 0;
         if (now->n == 0)
-                r = bytes_dup("version = 3\nimports = [\"" IMPORT "\"]\n", strlen("version = 3\nimports = [\"" IMPORT "\"]\n"),
-                              &text);
+                r = bytes_dup("version = 3\nimports = [\"" IMPORT "\"]\n",
+                              strlen("version = 3\nimports = [\"" IMPORT "\"]\n"), &text);
         else
                 r = tomledit_add(now->p, now->n, "imports", IMPORT, &text);
         return r < 0 ? broken(install, r) : plan_set(&install->plan, MAIN, &text, NULL);
@@ -254,7 +258,8 @@ static int check(Install *install, const char *program, const char *dir, const c
         if (r > 0)
                 return install_fail(install, -EINVAL, "containerd refuses the configuration: %.*s", n, last);
         if (!memmem(out.p, out.n, spec, strlen(spec)))
-                return install_fail(install, -EINVAL, "containerd does not take base_runtime_spec from the new configuration");
+                return install_fail(install, -EINVAL,
+                                    "containerd does not take base_runtime_spec from the new configuration");
         return 0;
 }
 
@@ -266,7 +271,8 @@ static int find_program(Install *install, char **ret_program, char **ret_ctr, un
 
         r = runcheck_find(install->program ? install->program : "containerd", &program);
         if (r < 0)
-                return install_fail(install, r, "no containerd to check its configuration with; --program FILE names it");
+                return install_fail(install, r,
+                                    "no containerd to check its configuration with; --program FILE names it");
         if (asprintf(&beside, "%.*s/ctr", (int) (strrchr(program, '/') - program), program) < 0) {
                 beside = NULL;
                 return -ENOMEM;
@@ -329,8 +335,10 @@ int install_containerd(Install *install) {
         r = install_data(install, major < 2 ? "containerd/config-v2.toml" : "containerd/config-v3.toml", &data);
         if (r < 0)
                 return r;
-        r = tomledit_get(data.p, data.n, major < 2 ? RUNTIMES_V2 TOMLEDIT_SEP "runc" TOMLEDIT_SEP "base_runtime_spec"
-                                                   : RUNTIMES_V3 TOMLEDIT_SEP "runc" TOMLEDIT_SEP "base_runtime_spec", &spec);
+        r = tomledit_get(data.p, data.n,
+                         major < 2 ? RUNTIMES_V2 TOMLEDIT_SEP "runc" TOMLEDIT_SEP "base_runtime_spec"
+                                   : RUNTIMES_V3 TOMLEDIT_SEP "runc" TOMLEDIT_SEP "base_runtime_spec",
+                         &spec);
         if (r < 0)
                 return install_fail(install, r, "%s/containerd: no base_runtime_spec in it", install->data_dir);
 

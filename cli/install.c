@@ -8,9 +8,9 @@
 #include "runcheck.h"
 #include "yamledit.h"
 
-#define HOOKS_DIR     "/etc/containers/oci/hooks.d"
-#define TMPFILES      "/etc/tmpfiles.d/podspan-bypass.conf"
-#define UNIT_DROP_IN  "/etc/systemd/system/podspan-cri@%s.service.d/10-runtime.conf"
+#define HOOKS_DIR    "/etc/containers/oci/hooks.d"
+#define TMPFILES     "/etc/tmpfiles.d/podspan-bypass.conf"
+#define UNIT_DROP_IN "/etc/systemd/system/podspan-cri@%s.service.d/10-runtime.conf"
 
 int install_fail(Install *install, int error, const char *format, ...) {
         va_list args;
@@ -28,7 +28,8 @@ int install_data(Install *install, const char *name, Bytes *ret) {
         int r;
 
         if (dir_fd < 0)
-                return install_fail(install, -errno, "%s: %s: is podspan installed?", install->data_dir, strerror(errno));
+                return install_fail(install, -errno, "%s: %s: is podspan installed?", install->data_dir,
+                                    strerror(errno));
         fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
         r = fd < 0 ? -errno : util_read_fd(fd, BYTES_FILE_MAX, &ret->p, &ret->n);
         return r < 0 ? install_fail(install, r, "%s/%s: %s", install->data_dir, name, strerror(-r)) : 0;
@@ -104,7 +105,8 @@ int install_hooks(Install *install) {
                 if (r < 0)
                         return r;
         }
-        fputs("# CRI-O and podman read " HOOKS_DIR " by themselves: the next container has the hooks.\n", install->next);
+        fputs("# CRI-O and podman read " HOOKS_DIR " by themselves: the next container has the hooks.\n",
+              install->next);
         return 0;
 }
 
@@ -270,8 +272,8 @@ static int edit_places(Install *install, const Kube *kube, const char *runtime_p
                         if (r < 0)
                                 return r;
                 } else if (!is_ours(install, path)) {
-                        fprintf(install->notes, "%s:%u names %s, another endpoint: left as it is\n", place->path, place->line,
-                                place->value);
+                        fprintf(install->notes, "%s:%u names %s, another endpoint: left as it is\n", place->path,
+                                place->line, place->value);
                         continue;
                 }
                 if (!place->image)
@@ -281,10 +283,14 @@ static int edit_places(Install *install, const Kube *kube, const char *runtime_p
         if (set)
                 return 0;
         if (decides || !kube->config_file)
-                return install_fail(install, -ENOENT, "no KubeletConfiguration found in which to set the endpoint "
+                return install_fail(install, -ENOENT,
+                                    "no KubeletConfiguration found in which to set the endpoint "
                                     "(looked for kubelet's --config, then " KUBE_DEFAULT_CONFIG " …)");
-        return edit_place(install, &(KubePlace){ .path = kube->config_file, .edit_path = kube->config_file,
-                                                 .kind = KUBE_CONFIG, .value = "" }, endpoint);
+        return edit_place(
+                install,
+                &(KubePlace){
+                        .path = kube->config_file, .edit_path = kube->config_file, .kind = KUBE_CONFIG, .value = "" },
+                endpoint);
 }
 
 /* A flag on the running kubelet's command line that stands in no file would win over all that is changed here. */
@@ -302,9 +308,11 @@ static int check_running(Install *install, const Kube *kube, const char *runtime
                 for (size_t j = 0; j < kube->n_places; j++)
                         found = found || (kube->places[j].kind == KUBE_FLAGS && kube->places[j].image == (i == 1));
                 if (!found && strcmp(path, runtime_path) == 0)
-                        return install_fail(install, -ENOENT, "kubelet (pid %d) runs with --%s=%s, and no file known to say "
-                                            "so was found: change it where kubelet is started", kube->pid,
-                                            i == 1 ? "image-service-endpoint" : "container-runtime-endpoint", running[i]);
+                        return install_fail(install, -ENOENT,
+                                            "kubelet (pid %d) runs with --%s=%s, and no file known to say "
+                                            "so was found: change it where kubelet is started",
+                                            kube->pid, i == 1 ? "image-service-endpoint" : "container-runtime-endpoint",
+                                            running[i]);
         }
         return 0;
 }
@@ -314,8 +322,9 @@ static int companions(Install *install, const char *name, const char *runtime_pa
         int r;
 
         /* Made at each boot, so that a bypass needs no room on any disk. */
-        if (asprintf(&tmpfiles, "# Written by `podspan install kubelet`, for `podspan bypass`.\nL %s.bypass - - - - %s\n",
-                     listen, runtime_path) < 0) {
+        if (asprintf(&tmpfiles,
+                     "# Written by `podspan install kubelet`, for `podspan bypass`.\nL %s.bypass - - - - %s\n", listen,
+                     runtime_path) < 0) {
                 tmpfiles = NULL;
                 return -ENOMEM;
         }
@@ -334,7 +343,8 @@ static int companions(Install *install, const char *name, const char *runtime_pa
                 return -ENOMEM;
         }
         if (asprintf(&unit,
-                     "# Written by `podspan install kubelet`: where this node's runtime listens.\n[Service]\nExecStart=\n"
+                     "# Written by `podspan install kubelet`: where this node's runtime "
+                     "listens.\n[Service]\nExecStart=\n"
                      "ExecStart=" PODSPAN_SBINDIR "/podspan-cri --listen %s --runtime %s\n",
                      listen, runtime_path) < 0) {
                 unit = NULL;
@@ -350,7 +360,8 @@ static int verify(Install *install, const char *endpoint) {
                 YamlScalar at = {};
                 bool right;
 
-                if (!file->exists || !file->marker || memmem(file->after.p, file->after.n, "--container-runtime-endpoint", 28))
+                if (!file->exists || !file->marker ||
+                    memmem(file->after.p, file->after.n, "--container-runtime-endpoint", 28))
                         continue;
                 if (yamledit_find(file->after.p, file->after.n, "containerRuntimeEndpoint", &at) < 0)
                         continue;
@@ -377,8 +388,10 @@ int install_kubelet(Install *install) {
                 return -ENOMEM;
         name = install->runtime ? install->runtime : kube_runtime(path);
         if (!name)
-                return install_fail(install, -EINVAL, "%s is neither containerd's nor CRI-O's socket by its name; "
-                                    "--runtime says which it is", now);
+                return install_fail(install, -EINVAL,
+                                    "%s is neither containerd's nor CRI-O's socket by its name; "
+                                    "--runtime says which it is",
+                                    now);
 
         if (asprintf(&listen, "%s/run/%s/%s.sock", install->state_dir, name, name) < 0) {
                 listen = NULL;
@@ -414,7 +427,8 @@ int install_kubelet(Install *install) {
                 "systemd-tmpfiles --create podspan.conf podspan-bypass.conf\n"
                 "systemctl enable --now podspan-cri@%s.socket podspan-cri@%s.service\n"
                 "systemctl restart kubelet     # pods that run are not touched\n"
-                "kubectl annotate node NAME --overwrite kubeadm.alpha.kubernetes.io/cri-socket=%s     # kubeadm before 1.34\n",
+                "kubectl annotate node NAME --overwrite kubeadm.alpha.kubernetes.io/cri-socket=%s     # kubeadm before "
+                "1.34\n",
                 name, name, endpoint);
         return 0;
 }
@@ -422,12 +436,15 @@ int install_kubelet(Install *install) {
 void install_after_undo(Install *install, const char *target) {
         if (strcmp(target, "kubelet") == 0)
                 fputs("systemctl daemon-reload\n"
-                      "systemctl restart kubelet     # pods that run are not touched; then podspan-cri can be stopped\n",
+                      "systemctl restart kubelet     # pods that run are not touched; then podspan-cri can be "
+                      "stopped\n",
                       install->next);
         else if (strcmp(target, "hooks") == 0)
-                fputs("# Containers that run have the hooks in their own configuration: keep podspan-hook until they are gone.\n",
+                fputs("# Containers that run have the hooks in their own configuration: keep podspan-hook until they "
+                      "are gone.\n",
                       install->next);
         else
-                fprintf(install->next, "systemctl daemon-reload\nsystemctl restart %s     # containers that run are not touched\n",
+                fprintf(install->next,
+                        "systemctl daemon-reload\nsystemctl restart %s     # containers that run are not touched\n",
                         target);
 }

@@ -11,17 +11,17 @@
 #include "plan.h"
 
 typedef struct Install {
-        const char *root;        /* "/", or a node's tree */
+        const char *root; /* "/", or a node's tree */
         int root_fd;
         const char *state_dir;   /* as on the node: /run/podspan */
         const char *data_dir;    /* where hooks.d/, crio.conf.d/, containerd/ are; on this machine */
         const char *libexec_dir; /* podspan-hook's, on the node */
         const char *program;     /* containerd, crio: the one to check with; NULL: from PATH */
         const char *ctr;
-        const char *runtime;     /* kubelet: "crio" or "containerd" where the endpoint does not say; NULL */
+        const char *runtime; /* kubelet: "crio" or "containerd" where the endpoint does not say; NULL */
         Plan plan;
-        FILE *notes;             /* lines for people: what was left alone, and why */
-        FILE *next;              /* the commands to run afterwards, a line each */
+        FILE *notes; /* lines for people: what was left alone, and why */
+        FILE *next;  /* the commands to run afterwards, a line each */
         char *error;
 } Install;
 

@@ -152,7 +152,8 @@ static int on_config(const char *path, void *userdata) {
                 if (r < 0)
                         continue;
                 if (*at.value)
-                        r = add_place(walk, path, KUBE_CONFIG, i == 1, at.value, strlen(at.value), line_of(text.p, at.from));
+                        r = add_place(walk, path, KUBE_CONFIG, i == 1, at.value, strlen(at.value),
+                                      line_of(text.p, at.from));
                 free(at.value);
                 if (r < 0)
                         return r;

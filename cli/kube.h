@@ -3,7 +3,8 @@
 /*
  * Kubelet on this node
  *
- * Where its CRI endpoints stand: in the KubeletConfiguration (containerRuntimeEndpoint, imageServiceEndpoint; the file of
+ * Where its CRI endpoints stand: in the KubeletConfiguration (containerRuntimeEndpoint, imageServiceEndpoint; the file
+ * of
  * --config, those of --config-dir, kubeadm's instance-config.yaml), and in the flags --container-runtime-endpoint and
  * --image-service-endpoint, which win, of systemd units and drop-ins and the environment files these name
  * (kubeadm-flags.env, /etc/default/kubelet …); and on the command line of the kubelet that runs.
@@ -35,10 +36,10 @@ typedef struct KubePlace {
 } KubePlace;
 
 typedef struct Kube {
-        int pid;                 /* of the kubelet that runs; 0: none seen */
-        char *config_file;       /* the KubeletConfiguration that is there; NULL: none */
-        char *config_dir;        /* of --config-dir; NULL */
-        char *running_endpoint;  /* flags of the one that runs; NULL: not given there */
+        int pid;                /* of the kubelet that runs; 0: none seen */
+        char *config_file;      /* the KubeletConfiguration that is there; NULL: none */
+        char *config_dir;       /* of --config-dir; NULL */
+        char *running_endpoint; /* flags of the one that runs; NULL: not given there */
         char *running_image;
         KubePlace places[KUBE_PLACES_MAX];
         size_t n_places;
@@ -57,7 +58,8 @@ void kube_deinit(Kube *kube);
  * if none does. Points into @kube or is a literal. */
 const char *kube_endpoint(const Kube *kube, bool image, const KubePlace **ret_place);
 
-/* The path of @endpoint: without unix://, /var/run as /run. Returns a buffer owned by the caller or NULL without memory. */
+/* The path of @endpoint: without unix://, /var/run as /run. Returns a buffer owned by the caller or NULL without
+ * memory. */
 char *kube_path(const char *endpoint);
 
 /* "crio" or "containerd" by the socket's path, NULL if it is neither's. */

@@ -11,10 +11,10 @@ static const struct {
         const char *name;
         CliExit (*run)(Cli *cli, int argc, char **argv);
 } commands[] = {
-        { "traces", cmd_traces }, { "trace", cmd_trace },   { "inflight", cmd_inflight },
-        { "status", cmd_status }, { "config", cmd_config }, { "probe", cmd_probe },
-        { "install", cmd_install }, { "uninstall", cmd_uninstall },
-        { "bypass", cmd_bypass }, { "doctor", cmd_doctor },
+        { "traces", cmd_traces },   { "trace", cmd_trace },         { "inflight", cmd_inflight },
+        { "status", cmd_status },   { "config", cmd_config },       { "probe", cmd_probe },
+        { "install", cmd_install }, { "uninstall", cmd_uninstall }, { "bypass", cmd_bypass },
+        { "doctor", cmd_doctor },
 };
 
 static const char help[] = "Usage: podspan [OPTION]... COMMAND [ARGUMENT]...\n"

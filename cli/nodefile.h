@@ -4,8 +4,8 @@
  * Files of a node
  *
  * Reads and replaces files below a root directory ("/", or a node's tree elsewhere): symbolic links resolve inside it
- * (openat2(2), RESOLVE_IN_ROOT), so that nothing outside is ever touched. A file is replaced as a whole: a new one beside
- * it, synced, renamed over it, its folder synced; mode, owner and SELinux label stay.
+ * (openat2(2), RESOLVE_IN_ROOT), so that nothing outside is ever touched. A file is replaced as a whole: a new one
+ * beside it, synced, renamed over it, its folder synced; mode, owner and SELinux label stay.
  */
 
 #include <sys/stat.h>
@@ -29,7 +29,8 @@ int nodefile_read(int root_fd, const char *path, Bytes *ret, NodeStat *ret_stat)
 /* The same for files of /proc, which tell no size: what there is, up to BYTES_FILE_MAX. */
 int nodefile_read_proc(int root_fd, const char *path, Bytes *ret);
 
-/* Makes @path what @data says, through a symbolic link if it is one. Its folder must be there. 0 or a negative errno. */
+/* Makes @path what @data says, through a symbolic link if it is one. Its folder must be there. 0 or a negative errno.
+ */
 int nodefile_write(int root_fd, const char *path, const Bytes *data, const NodeStat *stat);
 
 /* Removes what a write of @path that was killed may have left beside it. */

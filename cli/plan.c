@@ -187,7 +187,8 @@ static void put_back(Plan *plan, size_t n) {
         remove_dirs(plan);
 }
 
-/* All files or none. A file that is no longer what the plan was made from is somebody else's change: nothing is done. */
+/* All files or none. A file that is no longer what the plan was made from is somebody else's change: nothing is done.
+ */
 static int apply_files(Plan *plan) {
         size_t done = 0;
         int r = 0;
@@ -252,7 +253,8 @@ static int copy_entry(const PlanFile *from, PlanFile *ret) {
                 .stat = from->stat,
                 .marker = from->marker ? strdup(from->marker) : NULL,
         };
-        if (!ret->path || (from->marker && !ret->marker) || bytes_dup(from->before.p, from->before.n, &ret->before) < 0 ||
+        if (!ret->path || (from->marker && !ret->marker) ||
+            bytes_dup(from->before.p, from->before.n, &ret->before) < 0 ||
             bytes_dup(from->after.p, from->after.n, &ret->after) < 0)
                 return -ENOMEM;
         return 0;
@@ -357,8 +359,10 @@ static int undo_file(Plan *plan, const PlanFile *saved, FILE *notes) {
         if (!saved->existed) {
                 if (!bytes_equal(now, &saved->after)) {
                         plan->edited = true;
-                        fprintf(notes, "%s was changed since; it is ours and goes, what was in it stays in "
-                                PLAN_BACKUP_DIR "\n", saved->path);
+                        fprintf(notes,
+                                "%s was changed since; it is ours and goes, what was in it stays in " PLAN_BACKUP_DIR
+                                "\n",
+                                saved->path);
                 }
                 return plan_set(plan, saved->path, NULL, NULL);
         }

@@ -263,7 +263,8 @@ static int insert_line(const char *s, size_t n, size_t pos, size_t indent, const
                        Bytes *ret) {
         _cleanup_free_ char *line = NULL;
 
-        if (asprintf(&line, "%s%*s%s = %s\n", pos > 0 && s[pos - 1] != '\n' ? "\n" : "", (int) indent, "", key, value) < 0) {
+        if (asprintf(&line, "%s%*s%s = %s\n", pos > 0 && s[pos - 1] != '\n' ? "\n" : "", (int) indent, "", key, value) <
+            0) {
                 line = NULL;
                 return -ENOMEM;
         }

@@ -66,29 +66,31 @@ static int decode(const char *s, size_t from, size_t to, char **ret) {
         return 0;
 }
 
-/* Behind the value of a flow collection that begins at @pos; 0 if it does not end. Plain scalars end before ,]}. */
+/* Behind the value in a flow collection that begins at @pos; 0 if it does not end or is none. */
 static size_t flow_value_end(const char *s, size_t n, size_t pos) {
         unsigned depth = 0;
 
+        if (s[pos] == '"' || s[pos] == '\'')
+                return quoted_end(s, n, pos);
+        if (s[pos] != '{' && s[pos] != '[') {
+                while (pos < n && !strchr(",]}\n", s[pos]))
+                        if (strchr("\"'{[", s[pos++]))
+                                return 0;
+                return pos < n ? pos : 0;
+        }
         while (pos < n) {
                 if (s[pos] == '"' || s[pos] == '\'') {
                         pos = quoted_end(s, n, pos);
                         if (pos == 0)
                                 return 0;
-                } else if (s[pos] == '{' || s[pos] == '[') {
+                        continue;
+                }
+                if (s[pos] == '{' || s[pos] == '[') {
                         if (++depth > DEPTH_MAX)
                                 return 0;
-                        pos++;
-                } else if (s[pos] == '}' || s[pos] == ']' || s[pos] == ',') {
-                        if (depth == 0)
-                                return pos;
-                        if (s[pos] != ',')
-                                depth--;
-                        pos++;
-                } else
-                        pos++;
-                if (depth == 0 && pos > 0 && strchr("}]\"'", s[pos - 1]))
-                        return pos;
+                } else if ((s[pos] == '}' || s[pos] == ']') && --depth == 0)
+                        return pos + 1;
+                pos++;
         }
         return 0;
 }
@@ -222,7 +224,7 @@ static int block_find(const char *s, size_t from, size_t to, size_t indent, cons
                 return flow_find(s, to, value, dot + 1, ret);
         if (value < value_line_end && s[value] != '#')
                 return -ENOENT;
-        for (size_t pos = value_line_end + 1, child = 0, begin = pos; pos <= to; ) {
+        for (size_t pos = value_line_end + 1, child = 0, begin = pos; pos <= to;) {
                 size_t end = pos < to ? line_end(s, to, pos) : to, first = pos;
 
                 while (first < end && s[first] == ' ')
@@ -242,7 +244,7 @@ static int block_find(const char *s, size_t from, size_t to, size_t indent, cons
 
 static bool is_marker(const char *s, size_t n, size_t pos, const char *marker) {
         return n - pos >= 3 && memcmp(s + pos, marker, 3) == 0 &&
-                (n - pos == 3 || is_blank(s[pos + 3]) || s[pos + 3] == '\n');
+               (n - pos == 3 || is_blank(s[pos + 3]) || s[pos + 3] == '\n');
 }
 
 /* The document that counts. */
@@ -258,7 +260,7 @@ static void choose_document(const char *s, size_t n, size_t *ret_from, size_t *r
                 if (pos == n || is_marker(s, n, pos, "---") || is_marker(s, n, pos, "...")) {
                         YamlScalar kind = {};
                         bool right = block_find(s, begin, pos, 0, "kind", &kind) >= 0 &&
-                                strcmp(kind.value, "KubeletConfiguration") == 0;
+                                     strcmp(kind.value, "KubeletConfiguration") == 0;
                         bool empty = true;
 
                         free(kind.value);

@@ -56,7 +56,8 @@ static void test_set(void **state) {
                 _cleanup_bytes_ Bytes out = BYTES_NULL;
 
                 assert_int_equal(tomledit_set(cases[i].before, strlen(cases[i].before), cases[i].table, cases[i].header,
-                                              cases[i].key, "NEW", &out), 0);
+                                              cases[i].key, "NEW", &out),
+                                 0);
                 assert_string_equal(out.p, cases[i].after);
         }
 }
@@ -65,10 +66,8 @@ static void test_add(void **state) {
         static const struct {
                 const char *before, *after;
         } cases[] = {
-                { "i = []\n", "i = [\"N\"]\n" },
-                { "i = [ # none\n]\n", "i = [\"N\" # none\n]\n" },
-                { "i = ['a',]\n", "i = [\"N\", 'a',]\n" },
-                { "i = [\n 'a' # x\n]\n", "i = [\"N\", \n 'a' # x\n]\n" },
+                { "i = []\n", "i = [\"N\"]\n" },           { "i = [ # none\n]\n", "i = [\"N\" # none\n]\n" },
+                { "i = ['a',]\n", "i = [\"N\", 'a',]\n" }, { "i = [\n 'a' # x\n]\n", "i = [\"N\", \n 'a' # x\n]\n" },
                 { "# c\n", "i = [\"N\"]\n# c\n" },
         };
         _cleanup_bytes_ Bytes none = BYTES_NULL;
@@ -91,8 +90,9 @@ static int count(const TomlItem *item, void *userdata) {
 
 static void test_bad(void **state) {
         static const char *const cases[] = {
-                "a", "a =", "a = \n", "= 1", "[", "[a", "[a]b", "[[a]", "a = [1", "a = {", "a = ]", "a = \"x", "a = 'x\n'",
-                "a = \"\"\"x", "a = \"x\" y", "a..b = 1", "[a.]", "\"\"\"a\"\"\" = 1",
+                "a",         "a =",         "a = \n",      "= 1",      "[",     "[a",
+                "[a]b",      "[[a]",        "a = [1",      "a = {",    "a = ]", "a = \"x",
+                "a = 'x\n'", "a = \"\"\"x", "a = \"x\" y", "a..b = 1", "[a.]",  "\"\"\"a\"\"\" = 1",
         };
         size_t n = 0;
 
@@ -120,11 +120,8 @@ static void test_truncated(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_get),
-                cmocka_unit_test(test_set),
-                cmocka_unit_test(test_add),
-                cmocka_unit_test(test_bad),
-                cmocka_unit_test(test_truncated),
+                cmocka_unit_test(test_get), cmocka_unit_test(test_set),       cmocka_unit_test(test_add),
+                cmocka_unit_test(test_bad), cmocka_unit_test(test_truncated),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
