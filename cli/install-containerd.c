@@ -204,8 +204,14 @@ static int stage(Install *install, const char *dir, char **ret_main) {
         const Bytes *after;
         int r;
 
-        if (asprintf(&conf_d, "%s/conf.d", dir) < 0 || asprintf(&main, "%s/config.toml", dir) < 0)
+        if (asprintf(&conf_d, "%s/conf.d", dir) < 0) {
+                conf_d = NULL;
                 return -ENOMEM;
+        }
+        if (asprintf(&main, "%s/config.toml", dir) < 0) {
+                main = NULL;
+                return -ENOMEM;
+        }
         if (mkdir(conf_d, 0700) < 0)
                 return -errno;
         copy.dir = conf_d;

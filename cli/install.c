@@ -148,8 +148,14 @@ static int crio_check(Install *install, const char *dir, const char *program, co
         const char *last;
         int r, n;
 
-        if (asprintf(&main_path, "%s/crio.conf", dir) < 0 || asprintf(&conf_d, "%s/crio.conf.d", dir) < 0)
+        if (asprintf(&main_path, "%s/crio.conf", dir) < 0) {
+                main_path = NULL;
                 return -ENOMEM;
+        }
+        if (asprintf(&conf_d, "%s/crio.conf.d", dir) < 0) {
+                conf_d = NULL;
+                return -ENOMEM;
+        }
         if (mkdir(conf_d, 0700) < 0)
                 return -errno;
         stage.dir = conf_d;

@@ -318,6 +318,19 @@ def test_ours_taken_out_by_hand_before(kubeadm):
     assert config.read_text() == mine
 
 
+def test_a_file_that_would_still_lead_to_us_is_not_left_so(kubeadm):
+    kubeadm.install("kubelet")
+    config = kubeadm.path("/var/lib/kubelet/config.yaml")
+    config.write_text(config.read_text().replace("containerd.sock", "containerd.sock?x"))
+    edited = kubeadm.snapshot()
+    done = kubeadm.uninstall("kubelet", code=1)
+    assert "/var/lib/kubelet/config.yaml" in done.stderr and "by hand" in done.stderr
+    assert kubeadm.snapshot() == edited
+    config.write_text(KUBEADM_CONFIG)
+    kubeadm.uninstall("kubelet")
+    assert kubeadm.read("/var/lib/kubelet/kubeadm-flags.env") == KUBEADM_FLAGS
+
+
 def test_twice_and_after_an_upgrade_of_kubeadm(kubeadm):
     before = kubeadm.snapshot()
     kubeadm.install("kubelet")
