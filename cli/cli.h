@@ -99,6 +99,10 @@ CliExit cmd_inflight(Cli *cli, int argc, char **argv);
 CliExit cmd_status(Cli *cli, int argc, char **argv);
 CliExit cmd_config(Cli *cli, int argc, char **argv);
 CliExit cmd_probe(Cli *cli, int argc, char **argv);
+CliExit cmd_install(Cli *cli, int argc, char **argv);
+CliExit cmd_uninstall(Cli *cli, int argc, char **argv);
+CliExit cmd_bypass(Cli *cli, int argc, char **argv);
+CliExit cmd_doctor(Cli *cli, int argc, char **argv);
 
 /* The trace @trace_id as `podspan trace` prints it to standard output; with @json as members "traceId", "resourceSpans"
  * of the open map. */

@@ -11,8 +11,10 @@ static const struct {
         const char *name;
         CliExit (*run)(Cli *cli, int argc, char **argv);
 } commands[] = {
-        { "traces", cmd_traces }, { "trace", cmd_trace },   { "inflight", cmd_inflight },
-        { "status", cmd_status }, { "config", cmd_config }, { "probe", cmd_probe },
+        { "traces", cmd_traces },   { "trace", cmd_trace },         { "inflight", cmd_inflight },
+        { "status", cmd_status },   { "config", cmd_config },       { "probe", cmd_probe },
+        { "install", cmd_install }, { "uninstall", cmd_uninstall }, { "bypass", cmd_bypass },
+        { "doctor", cmd_doctor },
 };
 
 static const char help[] = "Usage: podspan [OPTION]... COMMAND [ARGUMENT]...\n"
@@ -26,6 +28,10 @@ static const char help[] = "Usage: podspan [OPTION]... COMMAND [ARGUMENT]...\n"
                            "  status            what podspan collects, exports and drops\n"
                            "  config            every effective setting and where it came from\n"
                            "  probe             run a pod through the node's runtime and show its trace\n"
+                           "  doctor            what is wrong with tracing on this node, and how to put it right\n"
+                           "  install TARGET    put podspan into kubelet's, CRI-O's, containerd's configuration\n"
+                           "  uninstall TARGET  take it out again, to the byte\n"
+                           "  bypass on|off     take podspan-cri out of kubelet's path, and back\n"
                            "\n"
                            "podspan COMMAND --help says more.\n"
                            "\n" CLI_OPTIONS_HELP "\n"

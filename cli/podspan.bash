@@ -18,11 +18,11 @@ _podspan() {
         done
 
         case $prev in
-        --config | --runtime-endpoint)
+        --config | --runtime-endpoint | --program | --ctr | --socket)
                 _filedir
                 return
                 ;;
-        --state-dir | --store-dir)
+        --state-dir | --store-dir | --root | --data-dir | --libexec-dir)
                 _filedir -d
                 return
                 ;;
@@ -41,7 +41,7 @@ _podspan() {
         esac
 
         case $command in
-        "") COMPREPLY=($(compgen -W "traces trace inflight status config probe $common" -- "$cur")) ;;
+        "") COMPREPLY=($(compgen -W "traces trace inflight status config probe doctor install uninstall bypass $common" -- "$cur")) ;;
         traces)
                 COMPREPLY=($(compgen -W "--since --until --pod --container --namespace --service --name --errors
                         --slower-than --limit $common" -- "$cur"))
@@ -51,6 +51,13 @@ _podspan() {
                 COMPREPLY=($(compgen -W "--runtime-endpoint --image --no-container --pull --runtime-handler
                         --host-network --timeout --keep $common" -- "$cur"))
                 ;;
+        doctor) COMPREPLY=($(compgen -W "--root --kubelet-version $common" -- "$cur")) ;;
+        install)
+                COMPREPLY=($(compgen -W "kubelet crio containerd hooks --dry-run --yes --root --program --ctr --runtime
+                        --data-dir --libexec-dir $common" -- "$cur"))
+                ;;
+        uninstall) COMPREPLY=($(compgen -W "kubelet crio containerd hooks --dry-run --yes --root $common" -- "$cur")) ;;
+        bypass) COMPREPLY=($(compgen -W "on off status --now --force --socket --runtime --root $common" -- "$cur")) ;;
         *) COMPREPLY=($(compgen -W "$common" -- "$cur")) ;;
         esac
 } && complete -F _podspan podspan

@@ -1,0 +1,133 @@
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include "bypass.h"
+#include "nodefile.h"
+
+typedef struct Names {
+        int dir_fd;
+        const char *name;
+        char other[NAME_MAX + 1];
+} Names;
+
+static void names_deinit(Names *names) {
+        close_fd(names->dir_fd);
+}
+
+static int names_init(Names *names, int root_fd, const char *path) {
+        names->dir_fd = nodefile_open_parent(root_fd, path, &names->name);
+        if (names->dir_fd < 0)
+                return names->dir_fd;
+        if (snprintf(names->other, sizeof(names->other), "%s" BYPASS_SUFFIX, names->name) >= (int) sizeof(names->other))
+                return -ENAMETOOLONG;
+        return 0;
+}
+
+#define NAMES_NULL \
+        { .dir_fd = -EBADF }
+
+static int type_of(int dir_fd, const char *name, mode_t *ret) {
+        struct stat st;
+
+        if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+                if (errno != ENOENT)
+                        return -errno;
+                st.st_mode = 0;
+        }
+        *ret = st.st_mode & S_IFMT;
+        return 0;
+}
+
+int bypass_state(int root_fd, const char *path, BypassState *ret) {
+        _cleanup_(names_deinit) Names names = NAMES_NULL;
+        mode_t type = 0;
+        int r;
+
+        r = names_init(&names, root_fd, path);
+        if (r == -ENOENT) {
+                *ret = BYPASS_ABSENT;
+                return 0;
+        }
+        if (r < 0 || (r = type_of(names.dir_fd, names.name, &type)) < 0)
+                return r;
+        if (type != 0 && type != S_IFSOCK && type != S_IFLNK)
+                return -EEXIST;
+        *ret = type == S_IFSOCK ? BYPASS_OFF : type == S_IFLNK ? BYPASS_ON : BYPASS_ABSENT;
+        return 0;
+}
+
+int bypass_target(int root_fd, const char *path, char **ret) {
+        _cleanup_(names_deinit) Names names = NAMES_NULL;
+        char target[PATH_MAX];
+        ssize_t n;
+        int r;
+
+        r = names_init(&names, root_fd, path);
+        if (r < 0)
+                return r;
+        n = readlinkat(names.dir_fd, names.name, target, sizeof(target) - 1);
+        if (n < 0)
+                n = readlinkat(names.dir_fd, names.other, target, sizeof(target) - 1);
+        if (n < 0)
+                return errno == EINVAL ? -ENOENT : -errno;
+        *ret = strndup(target, (size_t) n);
+        return *ret ? 0 : -ENOMEM;
+}
+
+int bypass_prepare(int root_fd, const char *path, const char *target) {
+        _cleanup_(names_deinit) Names names = NAMES_NULL;
+        mode_t type = 0;
+        int r;
+
+        r = names_init(&names, root_fd, path);
+        if (r < 0)
+                return r;
+        /* Asked first: a full disk must not be an answer to what need not be made. */
+        r = type_of(names.dir_fd, names.other, &type);
+        if (r < 0 || type != 0)
+                return r;
+        return symlinkat(target, names.dir_fd, names.other) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+int bypass_switch(int root_fd, const char *path, bool on) {
+        _cleanup_(names_deinit) Names names = NAMES_NULL;
+        mode_t want = on ? S_IFLNK : S_IFSOCK, here = 0, there = 0;
+        int r;
+
+        r = names_init(&names, root_fd, path);
+        if (r < 0 || (r = type_of(names.dir_fd, names.name, &here)) < 0 ||
+            (r = type_of(names.dir_fd, names.other, &there)) < 0)
+                return r;
+        if (here == want)
+                return 0;
+        if (here == 0 || there == 0) {
+                /* Back without a socket: the path is free for podspan-cri. */
+                const char *from = there == 0 ? names.name : names.other, *to = there == 0 ? names.other : names.name;
+
+                if (there == 0 && on)
+                        return -ENOENT;
+                return renameat2(names.dir_fd, from, names.dir_fd, to, RENAME_NOREPLACE) < 0 ? -errno : 0;
+        }
+        if (there != want)
+                return -EEXIST;
+        return renameat2(names.dir_fd, names.name, names.dir_fd, names.other, RENAME_EXCHANGE) < 0 ? -errno : 0;
+}
+
+int bypass_dial(int root_fd, const char *path) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        _cleanup_close_ int node_fd = nodefile_open(root_fd, path, O_PATH), fd = -EBADF;
+
+        if (node_fd < 0)
+                return node_fd;
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        (void) snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", node_fd);
+        /* A full backlog: somebody listens. */
+        return connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0 && errno != EAGAIN ? -errno : 0;
+}

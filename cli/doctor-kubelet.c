@@ -1,0 +1,193 @@
+#include <stdio.h>
+#include <string.h>
+#include "bypass.h"
+#include "doctor.h"
+#include "netunix.h"
+#include "nodefile.h"
+#include "runcheck.h"
+#include "yamledit.h"
+
+#define TRACING_LINES "tracing:\n  endpoint: localhost:4317\n  samplingRatePerMillion: 10000"
+
+static bool is_ours(const Doctor *doctor, const char *path) {
+        size_t n = strlen(doctor->state_dir);
+
+        return strncmp(path, doctor->state_dir, n) == 0 && path[n] == '/';
+}
+
+static void check_endpoint(Doctor *doctor, bool image) {
+        const KubePlace *place;
+        const char *endpoint = kube_endpoint(&doctor->kube, image, &place),
+                   *id = image ? "kubelet.image_endpoint" : "kubelet.endpoint";
+        const char *running = image ? doctor->kube.running_image : doctor->kube.running_endpoint;
+        _cleanup_free_ char *path = kube_path(endpoint);
+        char evidence[1024];
+
+        if (!path)
+                return;
+        if (place)
+                (void) snprintf(evidence, sizeof(evidence), "%s:%u: %s", place->path, place->line, endpoint);
+        else
+                (void) snprintf(evidence, sizeof(evidence), "kubelet's default: %s", endpoint);
+        if (running && strcmp(running, endpoint) != 0) {
+                (void) snprintf(evidence, sizeof(evidence), "/proc/%d/cmdline: %s", doctor->kube.pid, running);
+                doctor_add(doctor, id, DOCTOR_WARNING, evidence, "systemctl daemon-reload && systemctl restart kubelet",
+                           "the kubelet that runs was started with another %s than the files say",
+                           image ? "image service endpoint" : "endpoint");
+                return;
+        }
+        if (is_ours(doctor, path))
+                doctor_add(doctor, id, DOCTOR_OK, evidence, NULL, "kubelet is configured to dial podspan-cri%s",
+                           image ? " for images" : "");
+        else
+                doctor_add(doctor, id, image ? DOCTOR_WARNING : DOCTOR_ERROR, evidence, "podspan install kubelet",
+                           "kubelet does not dial podspan-cri%s",
+                           image ? " for images" : ": there are no spans of CRI calls");
+}
+
+static void check_tracing(Doctor *doctor) {
+        _cleanup_bytes_ Bytes text = BYTES_NULL;
+        YamlScalar rate = {}, endpoint = {}, gate = {};
+        const char *file = doctor->kube.config_file;
+        char evidence[1024], fix[1024];
+        uint64_t n = 0;
+        int r;
+
+        r = nodefile_read(doctor->root_fd, file, &text, NULL);
+        if (r < 0)
+                return;
+        (void) snprintf(fix, sizeof(fix), "%s:\n" TRACING_LINES "\nthen: systemctl restart kubelet", file);
+        r = yamledit_find(text.p, text.n, "tracing.samplingRatePerMillion", &rate);
+        (void) yamledit_find(text.p, text.n, "tracing.endpoint", &endpoint);
+        (void) yamledit_find(text.p, text.n, "featureGates.KubeletTracing", &gate);
+        if (r >= 0)
+                r = util_parse_u64(rate.value, strlen(rate.value), &n);
+        (void) snprintf(evidence, sizeof(evidence), "%s: endpoint %s, samplingRatePerMillion %s", file,
+                        endpoint.value ? endpoint.value : "localhost:4317 (default)",
+                        rate.value ? rate.value : "unset");
+
+        if (gate.value && strcmp(gate.value, "false") == 0)
+                doctor_add(doctor, "kubelet.tracing", DOCTOR_WARNING, file, "featureGates: KubeletTracing: true",
+                           "kubelet's tracing is off by its feature gate");
+        else if (r == -ENOENT && !endpoint.value)
+                doctor_add(doctor, "kubelet.tracing", DOCTOR_WARNING, file, fix,
+                           "kubelet's tracing is off: traces begin at the CRI call, without syncPod");
+        else if (r < 0 || n == 0)
+                doctor_add(doctor, "kubelet.tracing", DOCTOR_WARNING, evidence, fix,
+                           "kubelet's tracing is on with rate 0: it records nothing of its own");
+        else {
+                doctor_add(doctor, "kubelet.tracing", DOCTOR_OK, evidence, NULL,
+                           "kubelet's tracing is on, %llu of a million traces", (unsigned long long) n);
+                doctor_check_endpoint(doctor, "kubelet.collector", "kubelet",
+                                      endpoint.value ? endpoint.value : "localhost:4317");
+        }
+        free(rate.value);
+        free(endpoint.value);
+        free(gate.value);
+}
+
+/* Until 1.35 kubelet's CRI client spans have the RPC attributes of OpenTelemetry's old conventions, from 1.36 the new.
+ */
+static void check_semconv(Doctor *doctor) {
+        _cleanup_bytes_ Bytes out = BYTES_NULL, err = BYTES_NULL;
+        const char *version = doctor->kubelet_version;
+        unsigned major, minor;
+        char program[64];
+        bool old;
+
+        if (!version && doctor->here && doctor->kube.pid > 0) {
+                (void) snprintf(program, sizeof(program), "/proc/%d/exe", doctor->kube.pid);
+                if (runcheck_run((char *[]){ program, "--version", NULL }, &out, &err) == 0)
+                        version = out.p;
+        }
+        if (version && strncmp(version, "Kubernetes ", 11) == 0)
+                version += 11;
+        if (!version || sscanf(version, "v%u.%u", &major, &minor) != 2 || !doctor->config_known)
+                return;
+        old = major == 1 && minor < 36;
+        if (doctor->config.semconv == CONFIG_SEMCONV_BOTH || (doctor->config.semconv == CONFIG_SEMCONV_OLD) == old)
+                doctor_add(doctor, "kubelet.semconv", DOCTOR_OK, NULL, NULL,
+                           "kubelet %u.%u and podspan name RPC attributes alike", major, minor);
+        else
+                doctor_add(doctor, "kubelet.semconv", DOCTOR_NOTE,
+                           old ? "kubelet: rpc.service, rpc.grpc.status_code; podspan: rpc.response.status_code"
+                               : "kubelet: rpc.response.status_code; podspan: rpc.service, rpc.grpc.status_code",
+                           old ? "/etc/podspan/podspan.conf: semconv = rpc/dup"
+                               : "/etc/podspan/podspan.conf: semconv = rpc",
+                           "kubelet %u.%u names RPC attributes by the %s conventions, podspan by the other", major,
+                           minor, old ? "old" : "new");
+}
+
+void doctor_kubelet(Doctor *doctor) {
+        if (doctor->kube.pid == 0 && !doctor->kube.config_file && doctor->kube.n_places == 0) {
+                doctor_add(doctor, "kubelet.found", DOCTOR_WARNING, KUBE_DEFAULT_CONFIG,
+                           "podspan doctor on the node that kubelet runs on, as root",
+                           "there is no kubelet: neither a process nor its configuration");
+                return;
+        }
+        check_endpoint(doctor, false);
+        for (size_t i = 0; i < doctor->kube.n_places; i++)
+                if (doctor->kube.places[i].image) {
+                        check_endpoint(doctor, true);
+                        break;
+                }
+        if (doctor->kube.config_file)
+                check_tracing(doctor);
+        check_semconv(doctor);
+}
+
+/* kubelet chooses the source of its statistics by the endpoint's suffix alone. */
+static void check_suffix(Doctor *doctor, const char *path) {
+        bool crio = doctor->runtime_path && strstr(doctor->runtime_path, "crio.sock");
+        char fix[256];
+
+        (void) snprintf(fix, sizeof(fix), "an endpoint that ends so: unix://%s/run/%s.sock", doctor->state_dir,
+                        crio ? "crio/crio" : "containerd/containerd");
+        if (crio != kube_cadvisor_stats(path))
+                doctor_add(doctor, "kubelet.suffix", DOCTOR_ERROR, path, fix,
+                           "by its endpoint's suffix kubelet takes node metrics from %s, which is wrong for %s",
+                           crio ? "the CRI" : "cAdvisor", crio ? "CRI-O" : "containerd");
+        else
+                doctor_add(doctor, "kubelet.suffix", DOCTOR_OK, path, NULL,
+                           "kubelet's choice of statistics is that without us");
+}
+
+void doctor_cri(Doctor *doctor) {
+        const char *endpoint = doctor->kube.running_endpoint ? doctor->kube.running_endpoint
+                                                             : kube_endpoint(&doctor->kube, false, NULL);
+        _cleanup_free_ char *path = kube_path(endpoint);
+        _cleanup_bytes_ Bytes text = BYTES_NULL;
+        NetunixSocket open = {};
+        BypassState state;
+        const char *name;
+        char fix[160];
+
+        if (!path || !is_ours(doctor, path))
+                return;
+        name = kube_runtime(path);
+        (void) snprintf(fix, sizeof(fix), "systemctl enable --now podspan-cri@%s.socket podspan-cri@%s.service",
+                        name ? name : "containerd", name ? name : "containerd");
+        if (bypass_target(doctor->root_fd, path, &doctor->runtime_path) < 0 && name &&
+            asprintf(&doctor->runtime_path, "/run/%s/%s.sock", name, name) < 0)
+                doctor->runtime_path = NULL;
+        check_suffix(doctor, path);
+
+        if (nodefile_read_proc(doctor->root_fd, "/proc/net/unix", &text) < 0 ||
+            bypass_state(doctor->root_fd, path, &state) < 0)
+                return;
+        netunix_find(text.p, path, &open);
+        if (state == BYPASS_ON)
+                doctor_add(doctor, "cri.bypass", DOCTOR_WARNING, path, "podspan bypass off",
+                           "podspan-cri is bypassed: kubelet's new connections go to the runtime directly");
+        else if (!open.listening || state == BYPASS_ABSENT)
+                doctor_add(doctor, "cri.listening", DOCTOR_ERROR, path, fix,
+                           "nobody listens where kubelet dials: without `podspan bypass on` it has no runtime");
+        else
+                doctor_add(doctor, "cri.listening", DOCTOR_OK, path, NULL, "podspan-cri listens where kubelet dials");
+        if (open.connections > 0)
+                doctor_add(doctor, "cri.dialled", DOCTOR_OK, "/proc/net/unix", NULL,
+                           "%u connections are open through podspan-cri", open.connections);
+        else if (state == BYPASS_OFF)
+                doctor_add(doctor, "cri.dialled", DOCTOR_WARNING, "/proc/net/unix", "systemctl restart kubelet",
+                           "nobody is connected to podspan-cri: kubelet dials something else");
+}

@@ -1,0 +1,302 @@
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <yajl/yajl_tree.h>
+#include "counters.h"
+#include "doctor.h"
+#include "nodefile.h"
+#include "install.h"
+#include "tomledit.h"
+
+#define CONTAINERD_MAIN "/etc/containerd/config.toml"
+#define TRACING_ENV     "OTEL_EXPORTER_OTLP_ENDPOINT="
+#define ENV_FIX                                                                                                 \
+        "/etc/systemd/system/containerd.service.d/10-podspan-tracing.conf, which `podspan install containerd` " \
+        "writes:\n[Service]\nEnvironment=" TRACING_ENV "http://127.0.0.1:4317\n"                                \
+        "Environment=OTEL_EXPORTER_OTLP_PROTOCOL=grpc\nEnvironment=OTEL_TRACES_SAMPLER=parentbased_always_off"
+
+typedef struct Runtime {
+        Doctor *doctor;
+        const Bytes *text;
+        const char *path;       /* of the file being walked */
+        char toml_tracing[600]; /* file:key of containerd's tracing in TOML */
+        char env[256];          /* where its environment says it */
+        bool env_grpc;
+        bool env_default_port;
+        char crio_tracing[256];
+        bool crio_on;
+        char crio_endpoint[256];
+        char specs[8][256]; /* base_runtime_spec */
+        size_t n_specs;
+        size_t n_hooks;
+        bool crio_hooks_dir;
+} Runtime;
+
+static void take_value(char *ret, size_t size, const Bytes *text, const TomlItem *item) {
+        size_t from = item->from, to = item->to;
+
+        if (to - from >= 2 && (text->p[from] == '"' || text->p[from] == '\'')) {
+                from++;
+                to--;
+        }
+        util_copy_bounded(ret, size, text->p + from, to - from);
+}
+
+static int on_containerd(const TomlItem *item, void *userdata) {
+        Runtime *runtime = userdata;
+        const char *key = strrchr(item->path, *TOMLEDIT_SEP);
+        char value[256];
+
+        if (item->header || !key)
+                return 0;
+        take_value(value, sizeof(value), runtime->text, item);
+        /* `containerd config default` has these, empty or with their defaults: only an endpoint says that someone means
+         * it. */
+        if (strstr(item->path, "io.containerd.tracing.processor.v1.otlp") && strcmp(key + 1, "endpoint") == 0 && *value)
+                (void) snprintf(runtime->toml_tracing, sizeof(runtime->toml_tracing), "%.300s: endpoint = %s",
+                                runtime->path, value);
+        if (strcmp(key + 1, "base_runtime_spec") == 0 && *value && runtime->n_specs < ARRAY_SIZE(runtime->specs)) {
+                for (size_t i = 0; i < runtime->n_specs; i++)
+                        if (strcmp(runtime->specs[i], value) == 0)
+                                return 0;
+                memcpy(runtime->specs[runtime->n_specs++], value, sizeof(value));
+        }
+        return 0;
+}
+
+static int on_crio(const TomlItem *item, void *userdata) {
+        static const char *const table = "crio" TOMLEDIT_SEP "tracing" TOMLEDIT_SEP;
+        Runtime *runtime = userdata;
+        char value[256];
+
+        if (item->header)
+                return 0;
+        take_value(value, sizeof(value), runtime->text, item);
+        if (strncmp(item->path, table, strlen(table)) == 0) {
+                const char *key = item->path + strlen(table);
+
+                if (strcmp(key, "enable_tracing") == 0) {
+                        runtime->crio_on = strcmp(value, "true") == 0;
+                        (void) snprintf(runtime->crio_tracing, sizeof(runtime->crio_tracing), "%s", runtime->path);
+                } else if (strcmp(key, "tracing_endpoint") == 0)
+                        memcpy(runtime->crio_endpoint, value, sizeof(value));
+        } else if (strcmp(item->path, "crio" TOMLEDIT_SEP "runtime" TOMLEDIT_SEP "hooks_dir") == 0)
+                runtime->crio_hooks_dir = strstr(value, "podspan") != NULL;
+        return 0;
+}
+
+static int walk_toml(Runtime *runtime, const char *path, int (*fn)(const TomlItem *item, void *userdata)) {
+        _cleanup_bytes_ Bytes text = BYTES_NULL;
+        int r;
+
+        r = nodefile_read(runtime->doctor->root_fd, path, &text, NULL);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        runtime->text = &text;
+        runtime->path = path;
+        r = tomledit_walk(text.p, text.n, fn, runtime);
+        if (r == -EBADMSG)
+                doctor_add(runtime->doctor, "runtime.config", DOCTOR_ERROR, path, "correct it",
+                           "this file is not TOML");
+        return r == -EBADMSG ? 0 : r;
+}
+
+static int on_containerd_file(const char *path, void *userdata) {
+        return walk_toml(userdata, path, on_containerd);
+}
+
+static int on_crio_file(const char *path, void *userdata) {
+        return walk_toml(userdata, path, on_crio);
+}
+
+static void look_at_environment(Runtime *runtime, const char *path, const Bytes *text) {
+        const char *hit = memmem(text->p, text->n, TRACING_ENV, strlen(TRACING_ENV));
+
+        if (!hit || *runtime->env)
+                return;
+        (void) snprintf(runtime->env, sizeof(runtime->env), "%s", path);
+        runtime->env_grpc = memmem(text->p, text->n, "_PROTOCOL=grpc", 14) != NULL;
+        runtime->env_default_port = memmem(hit, text->n - (size_t) (hit - text->p), ":4317", 5) != NULL;
+}
+
+static int on_unit_file(const char *path, void *userdata) {
+        Runtime *runtime = userdata;
+        _cleanup_bytes_ Bytes text = BYTES_NULL;
+
+        if (nodefile_read(runtime->doctor->root_fd, path, &text, NULL) >= 0)
+                look_at_environment(runtime, path, &text);
+        return 0;
+}
+
+static int on_process(const char *path, void *userdata) {
+        Runtime *runtime = userdata;
+        _cleanup_bytes_ Bytes comm = BYTES_NULL, environment = BYTES_NULL;
+        char file[64];
+
+        (void) snprintf(file, sizeof(file), "%.40s/comm", path);
+        if (nodefile_read_proc(runtime->doctor->root_fd, file, &comm) < 0 || strcmp(comm.p, "containerd\n") != 0)
+                return 0;
+        (void) snprintf(file, sizeof(file), "%.40s/environ", path);
+        if (nodefile_read_proc(runtime->doctor->root_fd, file, &environment) >= 0)
+                look_at_environment(runtime, file, &environment);
+        return 0;
+}
+
+static bool is_there(const Doctor *doctor, const char *path) {
+        _cleanup_close_ int fd = nodefile_open(doctor->root_fd, path, O_PATH);
+
+        return fd >= 0;
+}
+
+static void check_containerd(Runtime *runtime) {
+        Doctor *doctor = runtime->doctor;
+
+        (void) on_containerd_file(CONTAINERD_MAIN, runtime);
+        (void) nodefile_list(doctor->root_fd, "/etc/containerd/conf.d", ".toml", on_containerd_file, runtime);
+        (void) nodefile_list(doctor->root_fd, "/proc", "", on_process, runtime);
+        (void) nodefile_list(doctor->root_fd, "/etc/systemd/system/containerd.service.d", ".conf", on_unit_file,
+                             runtime);
+        if (*runtime->toml_tracing)
+                doctor_add(doctor, "containerd.toml_tracing", DOCTOR_WARNING, runtime->toml_tracing, ENV_FIX,
+                           "containerd silently ignores tracing in its TOML since 1.7.16 and 2.0 (containerd#9740, "
+                           "#10358)");
+        if (!*runtime->env)
+                doctor_add(doctor, "containerd.tracing", DOCTOR_NOTE, CONTAINERD_MAIN, ENV_FIX,
+                           "containerd's own spans are off (it has them from 1.7 on)");
+        else if (runtime->env_default_port && !runtime->env_grpc)
+                doctor_add(doctor, "containerd.tracing", DOCTOR_WARNING, runtime->env,
+                           "Environment=OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+                           "containerd speaks HTTP to a gRPC port: its default protocol is http/protobuf, on 4318");
+        else
+                doctor_add(doctor, "containerd.tracing", DOCTOR_OK, runtime->env, NULL,
+                           "containerd's own spans are on");
+}
+
+static void check_crio(Runtime *runtime) {
+        Doctor *doctor = runtime->doctor;
+
+        (void) on_crio_file("/etc/crio/crio.conf", runtime);
+        (void) nodefile_list(doctor->root_fd, "/etc/crio/crio.conf.d", "", on_crio_file, runtime);
+        if (!runtime->crio_on)
+                doctor_add(doctor, "crio.tracing", DOCTOR_NOTE,
+                           *runtime->crio_tracing ? runtime->crio_tracing : "/etc/crio", "podspan install crio",
+                           "CRI-O's own spans are off");
+        else {
+                doctor_add(doctor, "crio.tracing", DOCTOR_OK, runtime->crio_tracing, NULL, "CRI-O's own spans are on");
+                doctor_check_endpoint(doctor, "crio.collector", "CRI-O",
+                                      *runtime->crio_endpoint ? runtime->crio_endpoint : "127.0.0.1:4317");
+        }
+}
+
+void doctor_runtimes(Doctor *doctor) {
+        Runtime runtime = { .doctor = doctor };
+
+        if (is_there(doctor, "/etc/containerd") || is_there(doctor, "/run/containerd/containerd.sock"))
+                check_containerd(&runtime);
+        if (is_there(doctor, "/etc/crio") || is_there(doctor, "/run/crio/crio.sock"))
+                check_crio(&runtime);
+}
+
+static bool executable(const Doctor *doctor, const char *path) {
+        _cleanup_close_ int fd = nodefile_open(doctor->root_fd, path, O_PATH);
+        struct stat st;
+
+        return fd >= 0 && fstat(fd, &st) >= 0 && S_ISREG(st.st_mode) && st.st_mode & 0111;
+}
+
+static void check_program(Runtime *runtime, const char *path, const char *program, const char *fix) {
+        Doctor *doctor = runtime->doctor;
+        char evidence[512];
+
+        (void) snprintf(evidence, sizeof(evidence), "%s: %s", path, program);
+        runtime->n_hooks++;
+        if (!executable(doctor, program))
+                doctor_add(doctor, "hooks.program", DOCTOR_ERROR, evidence, fix,
+                           "a hook's program is missing: every new container fails");
+}
+
+static int on_hook_file(const char *path, void *userdata) {
+        Runtime *runtime = userdata;
+        _cleanup_bytes_ Bytes json = BYTES_NULL;
+        _cleanup_free_ char *program = NULL, *fix = NULL;
+
+        if (nodefile_read(runtime->doctor->root_fd, path, &json, NULL) < 0 ||
+            !memmem(json.p, json.n, "podspan-hook", 12))
+                return 0;
+        if (asprintf(&fix, "rm %s     # or install podspan again", path) < 0) {
+                fix = NULL;
+                return -ENOMEM;
+        }
+        if (install_hook_program(&json, &program) < 0)
+                doctor_add(runtime->doctor, "hooks.file", DOCTOR_ERROR, path, fix,
+                           "a hooks file is not what it should be");
+        else
+                check_program(runtime, path, program, fix);
+        return 0;
+}
+
+static void check_spec(Runtime *runtime, const char *path) {
+        static const char *const where[] = { "hooks", "createRuntime", NULL };
+        Doctor *doctor = runtime->doctor;
+        _cleanup_bytes_ Bytes json = BYTES_NULL;
+        yajl_val tree, calls;
+        int r;
+
+        r = nodefile_read(doctor->root_fd, path, &json, NULL);
+        tree = r >= 0 ? yajl_tree_parse(json.p, NULL, 0) : NULL;
+        if (!tree) {
+                doctor_add(doctor, "hooks.base_spec", DOCTOR_ERROR, path,
+                           "podspan install containerd     # or podspan uninstall containerd",
+                           "the base runtime specification is missing or broken: containerd refuses to load its CRI "
+                           "plugin");
+                return;
+        }
+        calls = yajl_tree_get(tree, (const char **) where, yajl_t_array);
+        for (size_t i = 0; calls && i < YAJL_GET_ARRAY(calls)->len; i++) {
+                const char *program_path[] = { "path", NULL };
+                const char *program =
+                        YAJL_GET_STRING(yajl_tree_get(YAJL_GET_ARRAY(calls)->values[i], program_path, yajl_t_string));
+
+                if (program && strstr(program, "podspan-hook"))
+                        check_program(runtime, path, program,
+                                      "podspan uninstall containerd     # or install podspan again");
+        }
+        yajl_tree_free(tree);
+}
+
+void doctor_hooks(Doctor *doctor) {
+        Runtime runtime = { .doctor = doctor };
+        _cleanup_close_ int state_fd = cli_open_state(doctor->cli);
+        _cleanup_(counters_freep) Counters *counters = NULL;
+        uint64_t spans;
+
+        (void) nodefile_list(doctor->root_fd, "/etc/containers/oci/hooks.d", ".json", on_hook_file, &runtime);
+        (void) nodefile_list(doctor->root_fd, "/usr/share/containers/oci/hooks.d", ".json", on_hook_file, &runtime);
+        (void) on_crio_file("/etc/crio/crio.conf", &runtime);
+        (void) nodefile_list(doctor->root_fd, "/etc/crio/crio.conf.d", "", on_crio_file, &runtime);
+        if (runtime.crio_hooks_dir)
+                (void) nodefile_list(doctor->root_fd, PODSPAN_PKGDATADIR "/hooks.d", ".json", on_hook_file, &runtime);
+        (void) on_containerd_file(CONTAINERD_MAIN, &runtime);
+        (void) nodefile_list(doctor->root_fd, "/etc/containerd/conf.d", ".toml", on_containerd_file, &runtime);
+        for (size_t i = 0; i < runtime.n_specs; i++)
+                check_spec(&runtime, runtime.specs[i]);
+
+        if (runtime.n_hooks == 0) {
+                doctor_add(doctor, "hooks.installed", DOCTOR_WARNING, NULL,
+                           "podspan install crio     # or containerd, hooks", "no hook of podspan's is installed");
+                return;
+        }
+        doctor_add(doctor, "hooks.installed", DOCTOR_OK, NULL, NULL, "podspan's hooks are installed (%zu)",
+                   runtime.n_hooks);
+        counters = state_fd >= 0 ? counters_open(state_fd, false) : NULL;
+        spans = counters && counters_shared(counters) ? counters_get(counters, COUNTERS_HOOK, COUNTERS_SPANS_WRITTEN)
+                                                      : 0;
+        if (spans == 0)
+                doctor_add(doctor, "hooks.called", DOCTOR_WARNING, doctor->cli->state_dir,
+                           "podspan probe     # then look again; the runtime may need a restart",
+                           "no hook has written a span since boot");
+        else
+                doctor_add(doctor, "hooks.called", DOCTOR_OK, NULL, NULL, "hooks wrote %llu spans since boot",
+                           (unsigned long long) spans);
+}

@@ -1,0 +1,219 @@
+#include <stdarg.h>
+#include <string.h>
+#include <sys/timex.h>
+#include "doctor.h"
+#include "endpoint.h"
+#include "nodefile.h"
+#include "status.h"
+
+void doctor_deinit(Doctor *doctor) {
+        for (size_t i = 0; i < doctor->n_findings; i++) {
+                free(doctor->findings[i].text);
+                free(doctor->findings[i].evidence);
+                free(doctor->findings[i].fix);
+        }
+        kube_deinit(&doctor->kube);
+        free(doctor->runtime_path);
+        if (doctor->config_known)
+                config_deinit(&doctor->config);
+        close_fd(doctor->root_fd);
+}
+
+void doctor_add(Doctor *doctor, const char *id, DoctorSeverity severity, const char *evidence, const char *fix,
+                const char *format, ...) {
+        DoctorFinding *finding = &doctor->findings[doctor->n_findings];
+        va_list args;
+        int r;
+
+        if (doctor->n_findings == DOCTOR_FINDINGS_MAX)
+                return;
+        *finding = (DoctorFinding){
+                .id = id,
+                .severity = severity,
+                .evidence = evidence ? strdup(evidence) : NULL,
+                .fix = fix && severity != DOCTOR_OK ? strdup(fix) : NULL,
+        };
+        va_start(args, format);
+        r = vasprintf(&finding->text, format, args);
+        va_end(args);
+        if (r < 0) {
+                finding->text = NULL;
+                doctor->no_memory = true;
+        }
+        doctor->n_findings++;
+}
+
+DoctorSeverity doctor_worst(const Doctor *doctor) {
+        DoctorSeverity worst = DOCTOR_OK;
+
+        for (size_t i = 0; i < doctor->n_findings; i++)
+                worst = MAX(worst, doctor->findings[i].severity);
+        return worst;
+}
+
+void doctor_check_endpoint(Doctor *doctor, const char *id, const char *who, const char *s) {
+        Endpoint endpoint;
+        int r;
+
+        if (endpoint_parse(s, &endpoint) < 0) {
+                doctor_add(doctor, id, DOCTOR_ERROR, s, "HOST:PORT, e.g. localhost:4317",
+                           "%s exports to an address that cannot be understood", who);
+                return;
+        }
+        r = endpoint_dial(&endpoint);
+        if (r < 0)
+                doctor_add(doctor, id, DOCTOR_ERROR, strerror(-r),
+                           "start a collector there, or name the right one (podspan.conf: tracing_endpoint = "
+                           "\"HOST:4317\")",
+                           "nobody answers at %s, where %s exports to", s, who);
+        else
+                doctor_add(doctor, id, DOCTOR_OK, s, NULL, "the collector that %s exports to answers", who);
+}
+
+static int load_config(Doctor *doctor, char **reterr_message) {
+        _cleanup_free_ char *dir = NULL;
+        int r;
+
+        if (doctor->here || doctor->cli->config_file)
+                return config_load(doctor->cli->config_file, &doctor->config, reterr_message);
+        if (asprintf(&dir, "%s" CONFIG_DIR, doctor->root) < 0) {
+                dir = NULL;
+                return -ENOMEM;
+        }
+        r = config_defaults(&doctor->config);
+        if (r < 0)
+                return r;
+        r = config_read_dir(&doctor->config, dir, reterr_message);
+        if (r < 0)
+                config_deinit(&doctor->config);
+        return r;
+}
+
+static void check_config(Doctor *doctor) {
+        _cleanup_free_ char *message = NULL;
+        int r = load_config(doctor, &message);
+
+        doctor->config_known = r >= 0;
+        if (r < 0)
+                doctor_add(doctor, "podspan.config", DOCTOR_ERROR, message, "correct that line, then: podspan config",
+                           "podspan's configuration is wrong: no daemon of it starts");
+        else if (!doctor->config.enable_tracing)
+                doctor_add(doctor, "podspan.config", DOCTOR_WARNING, "enable_tracing = false",
+                           "/etc/podspan/podspan.conf: enable_tracing = true", "podspan is switched off");
+        else
+                doctor_add(doctor, "podspan.config", DOCTOR_OK, NULL, NULL, "podspan's configuration is right");
+}
+
+static void check_daemon(Doctor *doctor) {
+        switch (status_podspand(doctor->cli)) {
+        case STATUS_ALIVE:
+                doctor_add(doctor, "podspand.running", DOCTOR_OK, doctor->cli->store_dir, NULL, "podspand is running");
+                break;
+        case STATUS_DEAD:
+                doctor_add(doctor, "podspand.running", DOCTOR_ERROR, doctor->cli->store_dir,
+                           "systemctl enable --now podspand",
+                           "podspand is not running: spans stay in the spool until it is full");
+                break;
+        default:
+                doctor_add(doctor, "podspand.running", DOCTOR_NOTE, doctor->cli->store_dir,
+                           "run as root, or in group podspan", "whether podspand is running cannot be seen");
+        }
+}
+
+static void check_collector(Doctor *doctor) {
+        if (!doctor->config_known)
+                return;
+        if (!config_exports(&doctor->config))
+                doctor_add(doctor, "podspan.collector", DOCTOR_NOTE, "tracing_endpoint = none",
+                           "/etc/podspan/podspan.conf: tracing_endpoint = \"localhost:4317\"",
+                           "nothing is exported: spans stay on this node");
+        else
+                doctor_check_endpoint(doctor, "podspan.collector", "podspan", doctor->config.tracing_endpoint);
+}
+
+static void check_clock(Doctor *doctor) {
+        struct timex timex = {};
+        int state = adjtimex(&timex);
+
+        if (state < 0)
+                doctor_add(doctor, "node.clock", DOCTOR_NOTE, strerror(errno), "timedatectl",
+                           "whether the clock is synchronized cannot be seen");
+        else if (state == TIME_ERROR || timex.status & STA_UNSYNC) {
+                char evidence[96];
+
+                (void) snprintf(evidence, sizeof(evidence), "adjtimex: STA_UNSYNC, maximum error %ld us",
+                                timex.maxerror);
+                doctor_add(doctor, "node.clock", DOCTOR_WARNING, evidence,
+                           "systemctl enable --now chrony     # or systemd-timesyncd",
+                           "the clock is not synchronized: spans of this and other nodes do not line up");
+        } else
+                doctor_add(doctor, "node.clock", DOCTOR_OK, NULL, NULL, "the clock is synchronized");
+}
+
+static void check_counters(Doctor *doctor) {
+        static const struct {
+                CountersId id;
+                const char *fix;
+        } drops[] = {
+                { COUNTERS_DROP_NO_SPACE,
+                  "podspand has to run; a larger spool: systemctl edit run-podspan-spool.mount" },
+                { COUNTERS_DROP_NO_MEMORY, "memory limits of the unit" },
+                { COUNTERS_DROP_TOO_LARGE, "podspan config; report it if it goes on" },
+                { COUNTERS_DROP_IO, "dmesg; the file system of /run/podspan" },
+                { COUNTERS_DROP_OVERLOAD, "tracing_sampling_rate_per_million: lower" },
+                { COUNTERS_AGENT_DROP_STORE_FULL, "store_max_size, store_min_free_percent, or room on the disk" },
+                { COUNTERS_AGENT_REJECTED, "the collector's own log: it rejected spans" },
+                { COUNTERS_AGENT_DROP_REFUSED, "podspan status: the last error of the export" },
+                { COUNTERS_AGENT_DROP_RETENTION, "store_max_size: larger, or a collector that keeps up" },
+                { COUNTERS_CONTEXT_FAILED, "the file system of /run/podspan: spans are not joined" },
+        };
+        _cleanup_close_ int state_fd = cli_open_state(doctor->cli);
+        _cleanup_(counters_freep) Counters *counters = NULL;
+        bool any = false;
+
+        counters = state_fd >= 0 ? counters_open(state_fd, false) : NULL;
+        if (!counters || !counters_shared(counters)) {
+                doctor_add(doctor, "podspan.drops", DOCTOR_NOTE, doctor->cli->state_dir, "systemctl start podspand",
+                           "no counters: nothing of podspan has run since boot");
+                return;
+        }
+        for (unsigned p = 0; p < _COUNTERS_PRODUCER_MAX; p++)
+                for (size_t i = 0; i < ARRAY_SIZE(drops); i++) {
+                        uint64_t n = counters_get(counters, p, drops[i].id);
+
+                        if (n == 0)
+                                continue;
+                        any = true;
+                        doctor_add(doctor, "podspan.drops", DOCTOR_WARNING, counters_id_name(drops[i].id), drops[i].fix,
+                                   "%s lost %llu since boot (%s)", counters_producer_name(p), (unsigned long long) n,
+                                   counters_id_name(drops[i].id));
+                }
+        if (!any)
+                doctor_add(doctor, "podspan.drops", DOCTOR_OK, NULL, NULL, "nothing was dropped since boot");
+}
+
+void doctor_self(Doctor *doctor) {
+        check_config(doctor);
+        check_daemon(doctor);
+        check_collector(doctor);
+        check_counters(doctor);
+        check_clock(doctor);
+}
+
+int doctor_run(Doctor *doctor) {
+        int r;
+
+        doctor->root_fd = nodefile_root(doctor->root);
+        if (doctor->root_fd < 0)
+                return doctor->root_fd;
+        r = kube_find(doctor->root_fd, &doctor->kube);
+        if (r < 0)
+                doctor_add(doctor, "kubelet.files", DOCTOR_ERROR, strerror(-r), "run as root",
+                           "kubelet's configuration cannot be read");
+        doctor_self(doctor);
+        doctor_kubelet(doctor);
+        doctor_cri(doctor);
+        doctor_runtimes(doctor);
+        doctor_hooks(doctor);
+        return doctor->no_memory ? -ENOMEM : 0;
+}

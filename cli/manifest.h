@@ -1,0 +1,19 @@
+#pragma once
+
+/*
+ * Manifest of a backup
+ *
+ * What plan.h keeps of a change, on disk: PLAN_BACKUP_DIR/TARGET/manifest.json, beside it the files' texts. The texts
+ * are written under new names before the manifest names them, so that there is always a whole backup.
+ */
+
+#include "plan.h"
+
+/* Writes @plan's files and folders. @pending: not done yet. Returns 0 or a negative errno. */
+int manifest_store(const Plan *plan, bool pending);
+
+/* Fills @plan from the backup. Returns 0, -ENOENT, -EBADMSG or another negative errno. */
+int manifest_load(Plan *plan, bool *ret_pending);
+
+/* Removes the backup. */
+int manifest_remove(const Plan *plan);

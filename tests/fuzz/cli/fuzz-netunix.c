@@ -1,0 +1,18 @@
+#include "bytes.h"
+#include "endpoint.h"
+#include "netunix.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* The kernel's table and a configuration's endpoint: whatever stands there, it ends. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+        _cleanup_bytes_ Bytes text = BYTES_NULL;
+        NetunixSocket found;
+        Endpoint endpoint;
+
+        if (bytes_dup(data, size, &text) < 0)
+                return 0;
+        netunix_find(text.p, "/a", &found);
+        (void) endpoint_parse(text.p, &endpoint);
+        return 0;
+}

@@ -1,0 +1,893 @@
+"""podspan install, uninstall on trees as kubeadm, containerd and CRI-O leave them: back to the byte, checked by the
+runtimes themselves. Nothing of this machine's own configuration takes part: --root."""
+
+import glob
+import json
+import os
+import pathlib
+import pty
+import select
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("PODSPAN_BUILD", ROOT / "build"))
+PODSPAN = BUILD / "cli" / "podspan"
+CONF_D = ROOT / "conf.d"
+# LeakSanitizer cannot work below strace.
+NO_LEAKS = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+OURS = "unix:///run/podspan/run/containerd/containerd.sock"
+OURS_CRIO = "unix:///run/podspan/run/crio/crio.sock"
+
+KUBEADM_CONFIG = """\
+apiVersion: kubelet.config.k8s.io/v1beta1
+authentication:
+  anonymous:
+    enabled: false
+  x509:
+    clientCAFile: /etc/kubernetes/pki/ca.crt
+cgroupDriver: systemd
+clusterDNS:
+- 10.96.0.10
+clusterDomain: cluster.local
+containerRuntimeEndpoint: unix:///var/run/containerd/containerd.sock
+cpuManagerReconcilePeriod: 0s
+imageMaximumGCAge: 0s
+kind: KubeletConfiguration
+logging:
+  flushFrequency: 0
+  options:
+    json:
+      infoBufferSize: "0"
+rotateCertificates: true
+staticPodPath: /etc/kubernetes/manifests
+"""
+KUBEADM_FLAGS = ('KUBELET_KUBEADM_ARGS="--container-runtime-endpoint=unix:///var/run/containerd/containerd.sock '
+                 '--pod-infra-container-image=registry.k8s.io/pause:3.10"\n')
+KUBEADM_DROP_IN = """\
+# Note: This dropin only works with kubeadm and kubelet v1.11+
+[Service]
+Environment="KUBELET_KUBECONFIG_ARGS=--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf"
+Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml"
+# This is a file that "kubeadm init" and "kubeadm join" generates at runtime
+EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
+EnvironmentFile=-/etc/default/kubelet
+ExecStart=
+ExecStart=/usr/bin/kubelet $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
+"""
+KUBELET_UNIT = "[Unit]\nDescription=kubelet\n\n[Service]\nExecStart=/usr/bin/kubelet\nRestart=always\n"
+
+
+def peer(pattern):
+    found = sorted(glob.glob(f"/var/cache/podspan/peers/{pattern}"))
+    assert found, f"no {pattern} among the built peers: tests/peers/build makes it"
+    return found[-1]
+
+
+class Node:
+    """A node's tree, and podspan's own files as a package would have put them there."""
+
+    def __init__(self, top):
+        self.top = top
+        self.root = top / "root"
+        self.libexec = top / "libexec"
+        self.data = top / "share"
+        for folder in ("etc", "proc", "run", "var/lib"):
+            (self.root / folder).mkdir(parents=True)
+        self.libexec.mkdir()
+        values = {"@libexecdir@": str(self.libexec), "@pkgdatadir@": str(self.data)}
+        for source, target in [(p, self.data / p.relative_to(CONF_D)) for p in CONF_D.rglob("*") if p.is_file()]:
+            if target.parts[len(self.data.parts)] not in ("hooks.d", "crio.conf.d", "containerd"):
+                continue
+            text = source.read_text()
+            for key, value in values.items():
+                text = text.replace(key, value)
+            if target.name.startswith("containerd-base-spec"):
+                target = self.libexec / "containerd-base-spec"
+            elif target.suffix == ".in":
+                target = target.with_suffix("")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        (self.libexec / "containerd-base-spec").chmod(0o755)
+        self.hook = self.write(f"{self.libexec}/podspan-hook", "#!/bin/sh\n", 0o755)
+
+    def path(self, name):
+        return self.root / str(name).lstrip("/")
+
+    def write(self, name, text, mode=0o644):
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        path.chmod(mode)
+        return path
+
+    def read(self, name):
+        return self.path(name).read_text()
+
+    def run(self, *args, code=0, stdin=None):
+        done = subprocess.run([PODSPAN, args[0], "--root", self.root, *args[1:]], capture_output=True, text=True,
+                              input=stdin, timeout=60, env={**os.environ, "NO_COLOR": "1", "LC_ALL": "C.UTF-8"})
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    def install(self, target, *args, code=0):
+        return self.run("install", target, "--yes", "--data-dir", self.data, "--libexec-dir", self.libexec, *args,
+                        code=code)
+
+    def uninstall(self, target, *args, code=0):
+        return self.run("uninstall", target, "--yes", *args, code=code)
+
+    def snapshot(self):
+        """Everything there is below the root: type, mode, owner, contents."""
+        out = {}
+        for path in sorted(self.root.rglob("*")):
+            st = path.lstat()
+            what = (os.readlink(path) if path.is_symlink() else path.read_bytes() if stat.S_ISREG(st.st_mode) else None)
+            out[str(path.relative_to(self.root))] = (stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode), st.st_uid,
+                                                     st.st_gid, what)
+        return out
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Node(tmp_path)
+
+
+@pytest.fixture
+def kubeadm(node):
+    node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG, 0o600)
+    node.write("/var/lib/kubelet/kubeadm-flags.env", KUBEADM_FLAGS)
+    node.write("/usr/lib/systemd/system/kubelet.service", KUBELET_UNIT)
+    node.write("/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", KUBEADM_DROP_IN)
+    return node
+
+
+def changed_lines(before, after):
+    a, b = before.splitlines(), after.splitlines()
+    assert len(a) == len(b)
+    return [(x, y) for x, y in zip(a, b) if x != y]
+
+
+# kubelet
+
+
+def test_kubeadm_there_and_back(kubeadm):
+    before = kubeadm.snapshot()
+    done = kubeadm.install("kubelet")
+    assert changed_lines(KUBEADM_CONFIG, kubeadm.read("/var/lib/kubelet/config.yaml")) == [
+        ("containerRuntimeEndpoint: unix:///var/run/containerd/containerd.sock", f"containerRuntimeEndpoint: {OURS}")]
+    assert kubeadm.read("/var/lib/kubelet/kubeadm-flags.env") == KUBEADM_FLAGS.replace(
+        "unix:///var/run/containerd/containerd.sock", OURS)
+    assert stat.S_IMODE(kubeadm.path("/var/lib/kubelet/config.yaml").stat().st_mode) == 0o600
+    assert "--- /var/lib/kubelet/config.yaml\n+++ /var/lib/kubelet/config.yaml\n@@ " in done.stdout
+    assert f"+containerRuntimeEndpoint: {OURS}\n" in done.stdout
+    assert "systemctl restart kubelet" in done.stdout
+    backup = kubeadm.path("/etc/podspan/backup/kubelet")
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o700
+    assert any(p.read_text() == KUBEADM_CONFIG for p in backup.iterdir())
+
+    kubeadm.uninstall("kubelet")
+    assert kubeadm.snapshot() == before
+
+
+def test_dry_run_changes_nothing(kubeadm):
+    before = kubeadm.snapshot()
+    done = kubeadm.run("install", "kubelet", "--dry-run", "--data-dir", kubeadm.data)
+    assert f"+containerRuntimeEndpoint: {OURS}" in done.stdout
+    assert kubeadm.snapshot() == before
+    document = json.loads(kubeadm.run("install", "kubelet", "--dry-run", "--json").stdout)
+    assert document["changed"] is False and document["dry_run"] is True
+    assert {f["path"]: f["change"] for f in document["files"]} == {
+        "/var/lib/kubelet/config.yaml": "edit", "/var/lib/kubelet/kubeadm-flags.env": "edit",
+        "/etc/tmpfiles.d/podspan-bypass.conf": "create"}
+    kubeadm.install("kubelet")
+    after = kubeadm.snapshot()
+    kubeadm.run("uninstall", "kubelet", "--dry-run")
+    assert kubeadm.snapshot() == after
+
+
+def test_asks_on_a_terminal_only(kubeadm):
+    before = kubeadm.snapshot()
+    kubeadm.run("install", "kubelet", code=2, stdin="y\n")
+    assert kubeadm.snapshot() == before
+    for answer, code in ((b"n\n", 3), (b"y\n", 0)):
+        master, slave = pty.openpty()
+        process = subprocess.Popen([PODSPAN, "install", "--root", kubeadm.root, "kubelet"], stdin=slave,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        os.close(slave)
+        os.write(master, answer)
+        out, err = process.communicate(timeout=20)
+        os.close(master)
+        assert process.returncode == code, err
+        assert b"--- /var/lib/kubelet/config.yaml" in out and b"[y/N]" in err
+        assert (kubeadm.snapshot() == before) == (code == 3)
+
+
+def test_crio_keeps_its_suffix_and_kubelets_choice_of_statistics(node):
+    """kubelet: cadvisor.UsingLegacyCadvisorStats() is a test of the endpoint's suffix."""
+    config = KUBEADM_CONFIG.replace("unix:///var/run/containerd/containerd.sock", "unix:///var/run/crio/crio.sock")
+    node.write("/var/lib/kubelet/config.yaml", config)
+    before = node.snapshot()
+    done = node.install("kubelet")
+    endpoint = [line for line in node.read("/var/lib/kubelet/config.yaml").splitlines() if "Endpoint" in line]
+    assert endpoint == [f"containerRuntimeEndpoint: {OURS_CRIO}"]
+    assert OURS_CRIO.endswith("run/crio/crio.sock")
+    assert "statistics" not in done.stdout
+    node.uninstall("kubelet")
+    assert node.snapshot() == before
+
+
+def test_flags_in_units_a_vendors_unit_is_overridden(node):
+    node.write("/lib/systemd/system/kubelet.service",
+               "[Service]\nExecStart=/usr/bin/kubelet \\\n  --config /etc/kubernetes/kubelet.yaml \\\n"
+               "  --container-runtime-endpoint unix:///run/containerd/containerd.sock \\\n"
+               "  --image-service-endpoint='/run/containerd/containerd.sock' \\\n  --v=2\n"
+               "# --container-runtime-endpoint=unix:///run/containerd/containerd.sock\n")
+    node.write("/etc/systemd/system/kubelet.service.d/20-more.conf",
+               '[Service]\nEnvironment="X=--container-runtime-endpoint=unix:///run/containerd/containerd.sock"\n')
+    before = node.snapshot()
+    node.install("kubelet")
+    assert node.read("/lib/systemd/system/kubelet.service") == before["lib/systemd/system/kubelet.service"][4].decode()
+    assert node.read("/etc/systemd/system/kubelet.service") == (
+        f"[Service]\nExecStart=/usr/bin/kubelet \\\n  --config /etc/kubernetes/kubelet.yaml \\\n"
+        f"  --container-runtime-endpoint {OURS} \\\n  --image-service-endpoint='{OURS}' \\\n  --v=2\n"
+        f"# --container-runtime-endpoint=unix:///run/containerd/containerd.sock\n")
+    assert node.read("/etc/systemd/system/kubelet.service.d/20-more.conf") == (
+        f'[Service]\nEnvironment="X=--container-runtime-endpoint={OURS}"\n')
+    node.uninstall("kubelet")
+    assert node.snapshot() == before
+
+
+def test_json_config_and_drop_ins_and_image_service(node):
+    config = '{"kind":"KubeletConfiguration","apiVersion":"kubelet.config.k8s.io/v1beta1",\n' \
+             ' "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock","maxPods":58}'
+    node.write("/etc/kubernetes/kubelet/config.json", config)
+    node.write("/etc/kubernetes/kubelet/config.json.d/40-x.conf",
+               "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+               "imageServiceEndpoint: 'unix:///run/containerd/containerd.sock' # lazily\n")
+    node.write("/etc/systemd/system/kubelet.service",
+               "[Service]\nExecStart=/usr/bin/kubelet --config /etc/kubernetes/kubelet/config.json "
+               "--config-dir /etc/kubernetes/kubelet/config.json.d\n")
+    before = node.snapshot()
+    node.install("kubelet")
+    assert node.read("/etc/kubernetes/kubelet/config.json") == config.replace(
+        "unix:///run/containerd/containerd.sock", OURS)
+    assert f"imageServiceEndpoint: '{OURS}' # lazily\n" in node.read("/etc/kubernetes/kubelet/config.json.d/40-x.conf")
+    node.uninstall("kubelet")
+    assert node.snapshot() == before
+
+
+def test_the_running_kubelets_command_line_counts(node):
+    node.write("/srv/kubelet.yaml", "kind: KubeletConfiguration\nmaxPods: 10")
+    node.write("/proc/4711/cmdline", b"/usr/bin/kubelet\0--config\0/srv/kubelet.yaml\0")
+    before = node.snapshot()
+    node.install("kubelet")
+    assert node.read("/srv/kubelet.yaml") == f"kind: KubeletConfiguration\nmaxPods: 10\ncontainerRuntimeEndpoint: {OURS}\n"
+    node.uninstall("kubelet")
+    assert node.snapshot() == before
+    # A flag that stands in no file wins over every file.
+    node.write("/proc/4711/cmdline", b"/usr/bin/kubelet\0--config=/srv/kubelet.yaml\0"
+               b"--container-runtime-endpoint=unix:///run/containerd/containerd.sock\0")
+    before = node.snapshot()
+    done = node.install("kubelet", code=1)
+    assert "pid 4711" in done.stderr and node.snapshot() == before
+
+
+def test_another_socket_of_the_runtime(node):
+    node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG.replace("/var/run/containerd", "/run/k3s/containerd"))
+    before = node.snapshot()
+    node.install("kubelet")
+    unit = node.read("/etc/systemd/system/podspan-cri@containerd.service.d/10-runtime.conf")
+    assert "--runtime /run/k3s/containerd/containerd.sock\n" in unit
+    node.uninstall("kubelet")
+    assert node.snapshot() == before
+    node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG.replace("containerd.sock", "dockerd.sock"))
+    assert "--runtime" in node.install("kubelet", code=1).stderr
+
+
+def test_what_others_edit_meanwhile_stays(kubeadm):
+    """Another flag on the line that has ours, lines before and after, and our own line moved."""
+    kubeadm.install("kubelet")
+    flags = kubeadm.path("/var/lib/kubelet/kubeadm-flags.env")
+    flags.write_text(flags.read_text().replace('3.10"', '3.10 --node-ip=10.0.0.7"'))
+    config = kubeadm.path("/var/lib/kubelet/config.yaml")
+    config.write_text("# mine\n" + config.read_text().replace("cgroupDriver: systemd", "cgroupDriver: cgroupfs") +
+                      "maxPods: 250\n")
+    done = kubeadm.uninstall("kubelet")
+    assert "only our change is taken out" in done.stdout
+    assert flags.read_text() == KUBEADM_FLAGS.replace('3.10"', '3.10 --node-ip=10.0.0.7"')
+    assert config.read_text() == "# mine\n" + KUBEADM_CONFIG.replace("cgroupDriver: systemd", "cgroupDriver: cgroupfs") + \
+        "maxPods: 250\n"
+    assert not kubeadm.path("/etc/podspan/backup/kubelet").exists()
+    assert list(kubeadm.path("/etc/podspan/backup").glob("kubelet.removed-*"))
+
+
+def test_ours_taken_out_by_hand_before(kubeadm):
+    kubeadm.install("kubelet")
+    config = kubeadm.path("/var/lib/kubelet/config.yaml")
+    mine = KUBEADM_CONFIG.replace("unix:///var/run/containerd", "unix:///run/containerd") + "maxPods: 3\n"
+    config.write_text(mine)
+    kubeadm.uninstall("kubelet")
+    assert config.read_text() == mine
+
+
+def test_a_file_that_would_still_lead_to_us_is_not_left_so(kubeadm):
+    kubeadm.install("kubelet")
+    config = kubeadm.path("/var/lib/kubelet/config.yaml")
+    config.write_text(config.read_text().replace("containerd.sock", "containerd.sock?x"))
+    edited = kubeadm.snapshot()
+    done = kubeadm.uninstall("kubelet", code=1)
+    assert "/var/lib/kubelet/config.yaml" in done.stderr and "by hand" in done.stderr
+    assert kubeadm.snapshot() == edited
+    config.write_text(KUBEADM_CONFIG)
+    kubeadm.uninstall("kubelet")
+    assert kubeadm.read("/var/lib/kubelet/kubeadm-flags.env") == KUBEADM_FLAGS
+
+
+def test_twice_and_after_an_upgrade_of_kubeadm(kubeadm):
+    before = kubeadm.snapshot()
+    kubeadm.install("kubelet")
+    after = kubeadm.snapshot()
+    assert "nothing to change" in kubeadm.install("kubelet").stdout
+    assert kubeadm.snapshot() == after
+    # kubeadm writes its file anew, with a new line in it.
+    new = KUBEADM_CONFIG.replace("/var/run/", "/run/") + "failSwapOn: false\n"
+    kubeadm.write("/var/lib/kubelet/config.yaml", new, 0o600)
+    kubeadm.install("kubelet")
+    assert f"containerRuntimeEndpoint: {OURS}\n" in kubeadm.read("/var/lib/kubelet/config.yaml")
+    kubeadm.uninstall("kubelet")
+    assert kubeadm.read("/var/lib/kubelet/config.yaml") == new
+    assert kubeadm.read("/var/lib/kubelet/kubeadm-flags.env") == KUBEADM_FLAGS
+    kubeadm.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG, 0o600)
+    left = {k: v for k, v in kubeadm.snapshot().items() if not k.startswith("etc/podspan")}
+    assert left == before
+    assert "not installed" in kubeadm.uninstall("kubelet", code=3).stderr
+
+
+def strace(node, inject, *args):
+    return subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat,fsync", "-e", f"inject={inject}",
+                           PODSPAN, args[0], "--root", node.root, *args[1:]], capture_output=True, text=True, timeout=60,
+                          env=NO_LEAKS)
+
+
+@pytest.mark.parametrize("call", ["renameat:error=EIO", "fsync:error=ENOSPC"])
+def test_never_half_a_change(kubeadm, call):
+    """Each of its writes fails in turn: nothing was changed, the files before it are put back."""
+    before = kubeadm.snapshot()
+    for n in range(1, 200):
+        done = strace(kubeadm, f"{call}:when={n}", "install", "kubelet", "--yes")
+        if done.returncode == 0:
+            break
+        assert done.returncode == 1, done.stderr
+        left = {k: v for k, v in kubeadm.snapshot().items() if not k.startswith("etc/podspan")}
+        # What fails last is to note that all is done; that is taken back by the next run.
+        kubeadm.run("uninstall", "kubelet", "--yes", code=3)
+        again = {k: v for k, v in kubeadm.snapshot().items() if not k.startswith("etc/podspan")}
+        assert again == before and (left == before or "backup" in done.stderr), (n, done.stderr)
+    assert 5 < n < 199
+    kubeadm.uninstall("kubelet")
+    assert {k: v for k, v in kubeadm.snapshot().items() if not k.startswith("etc/podspan")} == before
+
+
+def test_killed_anywhere_it_recovers(kubeadm):
+    """SIGKILL after each of its system calls that change something: the next run puts all back."""
+    before = kubeadm.snapshot()
+    for n in range(1, 200):
+        done = strace(kubeadm, f"renameat:signal=KILL:when={n}", "install", "kubelet", "--yes")
+        if done.returncode == 0:
+            break
+        kubeadm.run("uninstall", "kubelet", "--yes", code=3)
+        left = {k: v for k, v in kubeadm.snapshot().items() if not k.startswith("etc/podspan")}
+        assert left == {k: v for k, v in before.items() if not k.startswith("etc/podspan")}, n
+    assert 5 < n < 199
+    kubeadm.uninstall("kubelet")
+
+
+def test_links_stay_links_and_nothing_outside_is_touched(kubeadm, tmp_path):
+    outside = tmp_path / "outside.yaml"
+    outside.write_text(KUBEADM_CONFIG)
+    config = kubeadm.path("/var/lib/kubelet/config.yaml")
+    kubeadm.write("/srv/real.yaml", KUBEADM_CONFIG)
+    config.unlink()
+    config.symlink_to("/srv/real.yaml")
+    before = kubeadm.snapshot()
+    kubeadm.install("kubelet")
+    assert config.is_symlink() and OURS in kubeadm.read("/srv/real.yaml")
+    kubeadm.uninstall("kubelet")
+    assert kubeadm.snapshot() == before
+    config.unlink()
+    config.symlink_to("../../../../" * 8 + str(outside).lstrip("/"))
+    kubeadm.install("kubelet")
+    assert outside.read_text() == KUBEADM_CONFIG
+
+
+# containerd
+
+
+def containerd_default(program):
+    return subprocess.run([program, "config", "default"], capture_output=True, check=True).stdout.decode()
+
+
+def dump(program, config):
+    return subprocess.run([program, "--config", config, "config", "dump"], capture_output=True, check=True).stdout.decode()
+
+
+def test_containerd_1_6(node):
+    program = "/usr/bin/containerd"
+    config = containerd_default(program)
+    assert 'runtimes.runc]' in config
+    node.write("/etc/containerd/config.toml", config.replace("SystemdCgroup = false", "SystemdCgroup = true"))
+    before = node.snapshot()
+    node.install("containerd", "--program", program)
+    spec = json.loads(node.read("/etc/containerd/podspan-base-spec.json"))
+    assert spec["hooks"]["createRuntime"][0]["path"] == f"{node.libexec}/podspan-hook"
+    effective = dump(program, node.path("/etc/containerd/config.toml"))
+    assert 'base_runtime_spec = "/etc/containerd/podspan-base-spec.json"' in effective
+    assert "SystemdCgroup = true" in effective
+    now = node.read("/etc/containerd/config.toml").splitlines()
+    assert sum(a != b for a, b in zip(now, before["etc/containerd/config.toml"][4].decode().splitlines())) == 1
+    node.uninstall("containerd")
+    assert node.snapshot() == before
+
+
+def test_containerd_1_6_short_config_and_none(node):
+    program = "/usr/bin/containerd"
+    config = 'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\n  sandbox_image = "pause:3.9"'
+    for text in (config, None):
+        if text is None:
+            node.path("/etc/containerd/config.toml").unlink()
+            node.path("/etc/containerd").rmdir()
+        else:
+            node.write("/etc/containerd/config.toml", text)
+        before = node.snapshot()
+        node.install("containerd", "--program", program)
+        effective = dump(program, node.path("/etc/containerd/config.toml"))
+        assert "podspan-base-spec.json" in effective and 'runtime_type = "io.containerd.runc.v2"' in effective
+        node.uninstall("containerd")
+        assert node.snapshot() == before
+
+
+def test_containerd_1_6_someone_elses_base_spec_stays(node):
+    node.write("/etc/containerd/config.toml", 'version = 2\n'
+               '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\n'
+               'runtime_type = "io.containerd.runc.v2"\nbase_runtime_spec = "/etc/containerd/cri-base.json"\n')
+    before = node.snapshot()
+    assert "runtime handler" in node.install("containerd", "--program", "/usr/bin/containerd", code=1).stderr
+    assert node.snapshot() == before
+
+
+@pytest.mark.parametrize("how", ["default", "v3", "v2", "none"])
+def test_containerd_2(node, how):
+    program = peer("containerd-2.*/containerd")
+    handler = {"v3": 'plugins."io.containerd.cri.v1.runtime".containerd.runtimes',
+               "v2": 'plugins."io.containerd.grpc.v1.cri".containerd.runtimes'}.get(how)
+    if how == "default":
+        text = containerd_default(program).replace("SystemdCgroup = false", "SystemdCgroup = true")
+    elif handler:
+        text = (f"# by hand\nversion = {how[1]}\n\n[{handler}.runc]\n  runtime_type = 'io.containerd.runc.v2'\n"
+                f"  [{handler}.runc.options]\n    SystemdCgroup = true\n[{handler}.crun]\n"
+                f"  runtime_type = 'io.containerd.runc.v2'\n  [{handler}.crun.options]\n    BinaryName = '/usr/bin/crun'\n")
+    if how != "none":
+        node.write("/etc/containerd/config.toml", text)
+    before = node.snapshot()
+    node.install("containerd", "--program", program)
+    assert "OTEL_TRACES_SAMPLER" in node.read("/etc/systemd/system/containerd.service.d/10-podspan-tracing.conf")
+    # containerd's own view, of the tree's files in their place.
+    main = node.path("/etc/containerd/config.toml")
+    text = main.read_text()
+    main.write_text(text.replace("/etc/containerd/conf.d", str(node.path("/etc/containerd/conf.d"))))
+    effective = dump(program, main)
+    main.write_text(text)
+    assert effective.count("base_runtime_spec = '/etc/containerd/podspan-base-spec.json'") == (2 if handler else 1)
+    if how != "none":
+        assert "SystemdCgroup = true" in effective
+    if handler:
+        assert "BinaryName = '/usr/bin/crun'" in effective
+    node.uninstall("containerd")
+    assert node.snapshot() == before
+
+
+def test_containerd_refuses_what_it_cannot_read(node):
+    node.write("/etc/containerd/config.toml", 'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = 7\n')
+    before = node.snapshot()
+    node.write("/etc/containerd/config.toml", "version = 2\n[plugins\n")
+    broken = node.snapshot()
+    assert "nothing was changed" in node.install("containerd", "--program", "/usr/bin/containerd", code=1).stderr
+    assert node.snapshot() == broken != before
+
+
+# CRI-O and hooks
+
+
+def test_crio(node):
+    program = peer("crio-*/crio")
+    config = subprocess.run([program, "config", "--default"], capture_output=True, check=True).stdout.decode()
+    node.write("/etc/crio/crio.conf", config)
+    before = node.snapshot()
+    node.install("crio", "--program", program)
+    out = subprocess.run([program, "--config", node.path("/etc/crio/crio.conf"), "--config-dir",
+                          node.path("/etc/crio/crio.conf.d"), "config"], capture_output=True, check=True).stdout.decode()
+    assert "\nenable_tracing = true\n" in out and f'"{node.data}/hooks.d"' in out
+    node.uninstall("crio")
+    assert node.snapshot() == before
+
+
+def test_crio_that_refuses_its_configuration(node):
+    program = peer("crio-*/crio")
+    node.write("/etc/crio/crio.conf", "[crio.runtime]\n")
+    node.write("/etc/crio/crio.conf.d/10-bad.conf", "[crio.runtime\n")
+    before = node.snapshot()
+    done = node.install("crio", "--program", program, code=1)
+    assert "CRI-O refuses" in done.stderr and node.snapshot() == before
+    node.write("/etc/crio/crio.conf.d/10-bad.conf", "[crio.runtime]\n")
+    node.write("/etc/crio/crio.conf.d/99-off.conf", "[crio.tracing]\nenable_tracing = false\n")
+    assert "enable_tracing" in node.install("crio", "--program", program, code=1).stderr
+
+
+def test_the_hooks_binary_is_there_before_its_json(node):
+    node.hook.unlink()
+    before = node.snapshot()
+    for target in ("hooks", "crio", "containerd"):
+        done = node.install(target, code=1)
+        assert "podspan-hook" in done.stderr and "there first" in done.stderr
+    assert node.snapshot() == before
+    node.write(f"{node.libexec}/podspan-hook", "#!/bin/sh\n", 0o755)
+    before = node.snapshot()
+    node.install("hooks")
+    folder = node.path("/etc/containers/oci/hooks.d")
+    assert sorted(p.name for p in folder.iterdir()) == ["podspan-createRuntime.json", "podspan-poststart.json",
+                                                        "podspan-poststop.json"]
+    assert all(json.loads(p.read_text())["hook"]["path"] == f"{node.libexec}/podspan-hook" for p in folder.iterdir())
+    node.uninstall("hooks")
+    assert node.snapshot() == before
+
+
+def test_all_of_a_node_there_and_back(kubeadm):
+    program = "/usr/bin/containerd"
+    kubeadm.write("/etc/containerd/config.toml", containerd_default(program))
+    before = kubeadm.snapshot()
+    kubeadm.install("hooks")
+    kubeadm.install("containerd", "--program", program)
+    kubeadm.install("kubelet")
+    assert kubeadm.snapshot() != before
+    kubeadm.uninstall("hooks")
+    kubeadm.uninstall("kubelet")
+    kubeadm.uninstall("containerd")
+    assert kubeadm.snapshot() == before
+
+
+# bypass
+
+
+class Runtime:
+    """Listens on a Unix socket and says its name to who connects."""
+
+    def __init__(self, path, name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(path))
+        self.socket.listen(8)
+        self.accepted = []
+
+    def serve(self):
+        """Accepts one, and what else waits: podspan itself looks whether somebody listens."""
+        self.socket.settimeout(10)
+        while True:
+            try:
+                peer_socket, _ = self.socket.accept()
+            except (BlockingIOError, OSError):
+                return
+            self.socket.setblocking(False)
+            self.accepted.append(peer_socket)
+            try:
+                peer_socket.send(self.name)
+            except OSError:
+                pass
+
+    def close(self):
+        for s in [self.socket, *self.accepted]:
+            s.close()
+
+
+class Path:
+    """A state directory with the socket kubelet dials, the interceptor on it, and the runtime."""
+
+    def __init__(self, top, name="crio"):
+        self.state = top / "s"
+        self.listen = self.state / "run" / name / f"{name}.sock"
+        self.runtime_path = top / "rt" / f"{name}.sock"
+        self.cri = Runtime(self.listen, b"podspan-cri")
+        self.runtime = Runtime(self.runtime_path, b"runtime")
+        self.link = self.listen.with_name(self.listen.name + ".bypass")
+        self.link.symlink_to(self.runtime_path)
+
+    def dial(self):
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(5)
+        client.connect(str(self.listen))
+        for end in (self.cri, self.runtime):
+            if end.socket.fileno() >= 0 and select.select([end.socket], [], [], 0)[0]:
+                end.serve()
+        return client, client.recv(64)
+
+    def run(self, *args, code=0):
+        done = subprocess.run([PODSPAN, "bypass", "--state-dir", self.state, *args], capture_output=True, text=True,
+                              timeout=20)
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    def close(self):
+        self.cri.close()
+        self.runtime.close()
+
+
+@pytest.fixture
+def way():
+    top = pathlib.Path(tempfile.mkdtemp(prefix="by-"))
+    made = Path(top)
+    yield made
+    made.close()
+    shutil.rmtree(top)
+
+
+def test_bypass_there_and_back(way):
+    first, answer = way.dial()
+    assert answer == b"podspan-cri"
+    done = way.run("on")
+    assert done.stdout.startswith(f"bypass on: {way.listen} leads to {way.runtime_path}\n")
+    assert "connections are open through podspan-cri" in done.stdout
+    assert way.listen.is_symlink() and way.link.is_socket()
+    second, answer = way.dial()
+    assert answer == b"runtime"
+    # What was open lives on: no call fails for it.
+    way.cri.accepted[0].send(b"still")
+    assert first.recv(16) == b"still"
+    assert "on already" in way.run("on").stdout
+    assert json.loads(way.run("status", "--json").stdout)["bypass"] == "on"
+    way.run("off")
+    assert way.listen.is_socket() and way.link.is_symlink()
+    third, answer = way.dial()
+    assert answer == b"podspan-cri"
+    for client in (first, second, third):
+        client.close()
+
+
+def test_bypass_exchanges_at_once(way):
+    """While it goes to and fro, each connect reaches one of the two."""
+    toggle = subprocess.Popen([sys.executable, "-c", "import subprocess, sys\nfor _ in range(25):\n"
+                               "    for w in ('on', 'off'):\n        subprocess.run([*sys.argv[1:], w], check=True, "
+                               "stdout=subprocess.DEVNULL)", str(PODSPAN), "bypass", "--state-dir", str(way.state)])
+    reached = set()
+    while toggle.poll() is None:
+        client, answer = way.dial()
+        reached.add(answer)
+        for end in [client, *way.cri.accepted, *way.runtime.accepted]:
+            end.close()
+        way.cri.accepted, way.runtime.accepted = [], []
+    assert toggle.returncode == 0
+    assert reached == {b"podspan-cri", b"runtime"}
+
+
+def test_bypass_with_podspan_cri_dead(way):
+    way.cri.close()
+    way.run("on")
+    assert way.dial()[1] == b"runtime"
+    done = way.run("off", code=1)
+    assert "podspan-cri does not listen" in done.stderr and way.listen.is_symlink()
+    way.run("off", "--force")
+    way.run("on")
+    # Even its socket is gone, the link is what is left.
+    way.link.unlink()
+    assert way.dial()[1] == b"runtime"
+    way.run("off", "--force")
+    assert not way.listen.exists() and way.link.is_symlink()
+    way.run("on")
+    assert way.dial()[1] == b"runtime"
+
+
+def test_bypass_needs_no_room(way):
+    """Every call that could need some fails as on a full disk."""
+    full = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=symlinkat,mkdirat,linkat,unlinkat,write",
+            "-e", "inject=symlinkat,mkdirat,linkat:error=ENOSPC"]
+    for want in ("on", "off"):
+        way.link.lstat()
+        done = subprocess.run([*full, PODSPAN, "bypass", "--state-dir", way.state, want], capture_output=True, text=True,
+                              env=NO_LEAKS)
+        # The link is there: that it cannot be made again does not matter.
+        assert done.returncode == 0, done.stderr
+        assert way.listen.is_symlink() == (want == "on")
+
+
+def test_bypass_refuses_a_runtime_that_is_not_there(way):
+    way.runtime.close()
+    assert "does not listen" in way.run("on", code=1).stderr
+    assert way.listen.is_socket()
+    way.run("on", "--force")
+    assert way.listen.is_symlink()
+
+
+def test_bypass_says_whether_kubelet_must_restart(node):
+    node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG.replace("unix:///var/run/containerd", "unix:///run/crio")
+               .replace("containerd.sock", "crio.sock"))
+    node.install("kubelet")
+    made = Path(node.path("/tmp"))
+    folder = node.path("/run/podspan/run/crio")
+    folder.mkdir(parents=True)
+    os.rename(made.listen, folder / "crio.sock")
+    node.path("/run/crio").mkdir()
+    os.rename(made.runtime_path, node.path("/run/crio/crio.sock"))
+    done = node.run("bypass", "on")
+    assert "kubelet need not restart" in done.stdout
+    assert os.readlink(folder / "crio.sock") == "/run/crio/crio.sock"
+    document = json.loads(node.run("bypass", "off", "--json").stdout)
+    assert document["kubelet_dials_it"] is True and document["restart_kubelet"] is False and document["bypass"] == "off"
+    made.close()
+
+
+def test_bypass_now_ends_the_interceptor(way):
+    cri = BUILD / "cri-hooks" / "podspan-cri"
+    way.cri.close()
+    way.listen.unlink()
+    server = subprocess.Popen([cri, "--listen", way.listen, "--runtime", way.runtime_path, "--state-dir", way.state],
+                              stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 10
+    while not way.listen.is_socket() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(10)
+    client.connect(str(way.listen))
+    way.runtime.serve()
+    server.send_signal(19)  # hangs: SIGSTOP
+    begin = time.monotonic()
+    done = way.run("on", "--now")
+    assert time.monotonic() - begin < 3
+    assert "podspan-cri was ended" in done.stdout
+    assert server.wait(timeout=10) in (-9, 0)
+    try:
+        while client.recv(64):
+            pass
+    except ConnectionResetError:
+        pass
+    assert way.dial()[1] == b"runtime"
+    client.close()
+
+
+# doctor
+
+
+def doctor(node, *args):
+    done = subprocess.run([PODSPAN, "doctor", "--json", "--root", node.root, *args], capture_output=True, text=True,
+                          timeout=60, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    document = json.loads(done.stdout)
+    worst = max((f["severity"] for f in document["findings"]), key=["ok", "note", "warning", "error"].index)
+    assert document["worst"] == worst
+    assert done.returncode == {"ok": 0, "note": 0, "warning": 10, "error": 20}[worst], done
+    assert all(f["fix"] for f in document["findings"] if f["severity"] != "ok")
+    return {f["id"]: f for f in document["findings"]}
+
+
+def test_doctor_on_a_bare_node(kubeadm):
+    found = doctor(kubeadm)
+    assert found["kubelet.endpoint"]["severity"] == "error"
+    assert found["kubelet.endpoint"]["fix"] == "podspan install kubelet"
+    assert found["kubelet.endpoint"]["evidence"].startswith("/var/lib/kubelet/kubeadm-flags.env:1: ")
+    assert found["kubelet.tracing"]["severity"] == "warning" and "samplingRatePerMillion" in found["kubelet.tracing"]["fix"]
+    assert found["podspand.running"]["severity"] == "error"
+    assert found["hooks.installed"]["severity"] == "warning"
+    text = kubeadm.run("doctor", code=20).stdout
+    assert "fix  podspan install kubelet" in text
+
+
+def test_doctor_changes_nothing(kubeadm):
+    before = kubeadm.snapshot()
+    doctor(kubeadm)
+    assert kubeadm.snapshot() == before
+
+
+def test_doctor_path_and_suffix(node):
+    node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG.replace(
+        "unix:///var/run/containerd/containerd.sock", "unix:///run/podspan/cri.sock"))
+    folder = node.path("/run/podspan")
+    folder.mkdir(parents=True)
+    made = Path(node.path("/t"))
+    os.rename(made.listen, folder / "cri.sock")
+    (folder / "cri.sock.bypass").symlink_to("/run/crio/crio.sock")
+    header = "Num       RefCount Protocol Flags    Type St Inode Path\n"
+    listening = "0000000000000000: 00000002 00000000 00010000 0001 01 4711 /run/podspan/cri.sock\n"
+    connected = "0000000000000000: 00000003 00000000 00000000 0001 03 4712 /run/podspan/cri.sock\n"
+    node.write("/proc/net/unix", header)
+    found = doctor(node)
+    # D12: before it was CRI-O's own suffix, and so cAdvisor.
+    assert found["kubelet.suffix"]["severity"] == "error" and "run/crio/crio.sock" in found["kubelet.suffix"]["fix"]
+    assert found["cri.listening"]["severity"] == "error" and found["cri.dialled"]["severity"] == "warning"
+    node.write("/proc/net/unix", header + listening + 2 * connected)
+    found = doctor(node)
+    assert found["cri.listening"]["severity"] == "ok" and found["cri.dialled"]["text"].startswith("2 connections")
+    node.run("bypass", "on", "--force")
+    assert doctor(node)["cri.bypass"]["fix"] == "podspan bypass off"
+    made.close()
+
+
+def test_doctor_containerds_tracing(node):
+    otlp = 'version = 2\n[plugins."io.containerd.tracing.processor.v1.otlp"]\n  endpoint = "http://localhost:4318"\n'
+    node.write("/etc/containerd/config.toml", otlp)
+    found = doctor(node)
+    assert found["containerd.toml_tracing"]["severity"] == "warning"
+    assert "containerd#9740" in found["containerd.toml_tracing"]["text"]
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL=grpc" in found["containerd.toml_tracing"]["fix"]
+    unit = "/etc/systemd/system/containerd.service.d/tracing.conf"
+    node.write(unit, "[Service]\nEnvironment=OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317\n")
+    assert doctor(node)["containerd.tracing"]["severity"] == "warning"
+    node.write(unit, "[Service]\nEnvironment=OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317\n"
+               "Environment=OTEL_EXPORTER_OTLP_PROTOCOL=grpc\n")
+    assert doctor(node)["containerd.tracing"]["severity"] == "ok"
+
+
+def test_doctor_hooks(node):
+    node.install("hooks")
+    assert doctor(node)["hooks.installed"]["severity"] == "ok"
+    assert doctor(node)["hooks.called"]["severity"] == "warning"
+    node.hook.unlink()
+    found = doctor(node)
+    assert found["hooks.program"]["severity"] == "error" and "podspan-createRuntime" in found["hooks.program"]["evidence"] \
+        or "podspan-post" in found["hooks.program"]["evidence"]
+    node.write("/etc/containerd/config.toml", 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\n'
+               'base_runtime_spec = "/etc/containerd/none.json"\n')
+    assert doctor(node)["hooks.base_spec"]["evidence"] == "/etc/containerd/none.json"
+
+
+def test_doctor_collector_and_tracing(node):
+    with socket.socket() as collector:
+        collector.bind(("127.0.0.1", 0))
+        collector.listen(4)
+        port = collector.getsockname()[1]
+        node.write("/etc/podspan/podspan.conf", f"tracing_endpoint = 127.0.0.1:{port}\nsemconv = rpc\n")
+        node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG +
+                   f"tracing:\n  endpoint: localhost:{port}\n  samplingRatePerMillion: 1000\n")
+        found = doctor(node, "--kubelet-version", "v1.34.1")
+        assert found["podspan.collector"]["severity"] == "ok" and found["kubelet.collector"]["severity"] == "ok"
+        assert found["kubelet.tracing"]["severity"] == "ok" and "1000 of a million" in found["kubelet.tracing"]["text"]
+        assert found["kubelet.semconv"]["fix"].endswith("semconv = rpc/dup")
+        assert doctor(node, "--kubelet-version", "v1.36.0")["kubelet.semconv"]["severity"] == "ok"
+    found = doctor(node)
+    assert found["podspan.collector"]["severity"] == "error" and "refused" in found["podspan.collector"]["evidence"]
+    node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG + "tracing:\n  samplingRatePerMillion: 0 # later\n")
+    assert "rate 0" in doctor(node)["kubelet.tracing"]["text"]
+    node.write("/etc/podspan/podspan.conf", "tracing_endpont = x\n")
+    found = doctor(node)
+    assert found["podspan.config"]["severity"] == "error" and "podspan.conf:1" in found["podspan.config"]["evidence"]
+
+
+def test_doctor_crio(node):
+    node.install("crio", "--program", peer("crio-*/crio"))
+    assert doctor(node)["crio.tracing"]["severity"] == "ok"
+    node.write("/etc/crio/crio.conf.d/99.conf", "[crio.tracing]\nenable_tracing = false\n")
+    assert doctor(node)["crio.tracing"]["evidence"] == "/etc/crio/crio.conf.d/99.conf"
+
+
+def test_install_doctor_uninstall_with_crio_is_back_to_the_byte(node):
+    """The issue's own words: a node with CRI-O, configured, looked at, and as it was."""
+    program = peer("crio-*/crio")
+    node.write("/etc/crio/crio.conf", subprocess.run([program, "config", "--default"], capture_output=True,
+                                                     check=True).stdout)
+    node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG.replace(
+        "unix:///var/run/containerd/containerd.sock", "unix:///var/run/crio/crio.sock"), 0o600)
+    node.write("/var/lib/kubelet/instance-config.yaml", "apiVersion: kubelet.config.k8s.io/v1beta1\n"
+               "containerRuntimeEndpoint: unix:///var/run/crio/crio.sock\nkind: KubeletConfiguration\n")
+    before = node.snapshot()
+    node.install("crio", "--program", program)
+    node.install("kubelet")
+    assert OURS_CRIO in node.read("/var/lib/kubelet/instance-config.yaml")
+    found = doctor(node)
+    assert found["kubelet.endpoint"]["severity"] == found["kubelet.suffix"]["severity"] == "ok"
+    node.uninstall("kubelet")
+    node.uninstall("crio")
+    assert node.snapshot() == before

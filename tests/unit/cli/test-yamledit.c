@@ -1,0 +1,130 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <cmocka.h>
+#include "yamledit.h"
+
+#define KEY "containerRuntimeEndpoint"
+
+static const struct {
+        const char *text;
+        const char *key;
+        const char *value; /* NULL: an error */
+        int error;
+} finds[] = {
+        { KEY ": unix:///a\n", KEY, "unix:///a", 0 },
+        { KEY ":   \"unix:///a\"   # why\n", KEY, "unix:///a", 0 },
+        { KEY ": 'it''s'\n", KEY, "it's", 0 },
+        { "\"" KEY "\": x", KEY, "x", 0 },
+        { KEY " : x\r\nb: 1\r\n", KEY, "x", 0 },
+        { "# " KEY ": x\na: |\n  " KEY ": y\n", KEY, NULL, -ENOENT },
+        { "a:\n  " KEY ": y\n", KEY, NULL, -ENOENT },
+        { KEY "s: y\n", KEY, NULL, -ENOENT },
+        { KEY ":y\n", KEY, NULL, -ENOENT },
+        { KEY ": x\n" KEY ": y\n", KEY, NULL, -EBADMSG },
+        { KEY ": &a x\n", KEY, NULL, -EOPNOTSUPP },
+        { KEY ": >\n  x\n", KEY, NULL, -EOPNOTSUPP },
+        { KEY ":\n", KEY, NULL, -EOPNOTSUPP },
+        { KEY ": \"x\n", KEY, NULL, -EOPNOTSUPP },
+        { KEY ": x#y # z\n", KEY, "x#y", 0 },
+        { "tracing:\n  endpoint: e:1\n  rate: 5\nb: 1\n", "tracing.rate", "5", 0 },
+        { "tracing: # on\n\n  # so\n    rate: 5\n", "tracing.rate", "5", 0 },
+        { "tracing: {endpoint: \"a:1\", rate: 5}\n", "tracing.rate", "5", 0 },
+        { "tracing: {}\n", "tracing.rate", NULL, -ENOENT },
+        { "tracing:\nb:\n  rate: 4\n", "tracing.rate", NULL, -ENOENT },
+        { "tracing:\n  deep:\n    rate: 4\n", "tracing.rate", NULL, -ENOENT },
+        { "kind: A\n" KEY ": x\n---\nkind: KubeletConfiguration\n" KEY ": y\n---\n" KEY ": z\n", KEY, "y", 0 },
+        { "---\n" KEY ": x\n...\n", KEY, "x", 0 },
+        { "{\"a\":{\"" KEY "\":1},\n \"" KEY "\" : \"x\" }", KEY, "x", 0 },
+        { "{\"tracing\":{\"rate\":7}}", "tracing.rate", "7", 0 },
+        { "{\"a\":[1,{\"b\":\"}\"}],\"" KEY "\":\"x\"}", KEY, "x", 0 },
+        { "{\"" KEY "\":\"x\"", KEY, "x", 0 },
+        { "{\"a\":1", KEY, NULL, -EBADMSG },
+        { "{\"a\" 1}", KEY, NULL, -EBADMSG },
+        { "{}", KEY, NULL, -ENOENT },
+        { "", KEY, NULL, -ENOENT },
+};
+
+static void test_find(void **state) {
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(finds); i++) {
+                YamlScalar at = {};
+                int r = yamledit_find(finds[i].text, strlen(finds[i].text), finds[i].key, &at);
+
+                if (finds[i].value) {
+                        assert_int_equal(r, 0);
+                        assert_string_equal(at.value, finds[i].value);
+                        assert_true(at.from < at.to && at.to <= strlen(finds[i].text));
+                } else
+                        assert_int_equal(r, finds[i].error);
+                free(at.value);
+        }
+}
+
+static const struct {
+        const char *before;
+        const char *after;
+} sets[] = {
+        { "a: 1\n" KEY ": unix:///old # c\nb: 2", "a: 1\n" KEY ": NEW # c\nb: 2" },
+        { KEY ": \"old\"\r\n", KEY ": \"NEW\"\r\n" },
+        { KEY ": 'old'\n", KEY ": 'NEW'\n" },
+        { "a: 1", "a: 1\n" KEY ": NEW\n" },
+        { "", KEY ": NEW\n" },
+        { "kind: KubeletConfiguration\n---\nb: 1\n", "kind: KubeletConfiguration\n" KEY ": NEW\n---\nb: 1\n" },
+        { "{\"a\":1}", "{\"" KEY "\": \"NEW\",\"a\":1}" },
+        { "{\n  \"a\": 1\n}\n", "{\n  \"" KEY "\": \"NEW\",\n  \"a\": 1\n}\n" },
+        { "{}", "{\"" KEY "\": \"NEW\"}" },
+        { "{\"" KEY "\":\"old\"}", "{\"" KEY "\":\"NEW\"}" },
+};
+
+static void test_set(void **state) {
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(sets); i++) {
+                _cleanup_bytes_ Bytes text = BYTES_NULL, again = BYTES_NULL;
+
+                assert_int_equal(yamledit_set(sets[i].before, strlen(sets[i].before), KEY, "NEW", &text), 0);
+                assert_string_equal(text.p, sets[i].after);
+                assert_int_equal(yamledit_set(text.p, text.n, KEY, "NEW", &again), 0);
+                assert_true(bytes_equal(&text, &again));
+        }
+}
+
+static void test_set_refuses(void **state) {
+        static const char *const values[] = { "a b", "a\"", "a\n", "a\\", "a#" };
+        _cleanup_bytes_ Bytes text = BYTES_NULL;
+
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(values); i++)
+                assert_int_equal(yamledit_set("a: 1\n", 5, KEY, values[i], &text), -EINVAL);
+        assert_int_equal(yamledit_set(KEY ": |\n", strlen(KEY) + 4, KEY, "x", &text), -EOPNOTSUPP);
+        assert_int_equal(yamledit_set("a\0b", 3, KEY, "x", &text), -EBADMSG);
+        assert_null(text.p);
+}
+
+/* Every beginning of every text, in a buffer of just its size: nothing is read beyond it. */
+static void test_truncated(void **state) {
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(finds); i++)
+                for (size_t n = 1; n <= strlen(finds[i].text); n++) {
+                        _cleanup_bytes_ Bytes text = BYTES_NULL;
+                        _cleanup_free_ char *exact = malloc(n);
+                        YamlScalar at = {};
+
+                        assert_non_null(exact);
+                        memcpy(exact, finds[i].text, n);
+                        if (yamledit_find(exact, n, finds[i].key, &at) >= 0)
+                                free(at.value);
+                        (void) yamledit_set(exact, n, KEY, "NEW", &text);
+                }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_find),
+                cmocka_unit_test(test_set),
+                cmocka_unit_test(test_set_refuses),
+                cmocka_unit_test(test_truncated),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
