@@ -160,8 +160,8 @@ static const Span *find_span(const char *id, const char *name, const char *paren
                 const Span *above = parent_of(told.spans[i]);
 
                 if (strcmp(attribute(told.spans[i], "container.id"), id) == 0 &&
-                    strcmp(name_of(told.spans[i]), name) == 0 && (above != NULL) == (parent != NULL) &&
-                    (!above || strcmp(name_of(above), parent) == 0))
+                    strcmp(name_of(told.spans[i]), name) == 0 &&
+                    (above && parent ? strcmp(name_of(above), parent) == 0 : !above && !parent))
                         return told.spans[i];
         }
         return NULL;
