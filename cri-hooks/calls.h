@@ -18,7 +18,7 @@
 #include "tap.h"
 
 #define CALLS_SERVICE     "podspan-cri"
-#define CALLS_SPANS_MAX   64                       /* spans that wait to be written */
+#define CALLS_SPANS_MAX   16                       /* spans that wait to be written */
 #define CALLS_STARTS_MAX  32                       /* start files that wait likewise */
 #define CALLS_ENDED_MAX   32                       /* calls that are over and wait for calls_settle() */
 #define CALLS_JOIN_NS     (15 * 60 * NSEC_PER_SEC) /* a start is over this long after its last call */
