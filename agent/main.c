@@ -158,6 +158,7 @@ int main(int argc, char **argv) {
         };
         int r;
 
+        util_fill_standard_fds();
         log_setup("podspand", LOG_LEVEL_INFO);
 
         r = parse_argv(argc, argv);

@@ -366,6 +366,8 @@ int calls_init(Calls *calls, const Config *config, const char *runtime, int stat
 }
 
 void calls_deinit(Calls *calls) {
+        /* Whose timers are gone by now: all that waits is done here. */
+        calls->wake = NULL;
         calls_settle(calls);
         calls_flush(calls);
         spool_deinit(&calls->spool);

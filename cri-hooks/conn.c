@@ -150,7 +150,8 @@ static void receive(Conn *conn, ConnEnd *from) {
                 calls_set_now(owner->calls);
                 send_to(conn, to, iov, 1);
                 tap_reply(&conn->tap, owner->scratch, (size_t) n);
-                if (conn->tap.plain && tap_waits(&conn->tap))
+                /* A call that waited may have been ended by this: what it held back goes on. */
+                if (conn->tap.plain ? tap_waits(&conn->tap) : conn->waiting && !tap_waits(&conn->tap))
                         release(conn, /* all= */ false);
         }
 }

@@ -177,6 +177,7 @@ static void teardown(Program *p) {
 int main(int argc, char **argv) {
         int r;
 
+        util_fill_standard_fds();
         log_setup("podspan-cri", LOG_LEVEL_INFO);
         r = parse_argv(argc, argv);
         if (r <= 0)

@@ -201,6 +201,8 @@ static int write_file(Context *context, ContextKind kind, const char *name, cons
         if (fd < 0)
                 return -errno;
 
+        /* The umask may be a runtime's; whom it keeps out misses the file, that is all. */
+        (void) fchmod(fd, 0640);
         r = util_write_all(fd, text, (size_t) len);
         if (r == 0 && renameat(dir_fd, dot_name, dir_fd, name) < 0)
                 r = -errno;
@@ -307,7 +309,8 @@ int context_put(Context *context, ContextKind kind, const char *id, ContextRecor
                 record->seq = ++context->seq;
                 r = write_file(context, kind, name, record);
         }
-        return count_written(context, r);
+        /* Whoever finds no directory may make it and come again. */
+        return r == -ENOENT ? r : count_written(context, r);
 }
 
 static int read_record(const Context *context, ContextKind kind, const char *name, ContextRecord *ret) {
@@ -469,9 +472,13 @@ static int sweep_kind(Context *context, ContextKind kind, unsigned max) {
 
                 if (entry->d_name[0] == '.') {
                         struct stat st;
+                        ContextRecord owner = {};
 
-                        if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode) &&
-                            clk_realtime() / NSEC_PER_SEC > (uint64_t) st.st_mtim.tv_sec + DOT_AGE_SEC)
+                        if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || S_ISDIR(st.st_mode))
+                                continue;
+                        owner.pid = contextpool_name_pid(entry->d_name);
+                        if (owner.pid > 0 ? !context_writer_alive(&owner)
+                                          : clk_realtime() / NSEC_PER_SEC > (uint64_t) st.st_mtim.tv_sec + DOT_AGE_SEC)
                                 sweep_one(context, kind, entry->d_name);
                         continue;
                 }

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include "clk.h"
 #include "contextpool.h"
@@ -25,6 +26,18 @@ struct ContextPool {
 
 static void dot_name(const ContextPool *pool, int n, char ret[static DOT_NAME_MAX]) {
         (void) snprintf(ret, DOT_NAME_MAX, ".pool.%" PRIu32 ".%d", pool->pid, n);
+}
+
+uint32_t contextpool_name_pid(const char *name) {
+        const char *end;
+        uint64_t pid;
+
+        if (strncmp(name, ".pool.", 6) != 0)
+                return 0;
+        end = strchr(name + 6, '.');
+        if (!end || util_parse_u64(name + 6, (size_t) (end - name - 6), &pid) < 0 || pid > INT32_MAX)
+                return 0;
+        return (uint32_t) pid;
 }
 
 ContextPool *contextpool_new(int dir_fd, uint32_t pid) {
@@ -68,6 +81,7 @@ static int make(ContextPool *pool, int n) {
         fd = openat(pool->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
         if (fd < 0)
                 return -errno;
+        (void) fchmod(fd, 0640);
         pool->files[n] = (PoolFile){ .fd = fd };
         return 0;
 }

@@ -16,6 +16,9 @@
 
 typedef struct ContextPool ContextPool;
 
+/* The pid in the dot name @name of a pool's file, 0 if it is none: whose owner is gone can be removed. */
+uint32_t contextpool_name_pid(const char *name);
+
 /* A pool of files in the directory @dir_fd (borrowed), which it makes as they are needed. NULL without memory. */
 ContextPool *contextpool_new(int dir_fd, uint32_t pid);
 /* Removes the files' dot names. NULL is fine. */

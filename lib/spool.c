@@ -121,7 +121,8 @@ static int write_file(const Spool *spool, const char *name, const uint8_t *data,
         if (fd < 0)
                 return -errno;
 
-        r = util_write_all(fd, data, size);
+        /* The umask may be a runtime's, and the reader is another user. */
+        r = fchmod(fd, 0640) < 0 ? -errno : util_write_all(fd, data, size);
         if (r == 0 && renameat2(spool->dir_fd, dot_name, spool->dir_fd, name, RENAME_NOREPLACE) < 0) {
                 r = -errno;
 

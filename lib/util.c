@@ -239,6 +239,12 @@ uint64_t util_hash(uint64_t hash, const void *bytes, size_t size) {
         return hash;
 }
 
+void util_fill_standard_fds(void) {
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) < 0)
+                        (void) open("/", O_PATH | O_CLOEXEC);
+}
+
 int util_write_all(int fd, const void *data, size_t size) {
         const uint8_t *p = data;
 

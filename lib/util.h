@@ -108,6 +108,12 @@ int util_random(void *buf, size_t size);
 #define UTIL_HASH_INIT UINT64_C(0xcbf29ce484222325)
 uint64_t util_hash(uint64_t hash, const void *bytes, size_t size);
 
+/*
+ * Opens /dev/null (or, without it, a descriptor that can do nothing) for each of the three standard descriptors that is
+ * closed, so that no file opened later becomes standard error. They are closed on exec.
+ */
+void util_fill_standard_fds(void);
+
 /* Writes all of @size bytes to @fd, whatever EINTR and short writes do. Returns 0 or a negative errno. */
 int util_write_all(int fd, const void *data, size_t size);
 

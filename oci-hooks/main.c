@@ -9,16 +9,6 @@
 
 #define EXIT_USAGE 2
 
-/*
- * A hook may be started without standard descriptors. A file opened later would then be standard error; the
- * placeholders are closed on exec, so that a wrapped hook starts without them too.
- */
-static void fill_standard_fds(void) {
-        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-                if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) < 0)
-                        (void) open("/", O_PATH | O_CLOEXEC);
-}
-
 /* The one signal handler, and all it does: no loop can interrupt a file system that hangs, and a hook killed by a
  * signal fails its container. */
 static void on_alarm(_unused_ int sig) {
@@ -51,7 +41,9 @@ int main(int argc, char **argv, char **envp) {
         Options options;
         int r;
 
-        fill_standard_fds();
+        /* A file opened later would else be standard error. Closed on exec, so a wrapped hook starts without them too.
+         */
+        util_fill_standard_fds();
 
         r = options_parse(argc, argv, &options, &message, &word);
         if (r < 0) {

@@ -137,6 +137,16 @@ def test_base_spec_help(tree):
     assert "--hook" in text and "set -eu" not in text
 
 
+def test_documentation_is_installed(tree):
+    """What the units name as their documentation is there, and what these pages link to beside them."""
+    named = set()
+    for unit in (tree / "lib/systemd/system").iterdir():
+        named |= set(re.findall(r"\bfile:(\S+)", unit.read_text(encoding="utf-8")))
+    assert len(named) >= 4
+    for path in named:
+        assert (tree / path).is_file(), path
+
+
 @pytest.mark.parametrize("name", [
     "podspand.service", "podspan-cri@containerd.service", "podspan-cri@crio.socket", "run-podspan-spool.mount",
     "podspan-watch.service"])

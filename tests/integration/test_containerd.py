@@ -180,7 +180,8 @@ def test_inflight_without_the_agent():
         assert pod.name in shown
         assert any("StopContainer" in str(item) for item in _items(one.podspan.cli_json("inflight")))
         call.result()
-        assert "StopContainer" not in one.podspan.cli("inflight")
+        # The reply goes on first, the file goes then.
+        wait_for(lambda: "StopContainer" not in one.podspan.cli("inflight"), "inflight shows it no more", timeout=3)
 
 
 def _items(value):

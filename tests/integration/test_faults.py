@@ -114,6 +114,25 @@ def test_full_spool(limit):
             unmount_below(podspan.state / "spool")
 
 
+def test_hook_on_a_full_spool():
+    """The hook exits 0 on a full spool, counts what it could not write, and leaves nothing half done."""
+    state = {"ociVersion": "1.0.2", "id": "c1", "status": "creating", "pid": 1, "bundle": "/nowhere", "annotations": {}}
+    with Podspan() as podspan:
+        podspan.agent.kill()
+        spool = podspan.state / "spool"
+        mount("tmpfs", spool, "tmpfs", data="mode=2770,size=64k")
+        try:
+            (spool / "9-filler").write_bytes(bytes(64 << 10))
+            assert podspan.run_hook("createRuntime", state).stdout == ""
+            assert counter(podspan, "hook", WRITTEN) == 0 and dropped(podspan, "hook") == 1
+            assert [path.name for path in spool.iterdir()] == ["9-filler"]
+            (spool / "9-filler").unlink()
+            podspan.run_hook("createRuntime", {**state, "id": "c2"})
+            assert counter(podspan, "hook", WRITTEN) == 1
+        finally:
+            unmount_below(spool)
+
+
 @pytest.mark.parametrize("harm", ["absent", "read-only", "agent stopped"])
 def test_calls_go_on(harm):
     """Whatever has become of the spool and of podspand, calls succeed and are not slow."""

@@ -413,3 +413,14 @@ def test_the_environment_of_a_runtime(state):
     done, _ = run(hook_command(state), input=STATE, env={**os.environ, **foreign}, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
     assert {span.service for span in collected(state)} == {"podspan-hook"}
+
+
+def test_umask(state):
+    """Under a runtime's umask 077 podspand, another user, can still read what the hook wrote."""
+    (state / "context" / "live").mkdir(parents=True)
+    (state / "context" / "hook").mkdir()
+    done, _ = run(hook_command(state), input=STATE, preexec_fn=lambda: os.umask(0o077))
+    assert done.returncode == 0
+    written = [*(state / "spool").iterdir(), *(state / "context" / "hook").iterdir()]
+    assert len(written) == 2
+    assert {path.stat().st_mode & 0o777 for path in written} == {0o640}

@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 import random
+import signal
 import socket
 import threading
 import time
@@ -160,6 +161,7 @@ class Tap:
         self.daemon.wait_until(lambda: accepts(self.listen), "listens")
         wait_for(lambda: self.backend.connections, "the readiness check's connection")
         self._used = len(self.backend.connections)
+        self.ended = False  # a test has ended it
 
     def connect(self):
         """A client's end and the runtime's end of a new connection."""
@@ -188,7 +190,7 @@ class Tap:
 
     def close(self):
         """Ends it."""
-        alive = self.daemon.alive()
+        alive = self.daemon.alive() or self.ended
         self.backend.close()
         self.daemon.stop()
         assert alive, f"podspan-cri died:\n{self.daemon.log()}"
@@ -290,7 +292,7 @@ def test_message_of_16_mib(make_tap, size):
     caller = Caller()
     message = run_request(name="far-behind", padding=size - 200)
     up = h2.PREFACE + h2.settings() + mine.call(1, RUN, message, extra=[("traceparent", caller.traceparent)])
-    client.send(up)
+    client.send(up, random.Random(16), most=1 << 18)
     runtime.expect(up, 60)
     down = h2.settings() + theirs.reply(1, b"\x0a\x04sand" + b"\x12" + varint(size) + b"z" * size)
     runtime.send(down)
@@ -361,6 +363,56 @@ def test_resets_end_spans(make_tap):
     assert {span.resource["k8s.pod.name"] for span in found} == {"pod-1", "pod-3", "pod-5", "pod-7"}
     assert all(span.attributes.get("error.type") for span in found)
     assert tap.live() == []
+
+
+def test_termination_ends_spans(make_tap):
+    """SIGTERM in the middle of a call: its span is written, its context file goes, and the exit is clean."""
+    tap = make_tap()
+    client, runtime = tap.connect()
+    up = h2.PREFACE + h2.settings() + h2.Peer().call(1, RUN, run_request("cut"), extra=[
+        ("traceparent", Caller().traceparent)])
+    client.send(up)
+    runtime.expect(up)
+    wait_for(tap.live, "the call is in flight")
+    tap.daemon.signal(signal.SIGTERM)
+    assert tap.daemon.wait() == 0, tap.daemon.log()
+    span, = tap.spans()
+    assert span.resource["k8s.pod.name"] == "cut" and span.attributes["error.type"]
+    assert os.listdir(tap.state / "context" / "live") == []
+    tap.ended = True
+
+
+def test_nothing_is_held_for_a_call_that_is_over(make_tap):
+    """Bytes behind a call that waited for its identity go on when the runtime ends that call."""
+    tap = make_tap(rate=1000000)
+    client, runtime = tap.connect()
+    start = h2.PREFACE + h2.settings()
+    client.send(start)
+    runtime.until(len(start))
+    runtime.send(h2.settings())
+    client.until(9)
+    headers = h2.header_frames(1, h2.Peer().block(h2.request_headers("/runtime.v1.RuntimeService/CreateContainer")))
+    ping = h2.frame(h2.PING, 0, 0, b"12345678")
+    client.send(headers + ping)
+    runtime.send(h2.frame(h2.GOAWAY, 0, 0, bytes(8)))
+    runtime.until(len(start + headers + ping), 2)
+    assert runtime.quiet().endswith(ping)
+
+
+def test_call_behind_goaway(make_tap):
+    """A call that crosses GOAWAY on its way is forwarded, but nobody will answer it: it is not in flight."""
+    tap = make_tap()
+    client, runtime = tap.connect()
+    mine = h2.Peer()
+    up = h2.PREFACE + h2.settings() + mine.call(1, RUN, run_request("first"), extra=[("traceparent", Caller().traceparent)])
+    client.send(up)
+    runtime.until(len(up))
+    runtime.send(h2.settings() + h2.frame(h2.GOAWAY, 0, 0, (1).to_bytes(4, "big") + bytes(4)))
+    client.until(26)
+    late = mine.call(3, RUN, run_request("late"), extra=[("traceparent", Caller().traceparent)])
+    client.send(late)
+    runtime.expect(up + late)
+    assert len(tap.live()) == 1
 
 
 def test_http1(make_tap):
