@@ -1,6 +1,5 @@
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include "contextrecord.h"
@@ -70,16 +69,22 @@ static void out_bytes(Out *out, const char *s, size_t len) {
         out->p += len;
 }
 
+static bool plain(unsigned char c) {
+        return c > 0x20 && c < 0x7f && c != '%';
+}
+
+/* In runs: this is written while a call waits. */
 static void out_value(Out *out, const char *s) {
-        for (; *s; s++) {
-                unsigned char c = (unsigned char) *s;
+        while (*s) {
+                const char *begin = s;
                 char escaped[4];
 
-                if (c > 0x20 && c < 0x7f && c != '%') {
-                        out_bytes(out, s, 1);
-                        continue;
-                }
-                (void) snprintf(escaped, sizeof(escaped), "%%%02X", c);
+                while (plain((unsigned char) *s))
+                        s++;
+                out_bytes(out, begin, (size_t) (s - begin));
+                if (*s == '\0')
+                        return;
+                (void) snprintf(escaped, sizeof(escaped), "%%%02X", (unsigned char) *s++);
                 out_bytes(out, escaped, 3);
         }
 }
@@ -92,10 +97,13 @@ static void out_pair(Out *out, const char *key, const char *value) {
 }
 
 static void out_number(Out *out, const char *key, uint64_t number) {
-        char digits[24];
+        char digits[24], *p = digits + sizeof(digits);
 
-        (void) snprintf(digits, sizeof(digits), "%" PRIu64, number);
-        out_pair(out, key, digits);
+        *--p = '\0';
+        do
+                *--p = (char) ('0' + number % 10);
+        while ((number /= 10) > 0);
+        out_pair(out, key, p);
 }
 
 int context_format(const ContextRecord *record, char *ret, size_t size) {

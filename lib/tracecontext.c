@@ -84,6 +84,28 @@ bool tracecontext_valid(const TraceContext *context) {
                any_set(context->span_id, sizeof(context->span_id));
 }
 
+/*
+ * Bytes for ids, some dozen ids at a time: they are made while a call waits. Ids must be unlikely to collide, not
+ * secret, so what is left may lie about; no process of ours makes any between fork() and exec().
+ */
+static int random_ids(void *ret, size_t size) {
+        static _Thread_local uint8_t bytes[256];
+        static _Thread_local size_t left;
+        int r;
+
+        assert(size <= sizeof(bytes));
+
+        if (left < size) {
+                r = util_random(bytes, sizeof(bytes));
+                if (r < 0)
+                        return r;
+                left = sizeof(bytes);
+        }
+        left -= size;
+        memcpy(ret, bytes + left, size);
+        return 0;
+}
+
 int tracecontext_new_root(TraceContext *ret) {
         /*
          * Level 2 says that who starts a trace should set the random bit. But OpenTelemetry's Go SDK, as CRI-O 1.34 has
@@ -97,7 +119,7 @@ int tracecontext_new_root(TraceContext *ret) {
         assert(ret);
 
         do {
-                r = util_random(ids, sizeof(ids));
+                r = random_ids(ids, sizeof(ids));
                 if (r < 0)
                         return r;
 
@@ -118,7 +140,7 @@ int tracecontext_new_child(const TraceContext *parent, TraceContext *ret) {
 
         child = *parent;
         do {
-                r = util_random(child.span_id, sizeof(child.span_id));
+                r = random_ids(child.span_id, sizeof(child.span_id));
                 if (r < 0)
                         return r;
         } while (!any_set(child.span_id, sizeof(child.span_id)));
