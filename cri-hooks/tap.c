@@ -19,7 +19,6 @@ void tap_init(Tap *tap, const TapOps *ops, void *userdata, bool may_inject) {
                 .userdata = userdata,
                 .max_frame_size = H2FRAME_DEFAULT_MAX_FRAME_SIZE,
                 .max_header_list = UINT32_MAX,
-                .goaway_last = UINT32_MAX,
                 .may_inject = may_inject,
         };
 }
@@ -219,8 +218,7 @@ static int request_block(Tap *tap, TapDir *dir) {
                 return 0;
         }
 
-        /* It crossed GOAWAY on its way: nobody will answer it, and the client will make the call again elsewhere. */
-        if (!h->method || dir->block_stream > tap->goaway_last)
+        if (!h->method)
                 return 0;
         if (tap->n_streams >= TAP_STREAMS_MAX) {
                 tap->ops->unseen(tap, h);
@@ -424,10 +422,8 @@ static int end_prefix(Tap *tap, TapSide side) {
                           h2frame_u32(dir->prefix));
                 return 0;
         case H2FRAME_GOAWAY:
-                if (side == TAP_RUNTIME) {
-                        tap->goaway_last = MIN(tap->goaway_last, h2frame_u32(dir->prefix) & 0x7fffffffU);
-                        end_above(tap, tap->goaway_last, TAP_END_GOAWAY);
-                }
+                if (side == TAP_RUNTIME)
+                        end_above(tap, h2frame_u32(dir->prefix) & 0x7fffffffU, TAP_END_GOAWAY);
                 return 0;
         default:
                 return 0;

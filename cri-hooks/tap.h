@@ -126,7 +126,6 @@ struct Tap {
         TapStream **buckets;
         uint32_t n_streams;
         uint32_t last_stream;    /* highest id the client opened */
-        uint32_t goaway_last;    /* the runtime takes none above */
         uint32_t max_frame_size; /* what the runtime takes */
         uint32_t max_header_list;
         uint8_t n_preface; /* bytes of the preface seen */

@@ -399,22 +399,6 @@ def test_nothing_is_held_for_a_call_that_is_over(make_tap):
     assert runtime.quiet().endswith(ping)
 
 
-def test_call_behind_goaway(make_tap):
-    """A call that crosses GOAWAY on its way is forwarded, but nobody will answer it: it is not in flight."""
-    tap = make_tap()
-    client, runtime = tap.connect()
-    mine = h2.Peer()
-    up = h2.PREFACE + h2.settings() + mine.call(1, RUN, run_request("first"), extra=[("traceparent", Caller().traceparent)])
-    client.send(up)
-    runtime.until(len(up))
-    runtime.send(h2.settings() + h2.frame(h2.GOAWAY, 0, 0, (1).to_bytes(4, "big") + bytes(4)))
-    client.until(26)
-    late = mine.call(3, RUN, run_request("late"), extra=[("traceparent", Caller().traceparent)])
-    client.send(late)
-    runtime.expect(up + late)
-    assert len(tap.live()) == 1
-
-
 def test_http1(make_tap):
     """CRI-O speaks HTTP/1 on the same socket."""
     tap = make_tap(rate=1000000)

@@ -16,8 +16,18 @@ typedef struct Bytes {
         size_t n;
 } Bytes;
 
+/* Doubling: some are built from single bytes, and a sanitizer's realloc() always copies. */
+static inline size_t bytes_room(size_t n) {
+        size_t room = 64;
+
+        while (room < n)
+                room *= 2;
+        return room;
+}
+
 static inline void bytes_add(Bytes *b, const void *p, size_t n) {
-        b->p = realloc(b->p, b->n + n + 1);
+        if (!b->p || bytes_room(b->n + 1) < b->n + n + 1)
+                b->p = realloc(b->p, bytes_room(b->n + n + 1));
         assert_non_null(b->p);
         if (n > 0)
                 memcpy(b->p + b->n, p, n);
