@@ -16,6 +16,7 @@
 #include "report.h"
 #include "runtimecall.h"
 #include "syncmessage.h"
+#include "trace.h"
 
 #define START_MESSAGE_MAX 8192
 #define OOM_SCORE         (-1000)
@@ -48,11 +49,22 @@ typedef struct Conmon {
         bool ended;
         MonitorEnd end;
         int exit_code;
+
+        RuntimeArgs runtime;
+        Trace trace;
+        LoopDefer write_spans;
+        pid_t caller;
+        int runtime_status;
+        Clk runtime_ended;
+        AttachRecord attached[ATTACH_CLIENTS_MAX]; /* ended with the container, not told yet */
+        size_t n_attached;
 } Conmon;
 
 static void conmon_deinit(Conmon *conmon) {
         if (conmon->link)
                 (void) unlink(conmon->link);
+        loop_defer_cancel(&conmon->write_spans);
+        trace_deinit(&conmon->trace);
         monitor_deinit(&conmon->monitor);
         loop_signal_remove(&conmon->signals);
         conmon->logs = logs_free(conmon->logs);
@@ -166,6 +178,26 @@ static int find_paths(Conmon *conmon) {
         return conmon->pid_file ? 0 : -ENOMEM;
 }
 
+static int on_write_spans(LoopDefer *defer) {
+        Conmon *conmon = container_of(defer, Conmon, write_spans);
+
+        trace_write(&conmon->trace);
+        return 0;
+}
+
+/* Spans wait until everybody else has been served. */
+static void write_spans_soon(Conmon *conmon) {
+        if (trace_pending(&conmon->trace) && !conmon->ended)
+                loop_defer(&conmon->write_spans, conmon->loop, on_write_spans);
+}
+
+static void on_rotated(void *userdata, const LogsRotation *rotation) {
+        Conmon *conmon = userdata;
+
+        trace_rotated(&conmon->trace, rotation);
+        write_spans_soon(conmon);
+}
+
 static void on_lost(_unused_ void *userdata, const LogsLoss *loss) {
         report_warning("Failed to write to %s log: %s", loss->driver == LOGS_JOURNALD ? "journald" : "k8s-file",
                        strerrordesc_np(-loss->error));
@@ -189,7 +221,7 @@ static int open_logs(Conmon *conmon) {
                 .n_allowlist_dirs = line->log_allowlist_dirs.n,
                 .no_partial_message = line->no_container_partial_message,
                 .no_sync = line->no_sync_log || line->exec,
-                .hooks = { .lost = on_lost, .userdata = conmon },
+                .hooks = { .rotated = on_rotated, .lost = on_lost, .userdata = conmon },
         };
         _cleanup_free_ char *message = NULL;
         int r;
@@ -323,6 +355,13 @@ static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info) {
         return 0;
 }
 
+static void on_runtime_ended(void *userdata, int status, const Clk *at) {
+        Conmon *conmon = userdata;
+
+        conmon->runtime_status = status;
+        conmon->runtime_ended = *at;
+}
+
 static void on_created(void *userdata, pid_t pid) {
         Conmon *conmon = userdata;
 
@@ -331,6 +370,11 @@ static void on_created(void *userdata, pid_t pid) {
         /* The older exec API has one message only, the exit code. */
         if (conmon->line->api_version || !conmon->line->exec)
                 (void) tell(conmon, &conmon->sync_fd, (int) pid, NULL, 0);
+
+        trace_created(&conmon->trace, pid);
+        trace_runtime_ended(&conmon->trace, conmon->runtime_status, &conmon->runtime_ended, /* failed= */ false, NULL,
+                            0);
+        write_spans_soon(conmon);
 }
 
 static void on_failed(void *userdata, int status, const char *text, size_t len) {
@@ -340,6 +384,7 @@ static void on_failed(void *userdata, int status, const char *text, size_t len) 
                 report_warning("runtime stderr: %.*s", (int) len, text);
         (void) tell(conmon, &conmon->sync_fd, -1, text, len);
         report_error("Failed to create container: exit status %d", monitor_exit_code(status));
+        trace_runtime_ended(&conmon->trace, status, &conmon->runtime_ended, /* failed= */ true, text, len);
 
         conmon->exit_code = EXIT_FAILURE;
         loop_exit(conmon->loop, 0);
@@ -381,6 +426,17 @@ static void on_ended(void *userdata, const MonitorEnd *end) {
         loop_exit(conmon->loop, 0);
 }
 
+static void on_attach_ended(void *userdata, const AttachRecord *record) {
+        Conmon *conmon = userdata;
+
+        if (!conmon->ended) {
+                trace_attached(&conmon->trace, record);
+                write_spans_soon(conmon);
+        } else if (conmon->n_attached < ARRAY_SIZE(conmon->attached)) {
+                conmon->attached[conmon->n_attached++] = *record;
+        }
+}
+
 static void on_reopened(_unused_ void *userdata, int error) {
         if (error < 0)
                 report_warning("Failed to reopen log file: %s", strerrordesc_np(-error));
@@ -412,31 +468,63 @@ static int link_bundle(Conmon *conmon) {
         return 0;
 }
 
+/* Is it a health check? That is what podman executes by itself, and it is told as a probe is. Its caller's command line
+ * says so; the caller waits for us, so it is still there. */
+static bool is_health_check(pid_t caller) {
+        static const char word[] = "healthcheck";
+        _cleanup_close_ int fd = -EBADF;
+        char path[64], words[1024];
+        ssize_t n;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/cmdline", (int) caller);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        n = fd < 0 ? -1 : read(fd, words, sizeof(words));
+        return n > 0 && memmem(words, (size_t) n, word, sizeof(word)) != NULL;
+}
+
+static void find_cause(Conmon *conmon) {
+        const ConmonLine *line = conmon->line;
+        const TraceOptions options = {
+                .producer = COUNTERS_CONMON,
+                .service = CONMON_SERVICE,
+                .runtime = &conmon->runtime,
+                .envp = conmon->envp,
+        };
+
+        conmon->runtime = (RuntimeArgs){
+                .verb = line->exec      ? RUNTIME_EXEC
+                        : line->restore ? RUNTIME_RESTORE
+                                        : RUNTIME_CREATE,
+                .runtime = line->runtime,
+                .id = line->cid,
+                .bundle = conmon->bundle,
+                .pid_file = conmon->pid_file,
+                .process_spec = line->exec_process_spec,
+                .checkpoint = line->restore,
+                .globals = line->runtime_args.words,
+                .n_globals = line->runtime_args.n,
+                .options = line->runtime_opts.words,
+                .n_options = line->runtime_opts.n,
+                .systemd_cgroup = line->systemd_cgroup,
+                .no_pivot = line->no_pivot,
+                .no_new_keyring = line->no_new_keyring,
+        };
+        /* CRI-O executes through us for ExecSync only, which is what probes are. */
+        if (trace_init(&conmon->trace, &options))
+                conmon->trace.probe = line->exec && (!line->api_version || is_health_check(conmon->caller));
+}
+
 static int set_up(Conmon *conmon) {
         const ConmonLine *line = conmon->line;
         const MonitorOptions options = {
-                .runtime = {
-                        .verb = line->exec ? RUNTIME_EXEC : line->restore ? RUNTIME_RESTORE : RUNTIME_CREATE,
-                        .runtime = line->runtime,
-                        .id = line->cid,
-                        .bundle = conmon->bundle,
-                        .pid_file = conmon->pid_file,
-                        .process_spec = line->exec_process_spec,
-                        .checkpoint = line->restore,
-                        .globals = line->runtime_args.words,
-                        .n_globals = line->runtime_args.n,
-                        .options = line->runtime_opts.words,
-                        .n_options = line->runtime_opts.n,
-                        .systemd_cgroup = line->systemd_cgroup,
-                        .no_pivot = line->no_pivot,
-                        .no_new_keyring = line->no_new_keyring,
-                },
+                .runtime = conmon->runtime,
                 .bundle = conmon->bundle,
                 .console_dir = getenv("TMPDIR") ?: "/tmp",
                 .notify_host = line->sdnotify_socket,
                 .terminal = line->terminal,
                 .has_stdin = line->has_stdin,
                 .leave_stdin_open = line->leave_stdin_open,
+                .usage = conmon->trace.on && !line->exec,
                 .timeout_ns = line->timeout > 0 ? (uint64_t) line->timeout * NSEC_PER_SEC : 0,
                 .gate_fd = line->exec_attach ? conmon->start_fd : -EBADF,
                 .mask = &conmon->mask,
@@ -444,11 +532,13 @@ static int set_up(Conmon *conmon) {
                 .oom_score_adj = conmon->oom_score,
                 .replace_listen_pid = line->replace_listen_pid,
                 .hooks = {
+                        .runtime_ended = on_runtime_ended,
                         .created = on_created,
                         .failed = on_failed,
                         .oom = on_oom,
                         .ended = on_ended,
                         .reopened = on_reopened,
+                        .attach_ended = on_attach_ended,
                         .userdata = conmon,
                 },
         };
@@ -480,6 +570,7 @@ static int set_up(Conmon *conmon) {
 }
 
 static int call_runtime(Conmon *conmon) {
+        _cleanup_free_ char **environment = NULL;
         int r;
 
         if (conmon->line->exec_attach && conmon->bundle && !logs_passthrough(conmon->logs)) {
@@ -488,12 +579,14 @@ static int call_runtime(Conmon *conmon) {
                         return r;
         }
 
-        r = monitor_start(&conmon->monitor, conmon->envp);
+        environment = trace_environment(&conmon->trace);
+        r = monitor_start(&conmon->monitor, environment ? environment : conmon->envp);
         if (r < 0) {
                 report_error("Failed to fork the create command %s", strerrordesc_np(-r));
                 return r;
         }
         conmon->runtime_called = true;
+        trace_runtime_called(&conmon->trace, conmon->monitor.runtime_pid);
 
         if (conmon->start_fd > 0) {
                 inherited_forget(conmon->inherited, conmon->start_fd);
@@ -627,6 +720,34 @@ static void wait_exit_command(Conmon *conmon, pid_t command) {
                 conmon->exit_code = code;
 }
 
+static void tell_trace(Conmon *conmon) {
+        if (conmon->ended) {
+                trace_ended(&conmon->trace, &conmon->monitor, &conmon->end);
+                for (size_t i = 0; i < conmon->n_attached; i++)
+                        trace_attached(&conmon->trace, &conmon->attached[i]);
+        }
+        trace_write(&conmon->trace);
+}
+
+/* What is left to be told. Who waits for the end of this process does not wait for that. */
+static void write_last_spans(Conmon *conmon) {
+        pid_t pid;
+
+        if (!conmon->trace.on || (conmon->ended && trace_quiet(&conmon->trace, &conmon->end)))
+                return;
+        if (!conmon->line->sync) {
+                tell_trace(conmon);
+                return;
+        }
+
+        pid = fork();
+        if (pid == 0) {
+                conmon->sync_fd = close_fd(conmon->sync_fd);
+                tell_trace(conmon);
+                _exit(EXIT_SUCCESS);
+        }
+}
+
 int conmon_run(const ConmonLine *line, char *const *envp, Inherited *inherited) {
         static Conmon conmon; /* large: what is not used of it is never touched */
         static const struct sigaction ignore = { .sa_handler = SIG_IGN };
@@ -644,8 +765,11 @@ int conmon_run(const ConmonLine *line, char *const *envp, Inherited *inherited) 
                 .start_fd = -EBADF,
                 .attach_fd = -EBADF,
                 .signals = LOOP_SIGNAL_NULL,
+                .trace = TRACE_NULL,
+                .caller = getppid(),
                 .exit_code = EXIT_FAILURE,
         };
+        log_setup(CONMON_SERVICE, LOG_LEVEL_ERROR);
 
         (void) umask(0022);
         if (check_line(line) < 0 || find_paths(&conmon) < 0 || open_logs(&conmon) < 0)
@@ -658,13 +782,17 @@ int conmon_run(const ConmonLine *line, char *const *envp, Inherited *inherited) 
         if (wait_for_start(&conmon) < 0 || detach(line) < 0)
                 return EXIT_FAILURE;
 
-        if (become_monitor(&conmon) == 0 && set_up(&conmon) == 0 && call_runtime(&conmon) == 0)
+        if (become_monitor(&conmon) < 0)
+                return EXIT_FAILURE;
+        find_cause(&conmon);
+        if (set_up(&conmon) == 0 && call_runtime(&conmon) == 0)
                 (void) loop_run(conmon.loop);
 
         if (conmon.ended)
                 tell_end(&conmon);
         if (conmon.runtime_called)
                 command = start_exit_command(&conmon);
+        write_last_spans(&conmon);
         if (conmon.ended && logs_sync(conmon.logs) < 0)
                 report_warning("Failed to sync log file");
         if (command > 0)
