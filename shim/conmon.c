@@ -529,10 +529,10 @@ static void tell_end(Conmon *conmon) {
         if (r < 0)
                 conmon->exit_code = EXIT_FAILURE;
 
-        if (conmon->link) {
+        if (conmon->bundle && !logs_passthrough(conmon->logs)) {
                 char path[PATH_MAX];
 
-                (void) snprintf(path, sizeof(path), "%s/attach", conmon->link);
+                (void) snprintf(path, sizeof(path), "%s/attach", conmon->bundle);
                 (void) unlink(path);
         }
 }
