@@ -93,10 +93,18 @@ static void flush(Conn *conn, ConnEnd *end) {
         }
 }
 
-static void release(Conn *conn, bool all) {
+static void release(Conn *conn, uint64_t since_ns) {
         struct iovec iov[HOLD_IOV];
 
-        tap_release(&conn->tap, all, iov);
+        tap_release(&conn->tap, since_ns, iov);
+        send_to(conn, &conn->runtime, iov, HOLD_IOV);
+        tap_request_done(&conn->tap);
+}
+
+static void release_end(Conn *conn) {
+        struct iovec iov[HOLD_IOV];
+
+        tap_release_end(&conn->tap, iov);
         send_to(conn, &conn->runtime, iov, HOLD_IOV);
         tap_request_done(&conn->tap);
 }
@@ -131,7 +139,7 @@ static void receive(Conn *conn, ConnEnd *from) {
                 ended(conn, from);
                 calls_set_now(owner->calls);
                 if (owner->tracing && from == &conn->client)
-                        release(conn, /* all= */ true);
+                        release_end(conn);
                 return;
         }
 
@@ -140,6 +148,7 @@ static void receive(Conn *conn, ConnEnd *from) {
                 send_to(conn, to, iov, 1);
         } else if (from == &conn->client) {
                 calls_set_now(owner->calls);
+                conn->tap.now_ns = owner->calls->now.monotonic_ns;
                 tap_request(&conn->tap, owner->scratch, (size_t) n, iov);
                 send_to(conn, to, iov, HOLD_IOV);
                 tap_request_done(&conn->tap);
@@ -151,8 +160,8 @@ static void receive(Conn *conn, ConnEnd *from) {
                 send_to(conn, to, iov, 1);
                 tap_reply(&conn->tap, owner->scratch, (size_t) n);
                 /* A call that waited may have been ended by this: what it held back goes on. */
-                if (conn->tap.plain ? tap_waits(&conn->tap) : conn->waiting && !tap_waits(&conn->tap))
-                        release(conn, /* all= */ false);
+                if (conn->tap.plain ? tap_waits(&conn->tap) : conn->waiting)
+                        release(conn, /* since_ns= */ 0);
         }
 }
 
@@ -293,15 +302,24 @@ void conn_close(Conn *conn, TapEnd how) {
                 owner->closed(owner);
 }
 
-void conn_release_all(ConnOwner *owner) {
+uint64_t conn_release_due(ConnOwner *owner) {
+        uint64_t first = UINT64_MAX, now, since;
         Conn *next;
 
         calls_set_now(owner->calls);
+        now = owner->calls->now.monotonic_ns;
+        since = now > CONN_WAIT_NS ? now - CONN_WAIT_NS : 0;
         for (Conn *conn = owner->conns; conn && owner->n_waiting > 0; conn = next) {
                 next = conn->next;
-                if (conn->waiting) {
-                        release(conn, /* all= */ false);
+                if (!conn->waiting)
+                        continue;
+                if (tap_waits_since(&conn->tap) <= since) {
+                        release(conn, since);
+                        if (tap_waits(&conn->tap))
+                                first = MIN(first, tap_waits_since(&conn->tap));
                         update(conn);
-                }
+                } else
+                        first = MIN(first, tap_waits_since(&conn->tap));
         }
+        return first == UINT64_MAX ? 0 : first - since;
 }

@@ -12,6 +12,7 @@
 #include "loop.h"
 
 #define CONN_READ_MAX (64U * 1024) /* bytes of one read, and so of what is kept in one direction (and a field) */
+#define CONN_WAIT_NS  (100 * NSEC_PER_MSEC) /* a call waits this long for the DATA that says whose it is */
 
 typedef struct Conn Conn;
 typedef struct ConnEnd ConnEnd;
@@ -25,7 +26,7 @@ struct ConnOwner {
         Conn *conns;
         size_t n_conns;
         unsigned n_waiting;               /* connections whose calls wait for their identity */
-        void (*wait)(ConnOwner *owner);   /* n_waiting is no longer 0: call conn_release_all() in a moment */
+        void (*wait)(ConnOwner *owner);   /* n_waiting is no longer 0: call conn_release_due() in CONN_WAIT_NS */
         void (*closed)(ConnOwner *owner); /* one has gone */
         uint8_t scratch[CONN_READ_MAX];
 };
@@ -58,5 +59,8 @@ int conn_new(ConnOwner *owner, int consume_client, int consume_runtime);
 /* Closes it; calls in flight end as @how. */
 void conn_close(Conn *conn, TapEnd how);
 
-/* Lets go the calls that wait, of all connections. */
-void conn_release_all(ConnOwner *owner);
+/*
+ * Lets go the calls that have waited CONN_WAIT_NS. Returns in how many nanoseconds the next ones are due, 0 if none
+ * waits.
+ */
+uint64_t conn_release_due(ConnOwner *owner);

@@ -175,8 +175,9 @@ static int on_ended(LoopTimer *timer) {
 }
 
 static int on_wait(LoopTimer *timer) {
-        conn_release_all(&container_of(timer, Server, wait_timer)->owner);
-        return 0;
+        uint64_t next_ns = conn_release_due(&container_of(timer, Server, wait_timer)->owner);
+
+        return next_ns > 0 ? loop_timer_set(timer, next_ns, 0) : 0;
 }
 
 static int on_tick(LoopTimer *timer) {
@@ -203,7 +204,7 @@ void server_wake(Server *server, CallsWork work) {
 static void wait_soon(ConnOwner *owner) {
         Server *server = container_of(owner, Server, owner);
 
-        (void) loop_timer_set(&server->wait_timer, SERVER_WAIT_NS, 0);
+        (void) loop_timer_set(&server->wait_timer, CONN_WAIT_NS, 0);
 }
 
 /* Two descriptors a connection: as many as the administrator allows. */

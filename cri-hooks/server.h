@@ -10,10 +10,9 @@
 #include "conn.h"
 
 #define SERVER_BACKLOG    4096
-#define SERVER_ACCEPT_MAX 16                    /* connections taken in one turn */
-#define SERVER_FLUSH_NS   (20 * NSEC_PER_MSEC)  /* spans wait this long for company */
-#define SERVER_ENDED_NS   (500 * NSEC_PER_USEC) /* what is left to do about calls that are over waits this long */
-#define SERVER_WAIT_NS    (100 * NSEC_PER_MSEC) /* a call waits this long for the DATA that says whose it is */
+#define SERVER_ACCEPT_MAX 16                   /* connections taken in one turn */
+#define SERVER_FLUSH_NS   (20 * NSEC_PER_MSEC) /* spans wait this long for company */
+#define SERVER_ENDED_NS   (5 * NSEC_PER_MSEC)  /* what is left to do about calls that are over waits this long */
 #define SERVER_TICK_NS    (60 * NSEC_PER_SEC)
 #define SERVER_RETRY_NS   (100 * NSEC_PER_MSEC) /* no descriptors left: try again */
 

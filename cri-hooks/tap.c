@@ -160,8 +160,9 @@ static void ask_stream(Tap *tap, const TapStream *stream, bool final) {
                 }
 }
 
-static void ask_all(Tap *tap) {
-        while (tap->n_pending > 0)
+/* Those that wait since @since_ns or longer; the first has waited longest. */
+static void ask_since(Tap *tap, uint64_t since_ns) {
+        while (tap->n_pending > 0 && tap->pending[0].since_ns <= since_ns)
                 ask_pending(tap, 0, true);
 }
 
@@ -183,6 +184,7 @@ static void ask_new(Tap *tap, TapStream *stream, bool final) {
         if (inject == TAP_INJECT_WAIT && !final) {
                 tap->pending[tap->n_pending++] = (TapPending){
                         .stream = stream,
+                        .since_ns = tap->now_ns,
                         .off = tap->frame_off,
                         .frame = dir->frame,
                         .padding = dir->padding,
@@ -653,7 +655,7 @@ static void finish(Tap *tap, bool all, struct iovec ret[static HOLD_IOV]) {
         size_t total, from;
 
         if (tap->n_pending > 0 && (all || hold_offset(&tap->hold, tap->hold.in_len) > TAP_HELD_MAX))
-                ask_all(tap);
+                ask_since(tap, UINT64_MAX);
 
         total = from = hold_offset(&tap->hold, tap->hold.in_len);
         if (!tap->plain && !all) {
@@ -697,17 +699,23 @@ void tap_request(Tap *tap, const uint8_t *data, size_t len, struct iovec ret[sta
         finish(tap, false, ret);
 }
 
-void tap_release(Tap *tap, bool all, struct iovec ret[static HOLD_IOV]) {
+static void release(Tap *tap, uint64_t since_ns, bool all, struct iovec ret[static HOLD_IOV]) {
         static const uint8_t nothing[1];
 
         (void) hold_begin(&tap->hold, nothing, 0);
-        ask_all(tap);
-        if (all) {
-                /* What is given out now in the middle of a frame cannot be changed later. */
-                tap->hold_frame = false;
-                tap->may_inject = false;
-        }
+        ask_since(tap, since_ns);
         finish(tap, all, ret);
+}
+
+void tap_release(Tap *tap, uint64_t since_ns, struct iovec ret[static HOLD_IOV]) {
+        release(tap, since_ns, false, ret);
+}
+
+void tap_release_end(Tap *tap, struct iovec ret[static HOLD_IOV]) {
+        /* What is given out now in the middle of a frame cannot be changed later. */
+        tap->hold_frame = false;
+        tap->may_inject = false;
+        release(tap, UINT64_MAX, true, ret);
 }
 
 void tap_request_done(Tap *tap) {

@@ -92,7 +92,8 @@ typedef struct TapSettings {
 
 typedef struct TapPending {
         TapStream *stream;
-        size_t off; /* of the frame in the held bytes */
+        uint64_t since_ns; /* when it began to wait */
+        size_t off;        /* of the frame in the held bytes */
         H2Frame frame;
         uint8_t padding;
 } TapPending;
@@ -129,6 +130,7 @@ struct Tap {
         uint32_t max_frame_size; /* what the runtime takes */
         uint32_t max_header_list;
         uint8_t n_preface; /* bytes of the preface seen */
+        uint64_t now_ns;   /* monotonic; set by the owner before tap_request() */
         bool plain;
         bool may_inject;
         bool block_new;   /* the client's open block begins a stream */
@@ -149,14 +151,24 @@ void tap_deinit(Tap *tap, TapEnd how);
  * fails.
  */
 void tap_request(Tap *tap, const uint8_t *data, size_t len, struct iovec ret[static HOLD_IOV]);
-/* Gives out what waits for a call's identity (@all: whatever is kept back). As tap_request() with no bytes. */
-void tap_release(Tap *tap, bool all, struct iovec ret[static HOLD_IOV]);
+/*
+ * Decides the calls that have waited for their identity since @since_ns or longer (UINT64_MAX: all of them), and gives
+ * out what need not be kept back any more. As tap_request() with no bytes.
+ */
+void tap_release(Tap *tap, uint64_t since_ns, struct iovec ret[static HOLD_IOV]);
+/* The client sends no more: gives out whatever is kept back. */
+void tap_release_end(Tap *tap, struct iovec ret[static HOLD_IOV]);
 void tap_request_done(Tap *tap);
 
 /* The next @len bytes from the runtime, which go on as they are. */
 void tap_reply(Tap *tap, const uint8_t *data, size_t len);
 
-/* Does a call wait for its identity, so that tap_release() must be called soon? */
+/* Does a call wait for its identity, so that tap_release() must be called in a while? */
 static inline bool tap_waits(const Tap *tap) {
         return tap->n_pending > 0 || (tap->plain && hold_kept(&tap->hold) > 0);
+}
+
+/* Since when the first of them has waited; 0 if nothing is to be waited for. Only while tap_waits(). */
+static inline uint64_t tap_waits_since(const Tap *tap) {
+        return tap->n_pending > 0 ? tap->pending[0].since_ns : 0;
 }

@@ -166,17 +166,17 @@ static Bytes play(const Wire *w, Owner *o, bool may_inject, unsigned piece) {
                         }
                         at += n;
                         if (piece > 0 && rnd(50) == 0 && tap_waits(&tap)) {
-                                tap_release(&tap, false, iov);
+                                tap_release(&tap, UINT64_MAX, iov);
                                 take(&tap, iov, &out);
                         }
                 }
                 /* A peer answers only what has arrived: whole turns must not be kept back for more than a moment. */
                 if (tap_waits(&tap)) {
-                        tap_release(&tap, false, iov);
+                        tap_release(&tap, UINT64_MAX, iov);
                         take(&tap, iov, &out);
                 }
         }
-        tap_release(&tap, true, iov);
+        tap_release_end(&tap, iov);
         take(&tap, iov, &out);
         tap_deinit(&tap, TAP_END_CONNECTION_CLIENT);
         assert_int_equal(o->n_open, 0);
@@ -436,15 +436,39 @@ static void waiting_ends(void **state) {
         take(&tap, iov, &out);
         assert_int_equal(out.n, 0);
         assert_true(tap_waits(&tap));
-        tap_release(&tap, false, iov);
+        tap_release(&tap, UINT64_MAX, iov);
+        take(&tap, iov, &out);
+        assert_int_equal(out.n, w.turns[w.n_turns - 1].bytes.n + 69);
+        assert_false(tap_waits(&tap));
+        bytes_free(&out);
+
+        /* Each waits for itself: what came later is not decided with what came first. */
+        for (unsigned i = 0; i < 2; i++) {
+                wire_ack(&w, true);
+                wire_headers(&w, false, 3 + 2 * i, 0, WIRE_FIELDS(WIRE_REQUEST(R "CreateContainer")));
+                tap.now_ns = 100 + 100 * i;
+                tap_request(&tap, w.turns[w.n_turns - 1].bytes.p, w.turns[w.n_turns - 1].bytes.n, iov);
+                take(&tap, iov, &out);
+                assert_int_equal(out.n, 0);
+        }
+        assert_int_equal(tap_waits_since(&tap), 100);
+        tap_release(&tap, 99, iov);
+        take(&tap, iov, &out);
+        assert_int_equal(out.n, 0);
+        tap_release(&tap, 199, iov);
+        take(&tap, iov, &out);
+        assert_int_equal(out.n, w.turns[w.n_turns - 3].bytes.n + 69);
+        assert_int_equal(tap_waits_since(&tap), 200);
+        bytes_free(&out);
+        tap_release(&tap, 200, iov);
         take(&tap, iov, &out);
         assert_int_equal(out.n, w.turns[w.n_turns - 1].bytes.n + 69);
         assert_false(tap_waits(&tap));
         bytes_free(&out);
 
         wire_ack(&w, true);
-        wire_headers(&w, false, 3, 0, WIRE_FIELDS(WIRE_REQUEST(R "CreateContainer")));
-        wire_frame(&w, false, H2FRAME_RST_STREAM, 0, 3, "\0\0\0\x08", 4);
+        wire_headers(&w, false, 7, 0, WIRE_FIELDS(WIRE_REQUEST(R "CreateContainer")));
+        wire_frame(&w, false, H2FRAME_RST_STREAM, 0, 7, "\0\0\0\x08", 4);
         tap_request(&tap, w.turns[w.n_turns - 1].bytes.p, w.turns[w.n_turns - 1].bytes.n, iov);
         take(&tap, iov, &out);
         assert_int_equal(out.n, w.turns[w.n_turns - 1].bytes.n);
@@ -605,7 +629,7 @@ static void degrades_in_flight(void **state) {
         tap_reply(&tap, (const uint8_t *) "\0\0\1\1\5\0\0\0\1\xff", 10);
         assert_int_equal(o.plain, -EBADMSG);
         assert_true(tap_waits(&tap));
-        tap_release(&tap, false, iov);
+        tap_release(&tap, UINT64_MAX, iov);
         take(&tap, iov, &out);
         assert_int_equal(out.n, in.n);
         assert_memory_equal(out.p, in.p, in.n);
