@@ -50,6 +50,7 @@ Call *call_free(Call *call) {
         free(call->handle);
         free(call->end.message);
         free(call->path);
+        free(call->tracestate);
         free(call);
         return NULL;
 }

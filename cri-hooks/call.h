@@ -32,6 +32,7 @@ struct Call {
         char *path; /* where it is not the method's name */
         Clk start;
         uint64_t timeout_ns;     /* 0: none */
+        char *tracestate;        /* the caller's, canonical; NULL: none */
         TraceContext parent;     /* zero: none */
         TraceContext context;    /* valid if has_context */
         TraceContext start_link; /* of the sandbox's or container's start; zero: none */

@@ -74,6 +74,15 @@ static bool wants_reply(Calls *calls, const Method *method, uint64_t now_ns) {
         return list->wanted || list->read_ns == 0 || now_ns - list->read_ns >= CALLS_LIST_NS;
 }
 
+/* NULL: none, or not as it should be. Without memory the span goes without. */
+static char *dup_tracestate(const char *raw) {
+        char canonical[TAPHEADERS_TRACESTATE_MAX + 1];
+
+        if (tracecontext_tracestate(raw, strlen(raw), canonical, sizeof(canonical)) <= 0)
+                return NULL;
+        return strdup(canonical);
+}
+
 static TapStream *op_begin(Tap *tap, uint32_t id _unused_, const TapHeaders *headers) {
         _cleanup_(call_freep) Call *call = NULL;
         Calls *calls = tap->userdata;
@@ -92,6 +101,7 @@ static TapStream *op_begin(Tap *tap, uint32_t id _unused_, const TapHeaders *hea
         if (headers->traceparent_valid) {
                 call->parent = headers->traceparent;
                 call->has_caller = true;
+                call->tracestate = dup_tracestate(headers->tracestate);
         }
 
         if (!method->name || strcmp(method->name, name) != 0) {

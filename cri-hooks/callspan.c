@@ -108,6 +108,7 @@ int callspan_make(const Call *call, const CallEnd *end, Span **ret) {
         span_set_time(span, call->start.realtime_ns, end->end_ns);
         if (has_parent && call->has_caller)
                 span_set_parent_remote(span, true);
+        span_set_tracestate(span, call->tracestate);
 
         call_identity(call, &identity);
         span_set_identity(span, &identity);

@@ -215,6 +215,8 @@ int origin_span(const Origin *origin, const State *state, const char *name, cons
 
         if (memcmp(parent->span_id, no_span_id, sizeof(no_span_id)) != 0)
                 span_set_parent_remote(span, true);
+        if (origin->source == ORIGIN_ENVIRONMENT)
+                span_set_tracestate(span, origin->tracestate);
         span_set_identity(span, &origin->identity);
         if (state)
                 span_attr_str(span, "container.id", state->id);

@@ -442,6 +442,7 @@ static void test_env(void **state) {
                   T "ENDPOINT" },
                 { { O "ENDPOINT=http://a:1", T "ENDPOINT=" }, "tracing_endpoint", "http://a:1", O "ENDPOINT" },
                 { { O "TIMEOUT=2500" }, "tracing_timeout", "2500ms", O "TIMEOUT" },
+                { { O "TIMEOUT=0" }, "tracing_timeout", "1h", O "TIMEOUT" },
                 { { T "TIMEOUT=3000", O "TIMEOUT=2500" }, "tracing_timeout", "3s", T "TIMEOUT" },
                 { { O "COMPRESSION=none" }, "tracing_compression", "none", O "COMPRESSION" },
                 { { O "CERTIFICATE=/a" }, "tracing_certificate", "/a", O "CERTIFICATE" },
