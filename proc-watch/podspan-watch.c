@@ -10,10 +10,9 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include "log.h"
+#include "notify.h"
 #include "privilege.h"
 #include "watch.h"
 
@@ -132,31 +131,13 @@ static int setup(Program *p) {
         return 0;
 }
 
-/* sd_notify(3)'s datagram, without libsystemd: it would be most of this program's memory. */
-static void notify(const char *state) {
-        const char *path = getenv("NOTIFY_SOCKET");
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        _cleanup_close_ int fd = -EBADF;
-        size_t len = path ? strlen(path) : 0;
-
-        if (len < 2 || len >= sizeof(address.sun_path))
-                return;
-        memcpy(address.sun_path, path, len);
-        if (*path == '@')
-                address.sun_path[0] = '\0';
-        fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd >= 0)
-                (void) sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *) &address,
-                              (socklen_t) (offsetof(struct sockaddr_un, sun_path) + len));
-}
-
 static int run(Program *p) {
         int r;
 
         log_info("Watching%s", p->config.enable_tracing ? "" : " nothing, tracing is disabled");
-        notify("READY=1");
+        notify_send("READY=1");
         r = watch_run(&p->watch);
-        notify("STOPPING=1");
+        notify_send("STOPPING=1");
         return r < 0 ? log_error_errno(r, "Ended: %m") : 0;
 }
 
