@@ -41,6 +41,8 @@ void call_identity(const Call *call, Identity *ret) {
 Call *call_free(Call *call) {
         if (!call)
                 return NULL;
+        if (call->calls && call->calls->n_calls > 0)
+                call->calls->n_calls--;
         if (call->scan)
                 cri_fields_clear(&call->scan->item);
         if (call->fields)

@@ -83,18 +83,30 @@ static char *dup_tracestate(const char *raw) {
         return strdup(canonical);
 }
 
+static void op_unseen(Tap *tap, const TapHeaders *headers) {
+        Calls *calls = tap->userdata;
+
+        if (headers->method->class <= METHOD_OTHER)
+                counters_add(calls->counters, COUNTERS_CRI, COUNTERS_DROP_OVERLOAD, 1);
+}
+
 static TapStream *op_begin(Tap *tap, uint32_t id _unused_, const TapHeaders *headers) {
         _cleanup_(call_freep) Call *call = NULL;
         Calls *calls = tap->userdata;
         const Method *method = headers->method;
         const char *name = headers->path[0] == '/' ? headers->path + 1 : headers->path;
 
+        if (calls->n_calls >= CALLS_MAX) {
+                op_unseen(tap, headers);
+                return NULL;
+        }
         call = calloc(1, sizeof(*call));
         if (!call) {
                 counters_add(calls->counters, COUNTERS_CRI, COUNTERS_DROP_NO_MEMORY, 1);
                 return NULL;
         }
         call->calls = calls;
+        calls->n_calls++;
         call->method = method;
         call->start = calls->now;
         call->timeout_ns = headers->has_timeout ? headers->timeout_ns : 0;
@@ -128,13 +140,6 @@ static TapStream *op_begin(Tap *tap, uint32_t id _unused_, const TapHeaders *hea
         }
 
         return &TAKE_PTR(call)->stream;
-}
-
-static void op_unseen(Tap *tap, const TapHeaders *headers) {
-        Calls *calls = tap->userdata;
-
-        if (headers->method->class <= METHOD_OTHER)
-                counters_add(calls->counters, COUNTERS_CRI, COUNTERS_DROP_OVERLOAD, 1);
 }
 
 /* Context files */

@@ -30,11 +30,14 @@ static void keep(Conn *conn, ConnEnd *to, const struct iovec *iov, unsigned n_io
 
         p = realloc(to->out, to->n_out + n);
         if (!p) {
+                if (!conn->client.broken || !conn->runtime.broken)
+                        counters_add(conn->owner->calls->counters, COUNTERS_CRI, COUNTERS_CRI_CLOSED, 1);
                 conn->client.broken = conn->runtime.broken = true;
                 conn->client.eof = conn->runtime.eof = true;
                 return;
         }
         to->out = p;
+        conn->owner->n_kept += n;
         for (unsigned i = 0; i < n_iov; i++) {
                 size_t drop = MIN(skip, iov[i].iov_len);
 
@@ -72,6 +75,12 @@ static void send_to(Conn *conn, ConnEnd *to, const struct iovec *iov, unsigned n
         keep(conn, to, iov, n_iov, (size_t) n);
 }
 
+static void drop_kept(Conn *conn, ConnEnd *end) {
+        conn->owner->n_kept -= end->n_out;
+        end->out = (free(end->out), NULL);
+        end->n_out = end->out_off = 0;
+}
+
 static void flush(Conn *conn, ConnEnd *end) {
         ssize_t n;
 
@@ -87,10 +96,8 @@ static void flush(Conn *conn, ConnEnd *end) {
         } else
                 end->out_off += (uint32_t) n;
 
-        if (end->broken || end->out_off == end->n_out) {
-                end->out = (free(end->out), NULL);
-                end->n_out = end->out_off = 0;
-        }
+        if (end->broken || end->out_off == end->n_out)
+                drop_kept(conn, end);
 }
 
 static void release(Conn *conn, uint64_t since_ns) {
@@ -127,7 +134,8 @@ static void receive(Conn *conn, ConnEnd *from) {
         struct iovec iov[HOLD_IOV] = {};
         ssize_t n;
 
-        n = recv(from->fd, owner->scratch, sizeof(owner->scratch), MSG_DONTWAIT);
+        n = recv(from->fd, owner->scratch, owner->n_kept < CONN_KEPT_MAX ? sizeof(owner->scratch) : CONN_READ_MIN,
+                 MSG_DONTWAIT);
         if (n < 0) {
                 if (errno == EAGAIN || errno == EINTR)
                         return;
@@ -275,18 +283,18 @@ int conn_new(ConnOwner *owner, int consume_client, int consume_runtime) {
         return 0;
 }
 
-static void end_deinit(ConnEnd *end) {
+static void end_deinit(Conn *conn, ConnEnd *end) {
         loop_source_remove(&end->source);
         end->fd = close_fd(end->fd);
-        free(end->out);
+        drop_kept(conn, end);
 }
 
 void conn_close(Conn *conn, TapEnd how) {
         ConnOwner *owner = conn->owner;
 
         /* First the sockets: who waits at them need not wait for us. */
-        end_deinit(&conn->client);
-        end_deinit(&conn->runtime);
+        end_deinit(conn, &conn->client);
+        end_deinit(conn, &conn->runtime);
         calls_set_now(owner->calls);
         if (owner->tracing)
                 tap_deinit(&conn->tap, how);

@@ -13,6 +13,8 @@
 
 #define CONN_READ_MAX (64U * 1024) /* bytes of one read, and so of what is kept in one direction (and a field) */
 #define CONN_WAIT_NS  (100 * NSEC_PER_MSEC) /* a call waits this long for the DATA that says whose it is */
+#define CONN_READ_MIN (2U * 1024)           /* the same while CONN_KEPT_MAX is exceeded */
+#define CONN_KEPT_MAX (32U * 1024 * 1024U)  /* bytes kept for readers that do not read, over all connections */
 
 typedef struct Conn Conn;
 typedef struct ConnEnd ConnEnd;
@@ -25,6 +27,7 @@ struct ConnOwner {
         bool tracing; /* false: forward only */
         Conn *conns;
         size_t n_conns;
+        size_t n_kept;                    /* bytes kept, of all connections */
         unsigned n_waiting;               /* connections whose calls wait for their identity */
         void (*wait)(ConnOwner *owner);   /* n_waiting is no longer 0: call conn_release_due() in CONN_WAIT_NS */
         void (*closed)(ConnOwner *owner); /* one has gone */

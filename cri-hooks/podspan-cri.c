@@ -10,8 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "confine.h"
 #include "notify.h"
 #include "server.h"
+#include "sysfilter.h"
 
 static const char *arg_listen;
 static const char *arg_runtime;
@@ -153,6 +155,15 @@ static int setup(Program *p) {
         r = server_init(&p->server, &p->calls, p->config.enable_tracing, arg_listen, arg_runtime, listen_fd);
         if (r < 0)
                 return log_error_errno(r, "Cannot listen on %s: %m", arg_listen ? arg_listen : "the passed socket");
+
+        r = confine(p->state_fd, sysfilter_kill_wanted());
+        /* In the path of every CRI call: a kernel without filters is no reason not to be there. */
+        if (r == -EOPNOTSUPP || r == -EINVAL || r == -ENOSYS)
+                (void) log_warning_errno(r, "No filter of system calls, ignoring: %m");
+        else if (r < 0)
+                return log_error_errno(r, "Cannot give up privileges: %m");
+        /* What it took to get here is not needed any more. */
+        (void) malloc_trim(0);
         return 0;
 }
 

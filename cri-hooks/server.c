@@ -106,6 +106,21 @@ static int open_listener(Server *server, const char *path) {
         return 0;
 }
 
+/* The socket's mode keeps others out; where that went wrong, whoever could talk to the runtime through us is asked. */
+static bool may_connect(Server *server, int client) {
+        static LogRatelimit limit = LOG_RATELIMIT(60, 3);
+        struct ucred peer = { .uid = (uid_t) -1 };
+        socklen_t size = sizeof(peer);
+
+        if (getsockopt(client, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && (peer.uid == 0 || peer.uid == geteuid()))
+                return true;
+
+        counters_add(server->calls->counters, COUNTERS_CRI, COUNTERS_CRI_REFUSED, 1);
+        if (log_ratelimit(&limit))
+                log_warning("Refused a connection of uid %d, process %d", (int) peer.uid, (int) peer.pid);
+        return false;
+}
+
 static int accept_one(Server *server) {
         static LogRatelimit limit = LOG_RATELIMIT(60, 3);
         _cleanup_close_ int client = -EBADF, runtime = -EBADF;
@@ -114,11 +129,15 @@ static int accept_one(Server *server) {
         client = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (client < 0)
                 return -errno;
+        if (!may_connect(server, client))
+                return 0;
 
         runtime = connect_to(server->runtime_path);
         if (runtime < 0) {
-                if (runtime == -EMFILE || runtime == -ENFILE)
+                if (runtime == -EMFILE || runtime == -ENFILE || runtime == -ENOMEM || runtime == -ENOBUFS) {
+                        counters_add(server->calls->counters, COUNTERS_CRI, COUNTERS_CRI_CLOSED, 1);
                         return runtime;
+                }
                 if (log_ratelimit(&limit))
                         (void) log_warning_errno(runtime, "Cannot connect to the runtime at %s: %m",
                                                  server->runtime_path);
@@ -128,8 +147,11 @@ static int accept_one(Server *server) {
 
         counters_add(server->calls->counters, COUNTERS_CRI, COUNTERS_CRI_CONNECTIONS, 1);
         r = conn_new(&server->owner, TAKE_FD(client), TAKE_FD(runtime));
-        if (r < 0 && log_ratelimit(&limit))
-                (void) log_warning_errno(r, "Cannot forward a connection: %m");
+        if (r < 0) {
+                counters_add(server->calls->counters, COUNTERS_CRI, COUNTERS_CRI_CLOSED, 1);
+                if (log_ratelimit(&limit))
+                        (void) log_warning_errno(r, "Cannot forward a connection: %m");
+        }
         return 0;
 }
 
@@ -138,8 +160,17 @@ static int on_listen(LoopSource *source, uint32_t events _unused_) {
         Server *server = container_of(source, Server, listen_source);
 
         for (unsigned i = 0; i < SERVER_ACCEPT_MAX; i++) {
-                int r = accept_one(server);
+                int r;
 
+                if (server->owner.n_conns >= server->max_conns) {
+                        if (log_ratelimit(&limit))
+                                log_warning("%zu connections are open, others wait until one ends",
+                                            server->owner.n_conns);
+                        server->full = true;
+                        return loop_source_set(source, 0);
+                }
+
+                r = accept_one(server);
                 switch (r) {
                 case 0:
                 case -EINTR:
@@ -161,7 +192,16 @@ static int on_listen(LoopSource *source, uint32_t events _unused_) {
 static int on_retry(LoopTimer *timer) {
         Server *server = container_of(timer, Server, retry_timer);
 
-        return loop_source_set(&server->listen_source, EPOLLIN);
+        return server->full ? 0 : loop_source_set(&server->listen_source, EPOLLIN);
+}
+
+static void on_closed(ConnOwner *owner) {
+        Server *server = container_of(owner, Server, owner);
+
+        if (!server->full || server->listen_fd < 0)
+                return;
+        server->full = false;
+        (void) loop_source_set(&server->listen_source, EPOLLIN);
 }
 
 static int on_flush(LoopTimer *timer) {
@@ -207,14 +247,20 @@ static void wait_soon(ConnOwner *owner) {
         (void) loop_timer_set(&server->wait_timer, CONN_WAIT_NS, 0);
 }
 
-/* Two descriptors a connection: as many as the administrator allows. */
-static void raise_limit(void) {
+/* Two descriptors a connection, as many as the administrator allows, but for those without which nothing is traced. */
+static size_t raise_limit(void) {
         struct rlimit limit;
+        rlim_t n;
 
         if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-                return;
+                return SERVER_CONNS_MAX;
         limit.rlim_cur = limit.rlim_max;
         (void) setrlimit(RLIMIT_NOFILE, &limit);
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return SERVER_CONNS_MAX;
+
+        n = (limit.rlim_cur - MIN(limit.rlim_cur / 2, (rlim_t) SERVER_FDS_KEPT)) / 2;
+        return n < 1 ? 1 : MIN((size_t) n, (size_t) SERVER_CONNS_MAX);
 }
 
 int server_init(Server *server, Calls *calls, bool tracing, const char *listen_path, const char *runtime_path,
@@ -226,7 +272,7 @@ int server_init(Server *server, Calls *calls, bool tracing, const char *listen_p
         server->runtime_path = runtime_path;
         server->listen_fd = consume_listen_fd;
 
-        raise_limit();
+        server->max_conns = raise_limit();
 
         r = loop_new(&server->loop);
         if (r < 0)
@@ -235,6 +281,7 @@ int server_init(Server *server, Calls *calls, bool tracing, const char *listen_p
         server->owner.calls = calls;
         server->owner.tracing = tracing;
         server->owner.wait = wait_soon;
+        server->owner.closed = on_closed;
 
         (void) sigemptyset(&signals);
         (void) sigaddset(&signals, SIGTERM);

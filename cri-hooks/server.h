@@ -5,16 +5,20 @@
  *
  * Listens where kubelet calls, and connects each client to the runtime before anything is read from it. Where the
  * runtime is not there, the client's connection is closed at once, which a gRPC client takes as it takes a refused one.
+ * The same for a client that is neither uid 0 nor our own user.
  */
 
 #include "conn.h"
+#include "contextpool.h"
 
 #define SERVER_BACKLOG    4096
 #define SERVER_ACCEPT_MAX 16                   /* connections taken in one turn */
 #define SERVER_FLUSH_NS   (20 * NSEC_PER_MSEC) /* spans wait this long for company */
 #define SERVER_ENDED_NS   (5 * NSEC_PER_MSEC)  /* what is left to do about calls that are over waits this long */
 #define SERVER_TICK_NS    (60 * NSEC_PER_SEC)
-#define SERVER_RETRY_NS   (100 * NSEC_PER_MSEC) /* no descriptors left: try again */
+#define SERVER_RETRY_NS   (100 * NSEC_PER_MSEC)        /* no descriptors left: try again */
+#define SERVER_FDS_KEPT   (CONTEXTPOOL_FILES_MAX + 64) /* descriptors for context files, the spool and ourselves */
+#define SERVER_CONNS_MAX  8192                         /* further clients wait until one has gone */
 
 typedef struct Server {
         ConnOwner owner;
@@ -24,6 +28,8 @@ typedef struct Server {
         const char *runtime_path; /* borrowed */
         int listen_fd;
         uint64_t listen_dev, listen_ino;
+        size_t max_conns;
+        bool full; /* max_conns are open: nobody is let in */
         LoopSource listen_source;
         LoopTimer flush_timer;
         LoopTimer ended_timer;

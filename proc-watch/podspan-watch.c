@@ -14,6 +14,7 @@
 #include "log.h"
 #include "notify.h"
 #include "privilege.h"
+#include "sysfilter.h"
 #include "watch.h"
 
 #define ROOTS_MAX 8
@@ -99,7 +100,6 @@ static int parse_argv(int argc, char **argv) {
 static int setup(Program *p) {
         _cleanup_free_ char *message = NULL;
         const char *state_dir = config_state_dir(arg_state_dir);
-        const char *seccomp = getenv("PODSPAN_SECCOMP");
         int r;
 
         (void) mallopt(M_TRIM_THRESHOLD, 64 * 1024);
@@ -125,7 +125,7 @@ static int setup(Program *p) {
                 return log_error_errno(r,
                                        "Cannot watch processes (needs CAP_BPF, CAP_PERFMON, Linux 5.17 with BTF): %m");
 
-        r = privilege_drop(seccomp && strcmp(seccomp, "kill") == 0);
+        r = privilege_drop(sysfilter_kill_wanted());
         if (r < 0)
                 return log_error_errno(r, "Cannot load the system call filter: %m");
         return 0;
