@@ -18,7 +18,10 @@
 #define EVENT_ENV_MAX   2048 /* of all named variables together */
 #define EVENT_VAR_MAX   1024 /* of one of them */
 #define EVENT_VARS_MAX  256  /* variables looked at */
-#define EVENT_DATA_MAX  (EVENT_FILE_MAX + EVENT_ARGS_MAX + EVENT_ENV_MAX)
+#define EVENT_CWD_PARTS 24   /* of a working directory's path … */
+#define EVENT_PART_MAX  256  /* … of this length, with NUL */
+#define EVENT_CWD_MAX   1024 /* all of them together */
+#define EVENT_DATA_MAX  (EVENT_FILE_MAX + EVENT_ARGS_MAX + EVENT_ENV_MAX + EVENT_CWD_MAX)
 
 typedef enum EventType {
         EVENT_FORK = 1,
@@ -33,12 +36,14 @@ typedef enum EventFlags {
         EVENT_ARGS_CUT = 1 << 1,   /* exec: the command line is longer */
         EVENT_OOM = 1 << 2,        /* exit: the OOM killer chose it */
         EVENT_CONTAINER = 1 << 3,  /* exit: of a process that has become a container's own */
-        EVENT_NAMED = 1 << 4,      /* exec: of a program known by name, in the host's pid namespace and root's file */
+        EVENT_NAMED = 1 << 4,      /* exec: of a program known by name that is to be believed, see watch.bpf.c */
+        EVENT_INSIDE = 1 << 5,     /* exec: in a pid namespace below the host's */
 } EventFlags;
 
 /*
  * One event. After it come file_size bytes of file name (with NUL), args_size bytes of arguments (each with NUL, the
- * last one perhaps cut) and env_size bytes of "NAME=value" (each with NUL).
+ * last one perhaps cut), env_size bytes of "NAME=value" (each with NUL), and cwd_size bytes of the working directory:
+ * the names in its path, the last one first (each with NUL).
  */
 typedef struct Event {
         uint64_t time_ns;
@@ -49,23 +54,25 @@ typedef struct Event {
         uint32_t pid;          /* process id (tgid), in the host's pid namespace */
         uint32_t parent;       /* fork: the process that forked, whoever becomes the parent */
         int32_t status;        /* exit: as wait(2) has it */
-        uint32_t uid;          /* exec: owner of the program's file */
+        uint32_t uid;          /* exec: the effective user, as the host has it */
         uint16_t file_size;
         uint16_t args_size;
         uint16_t env_size;
-        uint16_t pad;
+        uint16_t cwd_size;
         char comm[EVENT_COMM_SIZE]; /* fork, exec, exit: its name; rename: the new one */
 } Event;
 
 /* What the kernel side keeps per tracked process. */
 typedef enum TrackFlags {
-        TRACK_DAEMON = 1 << 0,     /* a container engine */
+        TRACK_DAEMON = 1 << 0,     /* a container engine, shim or monitor, or descends from one */
         TRACK_CRUN = 1 << 1,       /* a runtime that shows no stages; its container's command is told by its mounts */
         TRACK_CRUN_CHILD = 1 << 2, /* forked by such a one, no exec yet */
         TRACK_INIT = 1 << 3,       /* "runc:[2:INIT]": the next exec is the container's command */
         TRACK_CONTAINER = 1 << 4,  /* is a container's own: only its exit counts */
         TRACK_OOM = 1 << 5,
         TRACK_CRUN_EXEC = 1 << 6, /* `crun exec` and all it forks: joins a container in two steps, runs no hooks */
+        TRACK_CWD = 1 << 7,       /* where it runs is told, too */
+        TRACK_RESIDENT = 1 << 8,  /* lives long: taken over where it runs already */
 } TrackFlags;
 
 #define TRACK_MAX 16384 /* processes tracked at a time */

@@ -26,6 +26,7 @@ typedef __u64 uint64_t;
 /* Values of the BPF interface (linux/bpf.h). */
 enum {
         BPF_ANY = 0,
+        BPF_NOEXIST = 1,
         BPF_F_NO_PREALLOC = 1,
         BPF_RB_NO_WAKEUP = 1,
         BPF_RB_FORCE_WAKEUP = 2,
@@ -50,13 +51,43 @@ struct inode {
         kuid_t i_uid;
 };
 
+struct qstr {
+        const unsigned char *name;
+};
+
+struct dentry {
+        struct dentry *d_parent;
+        struct qstr d_name;
+};
+
+struct vfsmount {
+        struct dentry *mnt_root;
+};
+
+struct mount {
+        struct mount *mnt_parent;
+        struct dentry *mnt_mountpoint;
+        struct vfsmount mnt;
+};
+
+struct path {
+        struct vfsmount *mnt;
+        struct dentry *dentry;
+};
+
+struct fs_struct {
+        struct path pwd;
+};
+
 struct file {
         struct inode *f_inode;
+        struct path f_path;
 };
 
 struct linux_binprm {
         struct file *file;
         const char *filename;
+        const char *interp;
 };
 
 struct ns_common {
@@ -75,7 +106,12 @@ struct pid {
         unsigned int level;
 };
 
+struct cred {
+        kuid_t euid;
+};
+
 struct mm_struct {
+        struct file *exe_file;
         unsigned long arg_start;
         unsigned long arg_end;
         unsigned long env_start;
@@ -98,6 +134,8 @@ struct task_struct {
         __u64 start_boottime;
         struct task_struct *group_leader;
         struct mm_struct *mm;
+        const struct cred *cred;
+        struct fs_struct *fs;
         struct nsproxy *nsproxy;
         struct signal_struct *signal;
         struct pid *thread_pid;
@@ -106,5 +144,15 @@ struct task_struct {
 };
 
 struct cgroup;
+struct seq_file;
+
+struct bpf_iter_meta {
+        struct seq_file *seq;
+};
+
+struct bpf_iter__task {
+        struct bpf_iter_meta *meta;
+        struct task_struct *task;
+};
 
 #pragma clang attribute pop

@@ -10,6 +10,9 @@
  *
  * Bundles are opened below known roots only, following no symbolic link. What has been learnt of a container stays,
  * LINK_OWNERS_MAX of them, the oldest replaced.
+ *
+ * A command that runs as another user than root is believed in what is that user's own: a container whose bundle
+ * belongs to that user, and never a pod or a call of the CRI.
  */
 
 #include "context.h"
@@ -23,6 +26,7 @@
 typedef struct LinkEntry {
         uint64_t hash; /* of the id */
         uint64_t seq;
+        uint32_t uid; /* whose container it is */
         Owner *owner;
         TraceContext start; /* the call that its first command belonged to; zero where there was none */
         uint64_t start_ns;  /* wall clock */
@@ -48,7 +52,7 @@ void link_deinit(Link *link);
 int link_add_root(Link *link, const char *root);
 
 /* StoryHost.find. */
-int link_find(Link *link, const Command *command, uint32_t pid, uint64_t time_ns, StoryOrigin *ret);
+int link_find(Link *link, const Command *command, uint64_t time_ns, StoryOrigin *ret);
 /* StoryHost.root. */
 int link_root(const Link *link, TraceContext *ret);
 

@@ -97,6 +97,23 @@ static int parse_argv(int argc, char **argv) {
         return 1;
 }
 
+static int drop_privileges(const Program *p) {
+        const char *readable[LINK_ROOTS_MAX + 1];
+        PrivilegePaths paths = { .readable = readable, .state_fd = p->state_fd };
+        int r;
+
+        for (size_t i = 0; i < p->watch.link.n_roots; i++)
+                readable[paths.n_readable++] = p->watch.link.roots[i];
+        readable[paths.n_readable++] = "/proc";
+
+        r = privilege_drop(&paths, sysfilter_kill_wanted());
+        if (r < 0)
+                return log_error_errno(r, "Cannot give up privileges: %m");
+        if (r == PRIVILEGE_NO_LANDLOCK)
+                log_info("This kernel has no Landlock: the file system is not closed off");
+        return 0;
+}
+
 static int setup(Program *p) {
         _cleanup_free_ char *message = NULL;
         const char *state_dir = config_state_dir(arg_state_dir);
@@ -125,10 +142,7 @@ static int setup(Program *p) {
                 return log_error_errno(r,
                                        "Cannot watch processes (needs CAP_BPF, CAP_PERFMON, Linux 5.17 with BTF): %m");
 
-        r = privilege_drop(sysfilter_kill_wanted());
-        if (r < 0)
-                return log_error_errno(r, "Cannot load the system call filter: %m");
-        return 0;
+        return drop_privileges(p);
 }
 
 static int run(Program *p) {

@@ -150,8 +150,35 @@ Source *source_free(Source *source) {
         return NULL;
 }
 
-int source_track(Source *source, uint32_t pid, uint32_t track_flags) {
-        Track track = { .flags = track_flags };
+int source_scan(Source *source, SourceFoundFn fn, void *userdata) {
+        struct {
+                Event event;
+                char file[EVENT_FILE_MAX];
+        } found;
+        _cleanup_close_ int fd = -EBADF;
+        size_t have = 0;
+        int r;
 
-        return bpf_map__update_elem(source->bpf->maps.tracked, &pid, sizeof(pid), &track, sizeof(track), BPF_NOEXIST);
+        assert(source);
+        assert(fn);
+
+        fd = bpf_iter_create(bpf_link__fd(source->bpf->links.on_task));
+        if (fd < 0)
+                return fd;
+        for (;;) {
+                ssize_t n = read(fd, (char *) &found + have, sizeof(found) - have);
+
+                if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                        continue; /* so it says between a million processes and the next */
+                if (n <= 0)
+                        return n < 0 ? -errno : 0;
+                have += (size_t) n;
+                if (have < sizeof(found))
+                        continue;
+                have = 0;
+                found.file[sizeof(found.file) - 1] = '\0';
+                r = fn(userdata, &found.event, found.file);
+                if (r < 0)
+                        return r;
+        }
 }

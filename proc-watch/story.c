@@ -255,7 +255,7 @@ static int place(Story *story, Node *node, const Command *command) {
         StoryOrigin origin = {};
         int r;
 
-        r = story->host.find(story->host.userdata, command, node->pid, node_wall(node, node->begin_ns), &origin);
+        r = story->host.find(story->host.userdata, command, node_wall(node, node->begin_ns), &origin);
         if (r < 0)
                 return r;
 
@@ -411,6 +411,8 @@ static int process_exec(Story *story, const Event *event, const char *data, size
         }
 
         node = process->node;
+        if (command.claimed && command.kind != COMMAND_CNI && (!node || node->kind != command.kind))
+                command.kind = COMMAND_OTHER;
         if (node && command.kind == COMMAND_RUNTIME && strcmp(command.verb, "init") == 0)
                 return 0; /* a runtime's helper works for the runtime */
         if (process->own && !node->finished && !node->silent &&

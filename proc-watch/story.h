@@ -39,10 +39,10 @@ typedef struct StoryOrigin {
 
 typedef struct StoryHost {
         /*
-         * Finds the origin of @command, run by process @pid at @time_ns of the wall clock. Returns 0, -ENOENT where it
+         * Finds the origin of @command, run at @time_ns of the wall clock. Returns 0, -ENOENT where it
          * is nobody's, or another negative errno: no span then.
          */
-        int (*find)(void *userdata, const Command *command, uint32_t pid, uint64_t time_ns, StoryOrigin *ret);
+        int (*find)(void *userdata, const Command *command, uint64_t time_ns, StoryOrigin *ret);
         /* A new trace, for an exit long after the start; 0 or a negative errno. */
         int (*root)(void *userdata, TraceContext *ret);
         /* Takes a finished span; it is the callee's. */

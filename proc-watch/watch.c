@@ -19,10 +19,10 @@ static int on_flush(LoopTimer *timer) {
         return 0;
 }
 
-static int host_find(void *userdata, const Command *command, uint32_t pid, uint64_t time_ns, StoryOrigin *ret) {
+static int host_find(void *userdata, const Command *command, uint64_t time_ns, StoryOrigin *ret) {
         Watch *watch = userdata;
 
-        return link_find(&watch->link, command, pid, time_ns, ret);
+        return link_find(&watch->link, command, time_ns, ret);
 }
 
 static int host_root(void *userdata, TraceContext *ret) {
@@ -60,13 +60,17 @@ static int on_event(void *userdata, const Event *event, const char *data, size_t
         return r == -ENOMEM ? 0 : MIN(r, 0) == -EBADMSG ? 0 : r;
 }
 
-static int on_found(void *userdata, const Event *event, const char *data, size_t size, uint32_t track_flags) {
+static int on_found(void *userdata, const Event *found, const char *file) {
+        _cleanup_free_ char *data = NULL;
         Watch *watch = userdata;
+        Event event = *found;
+        size_t size;
 
-        if (story_knows(watch->story, event->pid, event->start_ns))
+        if (story_knows(watch->story, event.pid, event.start_ns))
                 return 0;
-        (void) source_track(watch->source, event->pid, track_flags);
-        return on_event(watch, event, data, size);
+        if (resync_complete(&event, file, &data, &size) < 0)
+                return 0; /* gone, or going */
+        return on_event(watch, &event, data, size);
 }
 
 static bool is_gone(void *userdata, uint32_t pid, uint64_t start_ns) {
@@ -77,7 +81,7 @@ static bool is_gone(void *userdata, uint32_t pid, uint64_t start_ns) {
 static int resync(Watch *watch) {
         watch->has_now = false;
         story_prune(watch->story, is_gone, watch);
-        return resync_scan(on_found, watch);
+        return source_scan(watch->source, on_found, watch);
 }
 
 static int on_resync(LoopTimer *timer) {
@@ -87,7 +91,7 @@ static int on_resync(LoopTimer *timer) {
         watch->resync_pending = false;
         r = resync(watch);
         if (r < 0)
-                (void) log_warning_errno(r, "Cannot read /proc after a loss of events: %m");
+                (void) log_warning_errno(r, "Cannot look for running programs after a loss of events: %m");
         return 0;
 }
 

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from .paths import built
+from .paths import built, packaged
 from .podspan import Notify
 from .process import Daemon, Failed
+
+_CAPABILITIES = "-all,+bpf,+perfmon,+dac_read_search"  # those that its unit leaves it
 
 
 class Watch:
@@ -14,7 +16,8 @@ class Watch:
         self._podspan = podspan
         self._notify = Notify(podspan.folder / "watch-notify.sock")
         self.daemon = Daemon(
-            "podspan-watch", [built("podspan-watch"), *podspan.options, "--bundle-root", podspan.folder.parent],
+            "podspan-watch", [packaged("setpriv"), f"--bounding-set={_CAPABILITIES}", built("podspan-watch"),
+                              *podspan.options, "--bundle-root", podspan.folder.parent],
             podspan.folder, env={"NOTIFY_SOCKET": str(self._notify.path), "PODSPAN_SECCOMP": "kill"})
         try:
             self.daemon.wait_until(self._notify.ready, "READY=1")

@@ -96,7 +96,7 @@ static void by_call(void **state) {
                 Identity identity;
 
                 publish(fixture, cases[i].operation, "u-1", id, cases[i].span);
-                assert_int_equal(link_find(&fixture->link, &command, 0, 2 * NSEC_PER_SEC, &origin), 0);
+                assert_int_equal(link_find(&fixture->link, &command, 2 * NSEC_PER_SEC, &origin), 0);
                 assert_int_equal(origin.parent.span_id[0], cases[i].span);
                 owner_identity(origin.owner, &identity);
                 assert_string_equal(identity.pod_name, "web");
@@ -112,13 +112,13 @@ static void cni_of_the_pod(void **state) {
 
         publish(fixture, "RunPodSandbox", "u-1", "", 7);
         publish(fixture, "RunPodSandbox", "u-2", "", 8);
-        assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), 0);
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
         assert_int_equal(origin.parent.span_id[0], 7);
         owner_unref(origin.owner);
 
         /* pinns names nobody: with two candidates it is nobody's. */
         command = (Command){ .kind = COMMAND_PINNS, .name = "pinns" };
-        assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), -ENOENT);
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), -ENOENT);
 }
 
 static void environment_first(void **state) {
@@ -129,7 +129,7 @@ static void environment_first(void **state) {
         publish(fixture, "StartContainer", "u-1", "c1", 1);
         command.has_traceparent = true;
         command.traceparent = (TraceContext){ .trace_id = { 9 }, .span_id = { 9 } };
-        assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), 0);
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
         assert_int_equal(origin.parent.span_id[0], 9);
         owner_unref(origin.owner);
 }
@@ -142,9 +142,9 @@ static void derived(void **state) {
         TraceContext expected;
 
         tracecontext_derive("c9", 2, &expected);
-        assert_int_equal(link_find(&fixture->link, &create, 0, 0, &a), 0);
-        assert_int_equal(link_find(&fixture->link, &start, 0, 0, &b), 0);
-        assert_int_equal(link_find(&fixture->link, &exec, 0, 0, &c), 0);
+        assert_int_equal(link_find(&fixture->link, &create, 0, &a), 0);
+        assert_int_equal(link_find(&fixture->link, &start, 0, &b), 0);
+        assert_int_equal(link_find(&fixture->link, &exec, 0, &c), 0);
         assert_memory_equal(a.parent.trace_id, expected.trace_id, 16);
         assert_memory_equal(b.parent.trace_id, expected.trace_id, 16);
         assert_memory_not_equal(c.parent.trace_id, expected.trace_id, 16);
@@ -161,7 +161,7 @@ static void parallel_probes(void **state) {
 
         publish(fixture, "ExecSync", "u-1", "c1", 1);
         publish(fixture, "ExecSync", "u-1", "c1", 2);
-        assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), 0);
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
         assert_int_equal(origin.parent.span_id[0], 0);
         assert_int_equal(origin.n_links, 2);
         assert_string_equal(origin.why[0], "candidate");
@@ -183,8 +183,7 @@ static void start_is_remembered(void **state) {
                 Command command = runtime("delete", "c1");
                 StoryOrigin origin;
 
-                assert_int_equal(link_find(&fixture->link, &command, 0, record.start_ns + cases[i].after_ns, &origin),
-                                 0);
+                assert_int_equal(link_find(&fixture->link, &command, record.start_ns + cases[i].after_ns, &origin), 0);
                 assert_int_equal(origin.parent.span_id[0], cases[i].parent ? 5 : 0);
                 assert_int_equal(origin.n_links, cases[i].parent ? 0 : 1);
                 owner_unref(origin.owner);
@@ -212,7 +211,7 @@ static void own_memory(void **state) {
                 Command command = runtime(cases[i].verb, "c1");
                 StoryOrigin origin;
 
-                assert_int_equal(link_find(&fixture->link, &command, 0, cases[i].time_ns, &origin), 0);
+                assert_int_equal(link_find(&fixture->link, &command, cases[i].time_ns, &origin), 0);
                 assert_int_equal(origin.parent.span_id[0], cases[i].span);
                 owner_unref(origin.owner);
                 context_retract(&fixture->context, &handle);
@@ -241,7 +240,7 @@ static void bundles(void **state) {
                 uint32_t used = 0;
 
                 (void) snprintf(command.bundle, sizeof(command.bundle), "%s/%s", fixture->folder, cases[i].name);
-                assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), 0);
+                assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
                 assert_int_equal(owner_hook_stage(origin.owner, "/h", BUNDLE_PRESTART, BUNDLE_POSTSTOP, &used) != NULL,
                                  cases[i].read);
                 owner_unref(origin.owner);
@@ -258,7 +257,7 @@ static void replaced_when_full(void **state) {
 
                 (void) snprintf(id, sizeof(id), "c%d", i);
                 command = runtime("create", id);
-                assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), 0);
+                assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
                 assert_string_equal(owner_id(origin.owner), id);
                 owner_unref(origin.owner);
         }

@@ -26,12 +26,11 @@ typedef struct Told {
 static Told told;
 static Recording recording;
 
-static int find(void *userdata, const Command *command, uint32_t pid, uint64_t time_ns, StoryOrigin *ret) {
+static int find(void *userdata, const Command *command, uint64_t time_ns, StoryOrigin *ret) {
         static Bundle bundle;
         Identity identity = {};
 
         (void) userdata;
-        (void) pid;
         (void) time_ns;
         if (!*command->id)
                 return -ENOENT;
