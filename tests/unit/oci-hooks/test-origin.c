@@ -48,7 +48,7 @@ static int setup(void **userdata) {
         assert_int_equal(spool_create(fd), 0);
         close_fd(fd);
 
-        assert_int_equal(session_init(&f->session, path, f->dir), 1);
+        assert_int_equal(session_init(&f->session, COUNTERS_HOOK, "podspan-hook", path, f->dir), 1);
         context_deinit(&f->session.context);
         assert_int_equal(
                 context_init(&f->session.context, f->session.state_fd, true, COUNTERS_HOOK, f->session.counters), 0);
@@ -319,12 +319,12 @@ static void test_not_wanted(void **userdata) {
         Session session;
         char path[128];
 
-        assert_int_equal(session_init(&session, NULL, "/nonexistent"), 0);
+        assert_int_equal(session_init(&session, COUNTERS_HOOK, "podspan-hook", NULL, "/nonexistent"), 0);
         session_deinit(&session);
 
         (void) snprintf(path, sizeof(path), "%s/empty", f->dir);
         assert_int_equal(mkdir(path, 0755), 0);
-        assert_int_equal(session_init(&session, NULL, path), 0);
+        assert_int_equal(session_init(&session, COUNTERS_HOOK, "podspan-hook", NULL, path), 0);
         session_deinit(&session);
 }
 
