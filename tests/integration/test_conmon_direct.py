@@ -678,7 +678,7 @@ def test_several_drivers(which, tmp_path):
         one.message()
         assert one.wait() == 0
         assert content(one.log()) == b"line\n"
-        assert journal.record(MESSAGE=b"line")["CONTAINER_ID_FULL"] == one.id.encode()
+        assert [record["CONTAINER_ID_FULL"] for record in journal.records()] == [one.id.encode()]
 
 
 @both
@@ -702,7 +702,8 @@ def test_log_global_size_max(which, tmp_path):
              exec_=True, foreground=True) as one:
         assert one.message() == {"exit_code": 4}
         assert one.wait() == 4
-        assert 60000 <= len(content(one.log()).replace(b"\n", b"")) <= 100000
+        # conmon looks at it once a read.
+        assert 60000 <= len(content(one.log()).replace(b"\n", b"")) <= 100000 + 16384
 
 
 @subject_only
@@ -805,7 +806,7 @@ def test_journald_labels_and_priorities(which, tmp_path):
                                    "TEAM=storage", log="journald:") as one:
         one.message()
         assert one.wait() == 0
-        warned, plain = journal.record(MESSAGE=b"warned"), journal.record(MESSAGE=b"plain")
+        warned, plain = journal.record(MESSAGE=b"warned\n"), journal.record(MESSAGE=b"plain\n")
         assert (warned["PRIORITY"], plain["PRIORITY"]) == (b"4", b"3")
         assert warned["TEAM"] == plain["TEAM"] == b"storage"
 
@@ -818,18 +819,24 @@ def test_sdnotify(which, tmp_path):
     """The container's notifications go on, but only those that are its business."""
     outer = tmp_path / "notify.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
-        receiver.bind(str(outer))
+        with conmon.short(outer) as path:
+            receiver.bind(path)
         receiver.settimeout(10)
-        with Run(which, tmp_path, shell("read x; exit 0"), "-i", f"--sdnotify-socket={outer}") as one:
+        one = Run(which, tmp_path, shell("read x; exit 0"), "-i", f"--sdnotify-socket={outer}")
+        # The caller makes the folder, which it mounts into the container.
+        (one.bundle / "notify").mkdir()
+        with one:
             one.message()
             inner = one.bundle / "notify" / "notify.sock"
             assert inner.stat().st_mode & 0o777 == 0o777
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-                sender.connect(str(inner))
+                with conmon.short(inner) as path:
+                    sender.connect(path)
                 lines = set()
                 for text in ("MAINPID=1\nREADY=1\nSTATUS=up", "FDSTORE=1", "STOPPING=1"):
                     sender.send(text.encode())
-                while "STOPPING=1" not in lines:
+                # 2.1.6 forwards readiness only.
+                while ("READY=1" if which.reference else "STOPPING=1") not in lines:
                     lines |= set(receiver.recv(4096).decode().strip("\n").split("\n"))
             assert "READY=1" in lines and not {"MAINPID=1", "FDSTORE=1"} & lines
             assert which.reference or "STATUS=up" in lines

@@ -361,6 +361,16 @@ def collect(timeout=10.0):
             return
 
 
+@contextlib.contextmanager
+def short(path):
+    """A path of a socket that fits into its address."""
+    folder = os.open(Path(path).parent, os.O_PATH)
+    try:
+        yield f"/proc/self/fd/{folder}/{Path(path).name}"
+    finally:
+        os.close(folder)
+
+
 def dead(pid):
     """Is a process gone, or but to be collected?"""
     try:
@@ -374,11 +384,8 @@ class Attached:
 
     def __init__(self, path):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        folder = os.open(Path(path).parent, os.O_PATH)
-        try:
-            self._socket.connect(f"/proc/self/fd/{folder}/{Path(path).name}")
-        finally:
-            os.close(folder)
+        with short(path) as address:
+            self._socket.connect(address)
 
     def send(self, data):
         """Bytes for the container's standard input."""
