@@ -185,6 +185,18 @@ static void on_container(void *userdata, const CriFields *item) {
         (void) podmap_put_container(((Calls *) userdata)->podmap, item);
 }
 
+void calls_scan_init(Call *call, bool is_reply, uint64_t len) {
+        const PbMessage *message = is_reply ? call->method->reply : call->method->request;
+        Calls *calls = call->calls;
+
+        call->scan->active = true;
+        if (is_reply && list_of(calls, call->method))
+                cri_scan_init(&call->scan->scan, message, len, &call->scan->item, NULL,
+                              call->method->effect == METHOD_LIST_SANDBOXES ? on_sandbox : on_container, calls);
+        else
+                cri_scan_init(&call->scan->scan, message, len, call->fields, &calls->links, NULL, NULL);
+}
+
 static void begin_message(Call *call, bool is_reply) {
         const PbMessage *message = is_reply ? call->method->reply : call->method->request;
         const GrpcMsg *msg = is_reply ? &call->reply : &call->request;
@@ -199,12 +211,7 @@ static void begin_message(Call *call, bool is_reply) {
                 return;
         }
 
-        call->scan->active = true;
-        if (is_reply && list_of(calls, call->method))
-                cri_scan_init(&call->scan->scan, message, msg->left, &call->scan->item, NULL,
-                              call->method->effect == METHOD_LIST_SANDBOXES ? on_sandbox : on_container, calls);
-        else
-                cri_scan_init(&call->scan->scan, message, msg->left, call->fields, &calls->links, NULL, NULL);
+        calls_scan_init(call, is_reply, msg->left);
 }
 
 static void end_message(Call *call, bool is_reply) {
