@@ -118,6 +118,7 @@ TapStream *callpack_read(Tap *tap, Unpack *unpack) {
                 return NULL;
         }
         call->calls = tap->userdata;
+        call->calls->n_calls++;
         read_method(unpack, call);
         call->start.realtime_ns = unpack_number(unpack, UINT64_MAX);
         call->start.monotonic_ns = unpack_number(unpack, UINT64_MAX);

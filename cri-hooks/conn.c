@@ -417,23 +417,15 @@ void conn_pack(const Conn *conn, Pack *pack) {
         pack_patch(pack, at, pack->n - at - sizeof(uint64_t));
 }
 
-static int unpack_end(ConnEnd *end, Unpack *unpack) {
-        const uint8_t *out;
-        size_t n;
+static void unpack_end(Conn *conn, ConnEnd *end, Unpack *unpack) {
+        struct iovec iov;
 
         end->eof = unpack_bool(unpack);
         end->hup = unpack_bool(unpack);
         end->broken = unpack_bool(unpack);
         end->shut = unpack_bool(unpack);
-        out = unpack_bytes(unpack, CONN_OUT_MAX, &n);
-        if (unpack->failed || n == 0)
-                return unpack_result(unpack);
-        end->out = malloc(n);
-        if (!end->out)
-                return -ENOMEM;
-        memcpy(end->out, out, n);
-        end->n_out = (uint32_t) n;
-        return 0;
+        iov.iov_base = (void *) unpack_bytes(unpack, CONN_OUT_MAX, &iov.iov_len);
+        keep(conn, end, &iov, 1, 0);
 }
 
 /* The tap as it was, or plain forwarding with what was kept back as what is to be sent next. */
@@ -465,16 +457,14 @@ int conn_unpack(ConnOwner *owner, int consume_client, int consume_runtime, bool 
         if (r < 0)
                 return r;
         conn->frozen = true;
-        r = unpack_end(&conn->client, unpack);
-        if (r == 0)
-                r = unpack_end(&conn->runtime, unpack);
+        unpack_end(conn, &conn->client, unpack);
+        unpack_end(conn, &conn->runtime, unpack);
         conn->ended = unpack_bool(unpack);
         conn->how = (TapEnd) unpack_number(unpack, TAP_END_UNTRACKED);
         held = unpack_bytes(unpack, CONN_OUT_MAX, &n_held);
         plain = unpack_bool(unpack);
         tap = unpack_bytes(unpack, SIZE_MAX, &n_tap);
-        if (r == 0)
-                r = unpack_result(unpack);
+        r = unpack_result(unpack);
         if (r < 0) {
                 conn_drop(conn);
                 return r;

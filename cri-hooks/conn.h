@@ -15,9 +15,10 @@
 #define CONN_WAIT_NS  (100 * NSEC_PER_MSEC) /* a call waits this long for the DATA that says whose it is */
 #define CONN_READ_MIN (2U * 1024)           /* the same while CONN_KEPT_MAX is exceeded */
 #define CONN_KEPT_MAX (32U * 1024 * 1024U)  /* bytes kept for readers that do not read, over all connections */
-#define CONN_TAPS_MAX (48U * 1024 * 1024U)  /* HPACK tables and bytes kept back, over all connections: beyond, those that
-                                               have most become plain forwarding */
-#define CONN_OUT_MAX  (512U * 1024)         /* bytes of one direction that another process may hand over */
+#define CONN_TAPS_MAX                                                                                            \
+        (48U * 1024 * 1024U)       /* HPACK tables and bytes kept back, over all connections: beyond, those that \
+                                      have most become plain forwarding */
+#define CONN_OUT_MAX (512U * 1024) /* bytes of one direction that another process may hand over */
 
 typedef struct Conn Conn;
 typedef struct ConnEnd ConnEnd;
@@ -59,8 +60,8 @@ struct Conn {
         TapEnd how; /* which side ended it */
         bool ended;
         bool waiting;
-        bool frozen;     /* nothing is read from it or written to it */
-        bool as_plain;   /* it can go to another process as plain forwarding only */
+        bool frozen;   /* nothing is read from it or written to it */
+        bool as_plain; /* it can go to another process as plain forwarding only */
         size_t n_tap;  /* its share of the owner's n_taps */
 };
 

@@ -50,6 +50,7 @@ typedef enum TapEnd {
         TAP_END_CONNECTION_RUNTIME,
         TAP_END_SHUTDOWN,  /* podspan-cri ended */
         TAP_END_UNTRACKED, /* the connection became plain forwarding: how the call ends is not seen */
+        TAP_END_CRASH,     /* the podspan-cri that followed it died; no tap says this */
 } TapEnd;
 
 typedef enum TapInject {

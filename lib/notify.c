@@ -72,7 +72,7 @@ void notify_barrier(int timeout_ms) {
         ssize_t n;
 
         fd = open_socket(&address, &size);
-        if (fd < 0 || pipe2(ends, O_CLOEXEC) < 0)
+        if (fd < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
                 return;
         read_fd = ends[0];
         msg.msg_namelen = size;
