@@ -69,3 +69,6 @@ void call_identity(const Call *call, Identity *ret);
 
 /* Its context file. It must have its context. */
 void call_record(const Call *call, ContextRecord *ret);
+
+/* Begins to read a message of @len bytes of its request or reply, which its method has; call->scan is there. */
+void calls_scan_init(Call *call, bool is_reply, uint64_t len);

@@ -95,7 +95,10 @@ static inline void calls_set_now(Calls *calls) {
  */
 void calls_settle(Calls *calls);
 
+/* The configuration has changed. */
+void calls_reload(Calls *calls);
+
 /* Writes the spans that wait. */
 void calls_flush(Calls *calls);
-/* Once a minute: sweeps the context files. */
+/* Once a minute: sweeps the context files, and tells of the calls of a podspan-cri that died. */
 void calls_tick(Calls *calls);

@@ -4,7 +4,9 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include "callpack.h"
 #include "conn.h"
+#include "tappack.h"
 
 static ConnEnd *other(Conn *conn, const ConnEnd *end) {
         return end == &conn->client ? &conn->runtime : &conn->client;
@@ -201,9 +203,31 @@ static int update_end(Conn *conn, ConnEnd *end) {
         return loop_source_set(&end->source, mask);
 }
 
+static void set_tap_memory(Conn *conn, size_t n) {
+        conn->owner->n_taps += n - conn->n_tap;
+        conn->n_tap = n;
+}
+
+/* What the tap has of the memory; no more than all may have, and who has least keeps it. */
+static void note_memory(Conn *conn) {
+        ConnOwner *owner = conn->owner;
+
+        if (!owner->tracing)
+                return;
+        set_tap_memory(conn, conn->tap.plain ? 0 : tap_memory(&conn->tap));
+        if (owner->n_taps <= CONN_TAPS_MAX || conn->n_tap == 0 || conn->n_tap < owner->n_taps / owner->n_conns)
+                return;
+        calls_set_now(owner->calls);
+        tap_degrade(&conn->tap, -ENOBUFS);
+        release(conn, /* since_ns= */ 0);
+        set_tap_memory(conn, 0);
+}
+
 /* After anything has happened. May free @conn. */
 static void update(Conn *conn) {
         ConnEnd *client = &conn->client, *runtime = &conn->runtime;
+
+        note_memory(conn);
 
         if (finished(client, runtime) || finished(runtime, client)) {
                 conn_close(conn, conn->how);
@@ -250,10 +274,9 @@ static int on_runtime(LoopSource *source, uint32_t events) {
         return 0;
 }
 
-int conn_new(ConnOwner *owner, int consume_client, int consume_runtime) {
+static int make(ConnOwner *owner, int consume_client, int consume_runtime, Conn **ret) {
         _cleanup_close_ int client = consume_client, runtime = consume_runtime;
         Conn *conn;
-        int r;
 
         conn = malloc(sizeof(*conn));
         if (!conn)
@@ -272,7 +295,17 @@ int conn_new(ConnOwner *owner, int consume_client, int consume_runtime) {
                 conn->next->prev = conn;
         owner->conns = conn;
         owner->n_conns++;
+        *ret = conn;
+        return 0;
+}
 
+int conn_new(ConnOwner *owner, int consume_client, int consume_runtime) {
+        Conn *conn;
+        int r;
+
+        r = make(owner, consume_client, consume_runtime, &conn);
+        if (r < 0)
+                return r;
         r = loop_source_add(&conn->client.source, owner->loop, conn->client.fd, EPOLLIN, on_client);
         if (r >= 0)
                 r = loop_source_add(&conn->runtime.source, owner->loop, conn->runtime.fd, EPOLLIN, on_runtime);
@@ -301,6 +334,7 @@ void conn_close(Conn *conn, TapEnd how) {
 
         if (conn->waiting)
                 owner->n_waiting--;
+        set_tap_memory(conn, 0);
         *(conn->prev ? &conn->prev->next : &owner->conns) = conn->next;
         if (conn->next)
                 conn->next->prev = conn->prev;
@@ -330,4 +364,141 @@ uint64_t conn_release_due(ConnOwner *owner) {
                         first = MIN(first, tap_waits_since(&conn->tap));
         }
         return first == UINT64_MAX ? 0 : first - since;
+}
+
+bool conn_freeze(Conn *conn, bool force) {
+        if (conn->frozen)
+                return true;
+        if (conn->owner->tracing && !tappack_ready(&conn->tap)) {
+                if (!force)
+                        return false;
+                /* A call that waits is decided as it is; an open header block cannot be handed on. */
+                release(conn, UINT64_MAX);
+                conn->as_plain = !tappack_ready(&conn->tap);
+        }
+        if (conn->owner->tracing && conn->tap.plain && tap_waits(&conn->tap))
+                release(conn, /* since_ns= */ 0);
+        note_waiting(conn);
+        loop_source_remove(&conn->client.source);
+        loop_source_remove(&conn->runtime.source);
+        conn->frozen = true;
+        return true;
+}
+
+void conn_thaw(Conn *conn) {
+        conn->frozen = conn->as_plain = false;
+        update(conn);
+}
+
+static void pack_end(const ConnEnd *end, Pack *pack) {
+        pack_number(pack, end->eof);
+        pack_number(pack, end->hup);
+        pack_number(pack, end->broken);
+        pack_number(pack, end->shut);
+        pack_bytes(pack, end->out + end->out_off, end->n_out - end->out_off);
+}
+
+void conn_pack(const Conn *conn, Pack *pack) {
+        bool plain = !conn->owner->tracing || conn->tap.plain || conn->as_plain;
+        size_t at, n_held = conn->owner->tracing ? hold_kept(&conn->tap.hold) : 0;
+
+        pack_end(&conn->client, pack);
+        pack_end(&conn->runtime, pack);
+        pack_number(pack, conn->ended);
+        pack_number(pack, conn->how);
+        pack_bytes(pack, conn->tap.hold.p, n_held);
+        pack_number(pack, plain);
+
+        /* The length, so that who does not know what it is can go on behind it. */
+        at = pack->n;
+        pack_number(pack, 0);
+        if (!plain)
+                tappack_write(&conn->tap, pack, callpack_write);
+        pack_patch(pack, at, pack->n - at - sizeof(uint64_t));
+}
+
+static void unpack_end(Conn *conn, ConnEnd *end, Unpack *unpack) {
+        struct iovec iov;
+
+        end->eof = unpack_bool(unpack);
+        end->hup = unpack_bool(unpack);
+        end->broken = unpack_bool(unpack);
+        end->shut = unpack_bool(unpack);
+        iov.iov_base = (void *) unpack_bytes(unpack, CONN_OUT_MAX, &iov.iov_len);
+        keep(conn, end, &iov, 1, 0);
+}
+
+/* The tap as it was, or plain forwarding with what was kept back as what is to be sent next. */
+static void unpack_tap(Conn *conn, bool plain, const uint8_t *tap, size_t n_tap, const uint8_t *held, size_t n_held) {
+        Unpack unpack = unpack_make(tap, n_tap);
+        int r = 0;
+
+        if (conn->owner->tracing && !plain) {
+                r = n_tap == 0 ? -EPROTO : tappack_read(&conn->tap, &unpack, held, n_held, callpack_read);
+                if (r == 0) {
+                        tap_set_inject(&conn->tap, calls_may_inject(conn->owner->calls));
+                        return;
+                }
+                tap_degrade(&conn->tap, r);
+        }
+        conn->tap.plain = true;
+        hold_deinit(&conn->tap.hold);
+        keep(conn, &conn->runtime, &(const struct iovec){ .iov_base = (void *) held, .iov_len = n_held }, 1, 0);
+}
+
+int conn_unpack(ConnOwner *owner, int consume_client, int consume_runtime, bool with_tap, Unpack *unpack) {
+        const uint8_t *held, *tap;
+        size_t n_held, n_tap;
+        bool plain;
+        Conn *conn;
+        int r;
+
+        r = make(owner, consume_client, consume_runtime, &conn);
+        if (r < 0)
+                return r;
+        conn->frozen = true;
+        unpack_end(conn, &conn->client, unpack);
+        unpack_end(conn, &conn->runtime, unpack);
+        conn->ended = unpack_bool(unpack);
+        conn->how = (TapEnd) unpack_number(unpack, TAP_END_UNTRACKED);
+        held = unpack_bytes(unpack, CONN_OUT_MAX, &n_held);
+        plain = unpack_bool(unpack);
+        tap = unpack_bytes(unpack, SIZE_MAX, &n_tap);
+        r = unpack_result(unpack);
+        if (r < 0) {
+                conn_drop(conn);
+                return r;
+        }
+        unpack_tap(conn, plain, tap, with_tap ? n_tap : 0, held, n_held);
+        return 0;
+}
+
+static void adopt_call(TapStream *stream, void *userdata _unused_) {
+        callpack_adopt(stream);
+}
+
+void conn_adopt(Conn *conn) {
+        tap_each(&conn->tap, adopt_call, NULL);
+        conn_thaw(conn);
+}
+
+static void end_nothing(Tap *tap _unused_, TapStream *stream, TapEnd how _unused_, const TapHeaders *headers _unused_,
+                        uint32_t error _unused_) {
+        callpack_drop(stream);
+}
+
+void conn_drop(Conn *conn) {
+        static const TapOps gone = { .end = end_nothing };
+
+        if (conn->as_plain) {
+                calls_set_now(conn->owner->calls);
+                tap_degrade(&conn->tap, -ETIMEDOUT);
+        } else
+                conn->tap.ops = &gone;
+        conn_close(conn, TAP_END_UNTRACKED);
+}
+
+void conn_set_inject(ConnOwner *owner) {
+        for (Conn *conn = owner->conns; owner->tracing && conn; conn = conn->next)
+                tap_set_inject(&conn->tap, calls_may_inject(owner->calls));
 }

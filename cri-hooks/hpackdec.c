@@ -99,8 +99,8 @@ size_t hpackdec_table_used(const HpackDec *dec) {
 }
 
 /*
- * What nghttp2 does not tell is kept here: the size last set (the most the encoder may ask for), and whether a smaller one
- * waits for the encoder to say that it follows. The table's own size is then that smaller one.
+ * What nghttp2 does not tell is kept here: the size last set (the most the encoder may ask for), and whether a smaller
+ * one waits for the encoder to say that it follows. The table's own size is then that smaller one.
  */
 void hpackdec_pack(const HpackDec *dec, Pack *pack) {
         size_t n = nghttp2_hd_inflate_get_num_table_entries(dec->inflater);

@@ -61,8 +61,8 @@ static inline uint32_t hpackdec_list_size(const HpackDec *dec) {
 /* Packs the decoder, between two blocks: its dynamic table and the sizes that it goes by. */
 void hpackdec_pack(const HpackDec *dec, Pack *pack);
 /*
- * Makes a decoder that goes on where the packed one was. Returns 0, -EBADMSG or -ENOMEM; @ret need not be initialized, and
- * is to be released in any case.
+ * Makes a decoder that goes on where the packed one was. Returns 0, -EBADMSG or -ENOMEM; @ret need not be initialized,
+ * and is to be released in any case.
  */
 int hpackdec_unpack(Unpack *unpack, HpackDec *ret);
 

@@ -3,9 +3,9 @@
 /*
  * Packing
  *
- * State as bytes, for the podspan-cri that takes over: numbers and byte strings one after the other, each read back in the
- * order in which it was written. Of this host only, so numbers are native. The writer remembers that it had no memory,
- * the reader that the input was not as it should be: both are asked once, at the end. No I/O.
+ * State as bytes, for the podspan-cri that takes over: numbers and byte strings one after the other, each read back in
+ * the order in which it was written. Of this host only, so numbers are native. The writer remembers that it had no
+ * memory, the reader that the input was not as it should be: both are asked once, at the end. No I/O.
  */
 
 #include <stdbool.h>

@@ -40,6 +40,20 @@ static TapStream *lookup(Tap *tap, uint32_t id) {
         return p ? *p : NULL;
 }
 
+static int make_buckets(Tap *tap) {
+        if (!tap->buckets)
+                tap->buckets = calloc(TAP_BUCKETS, sizeof(*tap->buckets));
+        return tap->buckets ? 0 : -ENOMEM;
+}
+
+static void insert(Tap *tap, TapStream *stream) {
+        TapStream **bucket = &tap->buckets[(stream->id >> 1) % TAP_BUCKETS];
+
+        stream->next = *bucket;
+        *bucket = stream;
+        tap->n_streams++;
+}
+
 static void forget_pending(Tap *tap, const TapStream *stream) {
         for (unsigned i = 0; i < tap->n_pending; i++)
                 if (tap->pending[i].stream == stream) {
@@ -92,7 +106,9 @@ void tap_deinit(Tap *tap, TapEnd how) {
         hold_deinit(&tap->hold);
 }
 
-static void degrade(Tap *tap, int error) {
+void tap_degrade(Tap *tap, int error) {
+        if (tap->plain)
+                return;
         tap->plain = true;
         tap->hold_frame = false;
         release_memory(tap, TAP_END_UNTRACKED);
@@ -207,6 +223,7 @@ static bool undecided(const Tap *tap) {
 static int request_block(Tap *tap, TapDir *dir) {
         const TapHeaders *h = dir->headers;
         TapStream *stream;
+        int r;
 
         if (!tap->block_new) {
                 /* Trailers of a request. gRPC has none, HTTP/2 does. */
@@ -226,21 +243,16 @@ static int request_block(Tap *tap, TapDir *dir) {
                 tap->ops->unseen(tap, h);
                 return 0;
         }
-        if (!tap->buckets) {
-                tap->buckets = calloc(TAP_BUCKETS, sizeof(*tap->buckets));
-                if (!tap->buckets)
-                        return -ENOMEM;
-        }
-
+        r = make_buckets(tap);
+        if (r < 0)
+                return r;
         stream = tap->ops->begin(tap, dir->block_stream, h);
         if (!stream)
                 return 0;
         stream->id = dir->block_stream;
         stream->request_ended = false;
         stream->pending = false;
-        stream->next = tap->buckets[(stream->id >> 1) % TAP_BUCKETS];
-        tap->buckets[(stream->id >> 1) % TAP_BUCKETS] = stream;
-        tap->n_streams++;
+        insert(tap, stream);
 
         if (tap->hold_frame && undecided(tap) &&
             (uint64_t) hpackdec_list_size(&dir->hpack) + strlen(TAPHEADERS_TRACEPARENT) + TRACECONTEXT_TRACEPARENT_LEN +
@@ -274,6 +286,39 @@ static int end_block(Tap *tap, TapSide side) {
         /* The space for the next block's headers stays: it is small, and there will be one. */
         dir->block_stream = 0;
         return 0;
+}
+
+/* Taking over */
+
+void tap_set_inject(Tap *tap, bool may_inject) {
+        /* The beginning of a frame header was only kept back where fields might be appended. */
+        tap->inject_soon = may_inject && !tap->may_inject && tap->dir[TAP_CLIENT].reader.n > 0;
+        tap->may_inject = may_inject && !tap->inject_soon;
+}
+
+int tap_adopt(Tap *tap, TapStream *stream) {
+        int r;
+
+        if (tap->n_streams >= TAP_STREAMS_MAX || stream->id == 0 || lookup(tap, stream->id))
+                return -EEXIST;
+        r = make_buckets(tap);
+        if (r == 0)
+                insert(tap, stream);
+        return r;
+}
+
+void tap_each(const Tap *tap, void (*fn)(TapStream *stream, void *userdata), void *userdata) {
+        for (unsigned i = 0; tap->buckets && i < TAP_BUCKETS; i++)
+                for (TapStream *stream = tap->buckets[i]; stream; stream = stream->next)
+                        fn(stream, userdata);
+}
+
+size_t tap_memory(const Tap *tap) {
+        size_t n = tap->hold.cap;
+
+        for (unsigned i = 0; i < _TAP_SIDE_MAX; i++)
+                n += hpackdec_table_used(&tap->dir[i].hpack);
+        return n;
 }
 
 /* Frames */
@@ -671,7 +716,7 @@ static void finish(Tap *tap, bool all, struct iovec ret[static HOLD_IOV]) {
         }
 
         if (hold_end(&tap->hold, from, ret) < 0) {
-                degrade(tap, -ENOMEM);
+                tap_degrade(tap, -ENOMEM);
                 return;
         }
         for (unsigned i = 0; i < tap->n_pending; i++)
@@ -689,12 +734,16 @@ void tap_request(Tap *tap, const uint8_t *data, size_t len, struct iovec ret[sta
                 return;
         }
 
+        if (tap->inject_soon && tap->dir[TAP_CLIENT].reader.n == 0) {
+                tap->inject_soon = false;
+                tap->may_inject = true;
+        }
         r = hold_begin(&tap->hold, data, len);
         if (!tap->plain) {
                 if (r == 0)
                         r = feed(tap, TAP_CLIENT, data, len);
                 if (r < 0)
-                        degrade(tap, r);
+                        tap_degrade(tap, r);
         }
         finish(tap, false, ret);
 }
@@ -714,7 +763,7 @@ void tap_release(Tap *tap, uint64_t since_ns, struct iovec ret[static HOLD_IOV])
 void tap_release_end(Tap *tap, struct iovec ret[static HOLD_IOV]) {
         /* What is given out now in the middle of a frame cannot be changed later. */
         tap->hold_frame = false;
-        tap->may_inject = false;
+        tap->may_inject = tap->inject_soon = false;
         release(tap, UINT64_MAX, true, ret);
 }
 
@@ -729,5 +778,5 @@ void tap_reply(Tap *tap, const uint8_t *data, size_t len) {
                 return;
         r = feed(tap, TAP_RUNTIME, data, len);
         if (r < 0)
-                degrade(tap, r);
+                tap_degrade(tap, r);
 }

@@ -50,6 +50,7 @@ typedef enum TapEnd {
         TAP_END_CONNECTION_RUNTIME,
         TAP_END_SHUTDOWN,  /* podspan-cri ended */
         TAP_END_UNTRACKED, /* the connection became plain forwarding: how the call ends is not seen */
+        TAP_END_CRASH,     /* the podspan-cri that followed it died; no tap says this */
 } TapEnd;
 
 typedef enum TapInject {
@@ -133,6 +134,7 @@ struct Tap {
         uint64_t now_ns;   /* monotonic; set by the owner before tap_request() */
         bool plain;
         bool may_inject;
+        bool inject_soon; /* may_inject from the next frame header on */
         bool block_new;   /* the client's open block begins a stream */
         bool hold_frame;  /* the client's current frame is kept back */
         size_t frame_off; /* where it begins */
@@ -172,3 +174,18 @@ static inline bool tap_waits(const Tap *tap) {
 static inline uint64_t tap_waits_since(const Tap *tap) {
         return tap->n_pending > 0 ? tap->pending[0].since_ns : 0;
 }
+
+/* The rest is plain forwarding, because of @error; what is kept back waits for tap_release(). */
+void tap_degrade(Tap *tap, int error);
+
+/* Changes whether fields may be appended, from here on. */
+void tap_set_inject(Tap *tap, bool may_inject);
+
+/* Follows one more call, which another tap followed before. 0, -ENOMEM, or -EEXIST. */
+int tap_adopt(Tap *tap, TapStream *stream);
+
+/* Calls @fn for each call followed. */
+void tap_each(const Tap *tap, void (*fn)(TapStream *stream, void *userdata), void *userdata);
+
+/* Bytes of memory it has, but for the calls'. */
+size_t tap_memory(const Tap *tap);

@@ -77,6 +77,8 @@ static const char *const id_names[_COUNTERS_ID_MAX] = {
         [COUNTERS_WATCH_COUNTED] = "watch_counted",
         [COUNTERS_CRI_REFUSED] = "cri_refused",
         [COUNTERS_CRI_CLOSED] = "cri_closed",
+        [COUNTERS_CRI_TAKEN_OVER] = "cri_taken_over",
+        [COUNTERS_CRI_CRASHED] = "cri_crashed",
 };
 
 static void header_init(CountersFile *file) {

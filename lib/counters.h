@@ -60,6 +60,8 @@ typedef enum CountersId {
         COUNTERS_WATCH_COUNTED,         /* probes and polls seen by podspan-watch that became no span */
         COUNTERS_CRI_REFUSED,           /* connections refused: neither uid 0 nor podspan-cri's own */
         COUNTERS_CRI_CLOSED,            /* connections closed by podspan-cri: no memory, or no descriptors */
+        COUNTERS_CRI_TAKEN_OVER,        /* connections taken over from a podspan-cri before this one */
+        COUNTERS_CRI_CRASHED,           /* calls with a context file that the death of a podspan-cri cut off */
         _COUNTERS_ID_MAX,
 } CountersId;
 
