@@ -331,3 +331,11 @@ uint64_t conn_release_due(ConnOwner *owner) {
         }
         return first == UINT64_MAX ? 0 : first - since;
 }
+
+void conn_tick_all(ConnOwner *owner) {
+        if (!owner->tracing)
+                return;
+        calls_set_now(owner->calls);
+        for (Conn *conn = owner->conns; conn; conn = conn->next)
+                tap_tick(&conn->tap);
+}

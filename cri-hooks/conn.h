@@ -67,3 +67,6 @@ void conn_close(Conn *conn, TapEnd how);
  * waits.
  */
 uint64_t conn_release_due(ConnOwner *owner);
+
+/* Now and then, as tap_tick() has it, of all connections. */
+void conn_tick_all(ConnOwner *owner);

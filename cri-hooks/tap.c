@@ -57,6 +57,8 @@ static void end_stream(Tap *tap, TapStream **p, TapEnd how, const TapHeaders *he
         tap->n_streams--;
         if (stream->pending)
                 forget_pending(tap, stream);
+        if (stream->crossed)
+                tap->n_crossed--;
         tap->ops->end(tap, stream, how, headers, error);
 }
 
@@ -238,6 +240,10 @@ static int request_block(Tap *tap, TapDir *dir) {
         stream->id = dir->block_stream;
         stream->request_ended = false;
         stream->pending = false;
+        stream->aged = false;
+        stream->crossed = tap->goaway && stream->id > tap->goaway_last;
+        if (stream->crossed)
+                tap->n_crossed++;
         stream->next = tap->buckets[(stream->id >> 1) % TAP_BUCKETS];
         tap->buckets[(stream->id >> 1) % TAP_BUCKETS] = stream;
         tap->n_streams++;
@@ -277,6 +283,16 @@ static int end_block(Tap *tap, TapSide side) {
 }
 
 /* Frames */
+
+/* Whatever it was that the runtime said about this stream: it has taken it. */
+static void note_answer(Tap *tap, uint32_t id) {
+        TapStream *stream = lookup(tap, id);
+
+        if (stream && stream->crossed) {
+                stream->crossed = false;
+                tap->n_crossed--;
+        }
+}
 
 static int begin_headers(Tap *tap, TapSide side) {
         TapDir *dir = &tap->dir[side];
@@ -328,6 +344,8 @@ static int begin_frame(Tap *tap, TapSide side) {
         dir->begun = true;
         if (dir->block_stream != 0 && f->type != H2FRAME_CONTINUATION)
                 return -EPROTO;
+        if (side == TAP_RUNTIME && tap->n_crossed > 0 && f->stream != 0)
+                note_answer(tap, f->stream);
 
         switch (f->type) {
         case H2FRAME_DATA:
@@ -424,8 +442,13 @@ static int end_prefix(Tap *tap, TapSide side) {
                           h2frame_u32(dir->prefix));
                 return 0;
         case H2FRAME_GOAWAY:
-                if (side == TAP_RUNTIME)
-                        end_above(tap, h2frame_u32(dir->prefix) & 0x7fffffffU, TAP_END_GOAWAY);
+                if (side == TAP_RUNTIME) {
+                        uint32_t last = h2frame_u32(dir->prefix) & 0x7fffffffU;
+
+                        tap->goaway_last = tap->goaway ? MIN(tap->goaway_last, last) : last;
+                        tap->goaway = true;
+                        end_above(tap, last, TAP_END_GOAWAY);
+                }
                 return 0;
         default:
                 return 0;
@@ -716,6 +739,18 @@ void tap_release_end(Tap *tap, struct iovec ret[static HOLD_IOV]) {
         tap->hold_frame = false;
         tap->may_inject = false;
         release(tap, UINT64_MAX, true, ret);
+}
+
+void tap_tick(Tap *tap) {
+        for (unsigned i = 0; tap->n_crossed > 0 && i < TAP_BUCKETS; i++)
+                for (TapStream **p = &tap->buckets[i]; *p;) {
+                        if ((*p)->crossed && (*p)->aged) {
+                                end_stream(tap, p, TAP_END_GOAWAY, NULL, 0);
+                                continue;
+                        }
+                        (*p)->aged = (*p)->crossed;
+                        p = &(*p)->next;
+                }
 }
 
 void tap_request_done(Tap *tap) {
