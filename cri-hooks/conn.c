@@ -502,3 +502,11 @@ void conn_set_inject(ConnOwner *owner) {
         for (Conn *conn = owner->conns; owner->tracing && conn; conn = conn->next)
                 tap_set_inject(&conn->tap, calls_may_inject(owner->calls));
 }
+
+void conn_tick_all(ConnOwner *owner) {
+        if (!owner->tracing)
+                return;
+        calls_set_now(owner->calls);
+        for (Conn *conn = owner->conns; conn; conn = conn->next)
+                tap_tick(&conn->tap);
+}

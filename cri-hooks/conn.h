@@ -98,3 +98,6 @@ void conn_drop(Conn *conn);
 
 /* Whether fields may be appended has changed. */
 void conn_set_inject(ConnOwner *owner);
+
+/* Now and then, as tap_tick() has it, of all connections. */
+void conn_tick_all(ConnOwner *owner);

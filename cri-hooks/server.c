@@ -248,7 +248,10 @@ static int on_wait(LoopTimer *timer) {
 }
 
 static int on_tick(LoopTimer *timer) {
-        calls_tick(container_of(timer, Server, tick_timer)->calls);
+        Server *server = container_of(timer, Server, tick_timer);
+
+        conn_tick_all(&server->owner);
+        calls_tick(server->calls);
         return 0;
 }
 

@@ -52,6 +52,7 @@ static void insert(Tap *tap, TapStream *stream) {
         stream->next = *bucket;
         *bucket = stream;
         tap->n_streams++;
+        tap->n_crossed += stream->crossed;
 }
 
 static void forget_pending(Tap *tap, const TapStream *stream) {
@@ -71,6 +72,8 @@ static void end_stream(Tap *tap, TapStream **p, TapEnd how, const TapHeaders *he
         tap->n_streams--;
         if (stream->pending)
                 forget_pending(tap, stream);
+        if (stream->crossed)
+                tap->n_crossed--;
         tap->ops->end(tap, stream, how, headers, error);
 }
 
@@ -252,6 +255,8 @@ static int request_block(Tap *tap, TapDir *dir) {
         stream->id = dir->block_stream;
         stream->request_ended = false;
         stream->pending = false;
+        stream->aged = false;
+        stream->crossed = tap->goaway && stream->id > tap->goaway_last;
         insert(tap, stream);
 
         if (tap->hold_frame && undecided(tap) &&
@@ -323,6 +328,16 @@ size_t tap_memory(const Tap *tap) {
 
 /* Frames */
 
+/* Whatever it was that the runtime said about this stream: it has taken it. */
+static void note_answer(Tap *tap, uint32_t id) {
+        TapStream *stream = lookup(tap, id);
+
+        if (stream && stream->crossed) {
+                stream->crossed = false;
+                tap->n_crossed--;
+        }
+}
+
 static int begin_headers(Tap *tap, TapSide side) {
         TapDir *dir = &tap->dir[side];
         const H2Frame *f = &dir->frame;
@@ -373,6 +388,8 @@ static int begin_frame(Tap *tap, TapSide side) {
         dir->begun = true;
         if (dir->block_stream != 0 && f->type != H2FRAME_CONTINUATION)
                 return -EPROTO;
+        if (side == TAP_RUNTIME && tap->n_crossed > 0 && f->stream != 0)
+                note_answer(tap, f->stream);
 
         switch (f->type) {
         case H2FRAME_DATA:
@@ -469,8 +486,13 @@ static int end_prefix(Tap *tap, TapSide side) {
                           h2frame_u32(dir->prefix));
                 return 0;
         case H2FRAME_GOAWAY:
-                if (side == TAP_RUNTIME)
-                        end_above(tap, h2frame_u32(dir->prefix) & 0x7fffffffU, TAP_END_GOAWAY);
+                if (side == TAP_RUNTIME) {
+                        uint32_t last = h2frame_u32(dir->prefix) & 0x7fffffffU;
+
+                        tap->goaway_last = tap->goaway ? MIN(tap->goaway_last, last) : last;
+                        tap->goaway = true;
+                        end_above(tap, last, TAP_END_GOAWAY);
+                }
                 return 0;
         default:
                 return 0;
@@ -765,6 +787,18 @@ void tap_release_end(Tap *tap, struct iovec ret[static HOLD_IOV]) {
         tap->hold_frame = false;
         tap->may_inject = tap->inject_soon = false;
         release(tap, UINT64_MAX, true, ret);
+}
+
+void tap_tick(Tap *tap) {
+        for (unsigned i = 0; tap->n_crossed > 0 && i < TAP_BUCKETS; i++)
+                for (TapStream **p = &tap->buckets[i]; *p;) {
+                        if ((*p)->crossed && (*p)->aged) {
+                                end_stream(tap, p, TAP_END_GOAWAY, NULL, 0);
+                                continue;
+                        }
+                        (*p)->aged = (*p)->crossed;
+                        p = &(*p)->next;
+                }
 }
 
 void tap_request_done(Tap *tap) {

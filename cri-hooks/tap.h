@@ -39,6 +39,8 @@ struct TapStream {
         bool want_reply;   /* it wants the DATA */
         bool request_ended;
         bool pending; /* its header block is kept back */
+        bool crossed; /* began above the last id of a GOAWAY, and the runtime has said nothing about it since */
+        bool aged;    /* as long ago as the last tap_tick() */
 };
 
 typedef enum TapEnd {
@@ -127,12 +129,15 @@ struct Tap {
         TapDir dir[_TAP_SIDE_MAX];
         TapStream **buckets;
         uint32_t n_streams;
-        uint32_t last_stream;    /* highest id the client opened */
+        uint32_t last_stream; /* highest id the client opened */
+        uint32_t goaway_last; /* the lowest last id of a GOAWAY, if there was one */
+        uint32_t n_crossed;
         uint32_t max_frame_size; /* what the runtime takes */
         uint32_t max_header_list;
         uint8_t n_preface; /* bytes of the preface seen */
         uint64_t now_ns;   /* monotonic; set by the owner before tap_request() */
         bool plain;
+        bool goaway;
         bool may_inject;
         bool inject_soon; /* may_inject from the next frame header on */
         bool block_new;   /* the client's open block begins a stream */
@@ -164,6 +169,13 @@ void tap_request_done(Tap *tap);
 
 /* The next @len bytes from the runtime, which go on as they are. */
 void tap_reply(Tap *tap, const uint8_t *data, size_t len);
+
+/*
+ * To be called now and then, at intervals longer than a runtime needs to begin an answer. A call that crossed a GOAWAY
+ * on its way is followed, as the runtime may answer it all the same; if it has said nothing about it between two ticks,
+ * it has not taken it (RFC 9113, 6.8), and the client has made the call elsewhere: it ends as TAP_END_GOAWAY.
+ */
+void tap_tick(Tap *tap);
 
 /* Does a call wait for its identity, so that tap_release() must be called in a while? */
 static inline bool tap_waits(const Tap *tap) {

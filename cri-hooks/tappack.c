@@ -50,6 +50,7 @@ static void write_call(TapStream *stream, void *userdata) {
         pack_number(calls->pack, stream->want_request);
         pack_number(calls->pack, stream->want_reply);
         pack_number(calls->pack, stream->request_ended);
+        pack_number(calls->pack, stream->crossed);
         calls->write_call(stream, calls->pack);
 }
 
@@ -57,6 +58,8 @@ void tappack_write(const Tap *tap, Pack *pack, void (*fn)(const TapStream *strea
         pack_number(pack, tap->may_inject);
         pack_number(pack, tap->n_preface);
         pack_number(pack, tap->last_stream);
+        pack_number(pack, tap->goaway);
+        pack_number(pack, tap->goaway_last);
         pack_number(pack, tap->max_frame_size);
         pack_number(pack, tap->max_header_list);
         for (unsigned i = 0; i < _TAP_SIDE_MAX; i++)
@@ -127,6 +130,8 @@ int tappack_read(Tap *tap, Unpack *unpack, const uint8_t *held, size_t n_held,
         tap->may_inject = unpack_bool(unpack);
         tap->n_preface = (uint8_t) unpack_number(unpack, H2FRAME_PREFACE_LEN);
         tap->last_stream = (uint32_t) unpack_number(unpack, 0x7fffffff);
+        tap->goaway = unpack_bool(unpack);
+        tap->goaway_last = (uint32_t) unpack_number(unpack, 0x7fffffff);
         tap->max_frame_size = (uint32_t) unpack_number(unpack, UINT32_MAX);
         tap->max_header_list = (uint32_t) unpack_number(unpack, UINT32_MAX);
         for (unsigned i = 0; i < _TAP_SIDE_MAX; i++) {
@@ -154,6 +159,7 @@ int tappack_read(Tap *tap, Unpack *unpack, const uint8_t *held, size_t n_held,
                         .want_request = unpack_bool(unpack),
                         .want_reply = unpack_bool(unpack),
                         .request_ended = unpack_bool(unpack),
+                        .crossed = unpack_bool(unpack),
                 };
                 TapStream *stream;
 

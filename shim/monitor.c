@@ -87,7 +87,7 @@ static int make_pipe(bool input, int *ret_ours, int *ret_theirs) {
 }
 
 static int open_output(Monitor *monitor, LogsStream stream, int *ret_theirs) {
-        int ours, r;
+        int ours = -EBADF, r;
 
         r = make_pipe(false, &ours, ret_theirs);
         return r < 0 ? r : pump_add(&monitor->pump, stream, ours, /* tty= */ false);
@@ -95,7 +95,7 @@ static int open_output(Monitor *monitor, LogsStream stream, int *ret_theirs) {
 
 static int open_streams(Monitor *monitor, const char **ret_what) {
         const MonitorOptions *options = &monitor->options;
-        int ours, r;
+        int ours = -EBADF, r;
 
         if (options->terminal) {
                 *ret_what = "Failed to create socket for the terminal";

@@ -14,8 +14,9 @@
 #include "loop.h"
 
 #define PUMP_READ_MAX (64U * 1024) /* bytes read at once: what a pipe holds */
-#define PUMP_HOLD_MAX (64U * 1024) /* bytes of a stream held; what is more goes to the logs before it is known whose \
-                                    */
+#define PUMP_HOLD_MAX                                                                                  \
+        (64U * 1024) /* bytes of a stream held; what is more goes to the logs before it is known whose \
+                      */
 #define PUMP_DRAIN_MAX (1024U * 1024)        /* bytes of a terminal's output looked for at the end */
 #define PUMP_POLL_NS   (100 * NSEC_PER_MSEC) /* between looks at a terminal nobody has open */
 
