@@ -13,6 +13,8 @@
 #include <cmocka.h>
 #include "link.h"
 
+#define WINDOW_NS (15 * 60 * NSEC_PER_SEC)
+
 typedef struct Fixture {
         char folder[64];
         int state_fd;
@@ -28,7 +30,7 @@ static int set_up(void **state) {
         assert_non_null(mkdtemp(fixture->folder));
         fixture->state_fd = open(fixture->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         assert_int_equal(context_init(&fixture->context, fixture->state_fd, true, COUNTERS_WATCH, NULL), 0);
-        assert_int_equal(link_init(&fixture->link, &fixture->context, NULL, 0), 0);
+        assert_int_equal(link_init(&fixture->link, &fixture->context, NULL, 0, WINDOW_NS), 0);
         assert_int_equal(link_add_root(&fixture->link, fixture->folder), 0);
         *state = fixture;
         return 0;
@@ -172,7 +174,7 @@ static void start_is_remembered(void **state) {
         static const struct {
                 uint64_t after_ns;
                 bool parent;
-        } cases[] = { { NSEC_PER_SEC, true }, { STORY_START_MAX_NS + NSEC_PER_SEC, false } };
+        } cases[] = { { NSEC_PER_SEC, true }, { WINDOW_NS + NSEC_PER_SEC, false } };
         Fixture *fixture = *state;
         ContextRecord record = { .start_ns = NSEC_PER_SEC, .trace = { .trace_id = { 5 }, .span_id = { 5 } } };
 
@@ -203,7 +205,7 @@ static void own_memory(void **state) {
                 uint8_t span;
         } cases[] = { { "create", NSEC_PER_SEC, 6 },
                       { "start", 2 * NSEC_PER_SEC, 6 },
-                      { "start", STORY_START_MAX_NS + 3 * NSEC_PER_SEC, 0 } };
+                      { "start", WINDOW_NS + 3 * NSEC_PER_SEC, 0 } };
         ContextHandle handle;
 
         assert_int_equal(context_publish(&fixture->context, &record, &handle), 0);
