@@ -11,11 +11,12 @@ static const char *const default_roots[] = {
         "/run/containerd", "/run/containers", "/var/run/containers", "/var/lib/containers", "/run/user",
 };
 
-int link_init(Link *link, Context *context, Counters *counters, uint32_t sampling_rate) {
+int link_init(Link *link, Context *context, Counters *counters, uint32_t sampling_rate, uint64_t start_window_ns) {
         *link = (Link){
                 .context = context,
                 .counters = counters,
                 .sampler = sampler_make(sampling_rate),
+                .start_window_ns = start_window_ns,
                 .entries = calloc(LINK_OWNERS_MAX, sizeof(LinkEntry)),
         };
         for (size_t i = 0; i < ARRAY_SIZE(default_roots); i++)
@@ -315,7 +316,7 @@ static int find_parent(Link *link, const Command *command, BundleManager manager
         case CONTEXT_FOUND_START:
                 complete(identity, &match.record.identity);
                 if (!probe &&
-                    (time_ns < match.record.start_ns || time_ns - match.record.start_ns <= STORY_START_MAX_NS)) {
+                    (time_ns < match.record.start_ns || time_ns - match.record.start_ns <= link->start_window_ns)) {
                         origin->parent = match.record.trace;
                         return 0;
                 }
@@ -408,7 +409,7 @@ int link_find(Link *link, const Command *command, uint64_t time_ns, StoryOrigin 
         if (found == CONTEXT_FOUND_NONE) {
                 if (is_probe(command))
                         r = link_root(link, &origin.parent);
-                else if (entry && entry->start_ns != 0 && time_ns - entry->start_ns <= STORY_START_MAX_NS)
+                else if (entry && entry->start_ns != 0 && time_ns - entry->start_ns <= link->start_window_ns)
                         origin.parent = entry->start; /* between the end of the call and its start file */
                 else
                         derive(link, &identity, &origin.parent);

@@ -4,9 +4,9 @@
  * Link
  *
  * Whose trace a command belongs to (docs/context.md). In order of trust: TRACEPARENT in its environment; the CRI call
- * in flight that can have caused it; within 15 minutes the start of its container or sandbox, as its file has it or as
- * we have seen it ourselves; else the trace derived
- * from the sandbox's (or a lone container's) id. What is nobody's gets no span.
+ * in flight that can have caused it; within the start window (15 minutes) the start of its container or sandbox, as its
+ * file has it or as we have seen it ourselves; else the trace derived from the sandbox's (or a lone container's) id.
+ * What is nobody's gets no span.
  *
  * Bundles are opened below known roots only, following no symbolic link. What has been learnt of a container stays,
  * LINK_OWNERS_MAX of them, the oldest replaced.
@@ -36,6 +36,7 @@ typedef struct Link {
         Context *context; /* borrowed */
         Counters *counters;
         Sampler sampler;
+        uint64_t start_window_ns;
         const char *roots[LINK_ROOTS_MAX]; /* borrowed; bundles lie below */
         size_t n_roots;
         LinkEntry *entries;
@@ -46,7 +47,7 @@ typedef struct Link {
         {}
 
 /* 0 or -ENOMEM. @context and @counters are borrowed. */
-int link_init(Link *link, Context *context, Counters *counters, uint32_t sampling_rate);
+int link_init(Link *link, Context *context, Counters *counters, uint32_t sampling_rate, uint64_t start_window_ns);
 void link_deinit(Link *link);
 /* Bundles below @root are read as well. 0, or -E2BIG. */
 int link_add_root(Link *link, const char *root);

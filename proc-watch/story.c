@@ -28,12 +28,12 @@ struct Process {
 
 struct Story {
         StoryHost host;
-        uint64_t slow_ns;
+        uint64_t slow_ns, start_window_ns;
         StoryStats stats;
         Process *buckets[BUCKETS];
 };
 
-int story_new(const StoryHost *host, uint64_t slow_ns, Story **ret) {
+int story_new(const StoryHost *host, uint64_t slow_ns, uint64_t start_window_ns, Story **ret) {
         Story *story;
 
         assert(host);
@@ -44,6 +44,7 @@ int story_new(const StoryHost *host, uint64_t slow_ns, Story **ret) {
                 return -ENOMEM;
         story->host = *host;
         story->slow_ns = slow_ns;
+        story->start_window_ns = start_window_ns;
         *ret = story;
         return 0;
 }
@@ -250,6 +251,27 @@ static int nest(Story *story, Node *node, Node *parent, const Command *command) 
         return tracecontext_new_child(&parent->context, &node->context);
 }
 
+/* The command that made the running container of @owner, or NULL. */
+static const Node *find_creator(const Story *story, const Owner *owner) {
+        for (size_t i = 0; i < BUCKETS; i++)
+                for (const Process *process = story->buckets[i]; process; process = process->next)
+                        if (process->container && process->node && !process->node->hold && process->node->owner &&
+                            strcmp(owner_id(process->node->owner), owner_id(owner)) == 0)
+                                return process->node;
+        return NULL;
+}
+
+/* A probe that nobody else knows the start of leads back to the command that we have seen. */
+static void lead_back(const Story *story, const Node *node, StoryOrigin *origin) {
+        const Node *creator = node->hold && origin->n_links == 0 ? find_creator(story, origin->owner) : NULL;
+
+        if (creator && !creator->silent) {
+                origin->links[0] = creator->context;
+                origin->why[0] = "start";
+                origin->n_links = 1;
+        }
+}
+
 /* Finds out whose @node at the top is. -ENOENT: nobody's. */
 static int place(Story *story, Node *node, const Command *command) {
         StoryOrigin origin = {};
@@ -259,6 +281,7 @@ static int place(Story *story, Node *node, const Command *command) {
         if (r < 0)
                 return r;
 
+        lead_back(story, node, &origin);
         node->owner = origin.owner;
         node->parent_context = origin.parent;
         if (origin.n_links > 0) {
@@ -464,7 +487,7 @@ static int process_container_exit(Story *story, Node *node, const Event *event, 
         while (top->nested)
                 top = top->parent;
         parent = top->parent_context;
-        late = !node->hold && event->time_ns - node->entry_ns > STORY_START_MAX_NS;
+        late = !node->hold && event->time_ns - node->entry_ns > story->start_window_ns;
         if (late) {
                 r = story->host.root(story->host.userdata, &parent);
                 if (r < 0)

@@ -23,8 +23,7 @@
 #define STORY_PROCESSES_MAX 8192
 #define STORY_CHILDREN_MAX  128
 #define STORY_HELD_MAX      64
-#define STORY_START_TICK_NS (10 * NSEC_PER_MSEC)     /* proc(5), starttime: USER_HZ is 100 */
-#define STORY_START_MAX_NS  (15 * 60 * NSEC_PER_SEC) /* an exit later than this after the start is no part of it */
+#define STORY_START_TICK_NS (10 * NSEC_PER_MSEC) /* proc(5), starttime: USER_HZ is 100 */
 
 typedef struct Story Story;
 
@@ -57,8 +56,11 @@ typedef struct StoryStats {
         uint64_t n_dropped; /* spans above a bound */
 } StoryStats;
 
-/* @slow_ns: a probe that takes longer becomes spans. 0 with a story owned by the caller, or -ENOMEM. */
-int story_new(const StoryHost *host, uint64_t slow_ns, Story **ret);
+/*
+ * @slow_ns: a probe that takes longer becomes spans. @start_window_ns: an exit later than this after the start is no
+ * part of it. 0 with a story owned by the caller, or -ENOMEM.
+ */
+int story_new(const StoryHost *host, uint64_t slow_ns, uint64_t start_window_ns, Story **ret);
 Story *story_free(Story *story);
 DEFINE_CLEANUP(Story *, story_free);
 

@@ -145,7 +145,8 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
         r = context_init(&watch->context, state_fd, true, COUNTERS_WATCH, watch->counters);
         if (r < 0)
                 return r;
-        r = link_init(&watch->link, &watch->context, watch->counters, config->tracing_sampling_rate_per_million);
+        r = link_init(&watch->link, &watch->context, watch->counters, config->tracing_sampling_rate_per_million,
+                      config->start_window_ns);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < n_roots; i++) {
@@ -153,7 +154,7 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
                 if (r < 0)
                         return r;
         }
-        r = story_new(&host, config->slow_call_ns, &watch->story);
+        r = story_new(&host, config->slow_call_ns, config->start_window_ns, &watch->story);
         if (r < 0)
                 return r;
 

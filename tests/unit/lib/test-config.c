@@ -71,6 +71,7 @@ static void test_defaults(void **state) {
         assert_true(config.tracing_batch_size == 4 << 20);
         assert_true(config.tracing_export_rate_bytes == 8 << 20);
         assert_true(config.slow_call_ns == NSEC_PER_SEC);
+        assert_true(config.start_window_ns == 15 * 60 * NSEC_PER_SEC);
         assert_true(config.inject_traceparent);
         assert_string_equal(config.link_annotations, "tracing.k8s.io/traceparent");
         assert_true(config.record_error_message);

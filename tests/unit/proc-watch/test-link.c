@@ -13,6 +13,8 @@
 #include <cmocka.h>
 #include "link.h"
 
+#define WINDOW_NS (15 * 60 * NSEC_PER_SEC)
+
 typedef struct Fixture {
         char folder[64];
         int state_fd;
@@ -28,7 +30,7 @@ static int set_up(void **state) {
         assert_non_null(mkdtemp(fixture->folder));
         fixture->state_fd = open(fixture->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         assert_int_equal(context_init(&fixture->context, fixture->state_fd, true, COUNTERS_WATCH, NULL), 0);
-        assert_int_equal(link_init(&fixture->link, &fixture->context, NULL, 0), 0);
+        assert_int_equal(link_init(&fixture->link, &fixture->context, NULL, 0, WINDOW_NS), 0);
         assert_int_equal(link_add_root(&fixture->link, fixture->folder), 0);
         *state = fixture;
         return 0;
@@ -172,7 +174,7 @@ static void start_is_remembered(void **state) {
         static const struct {
                 uint64_t after_ns;
                 bool parent;
-        } cases[] = { { NSEC_PER_SEC, true }, { STORY_START_MAX_NS + NSEC_PER_SEC, false } };
+        } cases[] = { { NSEC_PER_SEC, true }, { WINDOW_NS + NSEC_PER_SEC, false } };
         Fixture *fixture = *state;
         ContextRecord record = { .start_ns = NSEC_PER_SEC, .trace = { .trace_id = { 5 }, .span_id = { 5 } } };
 
@@ -203,7 +205,7 @@ static void own_memory(void **state) {
                 uint8_t span;
         } cases[] = { { "create", NSEC_PER_SEC, 6 },
                       { "start", 2 * NSEC_PER_SEC, 6 },
-                      { "start", STORY_START_MAX_NS + 3 * NSEC_PER_SEC, 0 } };
+                      { "start", WINDOW_NS + 3 * NSEC_PER_SEC, 0 } };
         ContextHandle handle;
 
         assert_int_equal(context_publish(&fixture->context, &record, &handle), 0);
@@ -247,6 +249,133 @@ static void bundles(void **state) {
         }
 }
 
+static void write_bundle(Fixture *fixture, const char *name, const char *text) {
+        char path[256];
+        FILE *file;
+
+        (void) snprintf(path, sizeof(path), "%s/%s", fixture->folder, name);
+        assert_int_equal(mkdir(path, 0755), 0);
+        (void) snprintf(path, sizeof(path), "%s/%s/config.json", fixture->folder, name);
+        file = fopen(path, "we");
+        assert_non_null(file);
+        (void) fputs(text, file);
+        assert_int_equal(fclose(file), 0);
+}
+
+#define HOOKED "{\"hooks\": {\"prestart\": [{\"path\": \"/h\"}]}}"
+
+static bool bundle_read(Fixture *fixture, const char *bundle, uint32_t uid) {
+        static unsigned n;
+        StoryOrigin origin = {};
+        uint32_t used = 0;
+        char id[16];
+        Command command;
+        bool read;
+
+        (void) snprintf(id, sizeof(id), "fresh%u", n++);
+        command = runtime("create", id);
+        command.uid = uid;
+        (void) snprintf(command.bundle, sizeof(command.bundle), "%s", bundle);
+        if (link_find(&fixture->link, &command, 0, &origin) < 0)
+                return false;
+        read = owner_hook_stage(origin.owner, "/h", BUNDLE_PRESTART, BUNDLE_POSTSTOP, &used) != NULL;
+        owner_unref(origin.owner);
+        return read;
+}
+
+/* What a bundle's path can lead to besides a bundle: nothing of it is read, nothing blocks. */
+static void hostile_bundles(void **state) {
+        static const char *const names[] = {
+                "link", "fifo", "big", "folder", "good/../good", "good/../../etc", "deep"
+        };
+        Fixture *fixture = *state;
+        char path[256], good[256];
+
+        write_bundle(fixture, "good", HOOKED);
+        (void) snprintf(good, sizeof(good), "%s/good", fixture->folder);
+        assert_true(bundle_read(fixture, good, 0));
+
+        (void) snprintf(path, sizeof(path), "%s/link", fixture->folder);
+        assert_int_equal(symlink("good", path), 0);
+        (void) snprintf(path, sizeof(path), "%s/deep", fixture->folder);
+        assert_int_equal(mkdir(path, 0755), 0);
+        (void) snprintf(path, sizeof(path), "%s/deep/config.json", fixture->folder);
+        assert_int_equal(symlink("../good/config.json", path), 0);
+        (void) snprintf(path, sizeof(path), "%s/fifo", fixture->folder);
+        assert_int_equal(mkdir(path, 0755), 0);
+        (void) snprintf(path, sizeof(path), "%s/fifo/config.json", fixture->folder);
+        assert_int_equal(mkfifo(path, 0644), 0);
+        (void) snprintf(path, sizeof(path), "%s/folder", fixture->folder);
+        assert_int_equal(mkdir(path, 0755), 0);
+        (void) snprintf(path, sizeof(path), "%s/folder/config.json", fixture->folder);
+        assert_int_equal(mkdir(path, 0755), 0);
+        write_bundle(fixture, "big", HOOKED);
+        (void) snprintf(path, sizeof(path), "%s/big/config.json", fixture->folder);
+        assert_int_equal(truncate(path, 100 << 20), 0);
+
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+                (void) snprintf(path, sizeof(path), "%s/%s", fixture->folder, names[i]);
+                /* ".." that stays below the root is no harm. */
+                assert_int_equal(bundle_read(fixture, path, 0), strcmp(names[i], "good/../good") == 0);
+        }
+        (void) snprintf(path, sizeof(path), "%sx/good", fixture->folder);
+        assert_false(bundle_read(fixture, path, 0));
+        assert_false(bundle_read(fixture, "/etc", 0));
+        assert_false(bundle_read(fixture, "relative", 0));
+}
+
+/* What runs as a user is believed in what is the user's own, and never to be a pod's. */
+static void users_commands(void **state) {
+        Fixture *fixture = *state;
+        const uint32_t uid = 12345;
+        Command command = runtime("create", "c1");
+        char path[256];
+        StoryOrigin origin;
+        Identity identity;
+
+        write_bundle(fixture, "bundle", "{\"annotations\": {\"io.kubernetes.cri.sandbox-uid\": \"u-1\"}}");
+        publish(fixture, "StartContainer", "u-1", "c1", 1);
+        (void) snprintf(command.bundle, sizeof(command.bundle), "%s/bundle", fixture->folder);
+
+        /* Root's container, known or not. */
+        command.uid = uid;
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), -ENOENT);
+        command.uid = 0;
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
+        assert_int_equal(origin.parent.span_id[0], 1);
+        owner_unref(origin.owner);
+        command.uid = uid;
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), -ENOENT);
+
+        /* The user's own: no pod, no call, and what the environment says is a link. */
+        (void) snprintf(path, sizeof(path), "%s/bundle/config.json", fixture->folder);
+        if (chown(path, uid, uid) < 0)
+                skip();
+        command.has_traceparent = true;
+        command.traceparent = (TraceContext){ .trace_id = { 9 }, .span_id = { 9 } };
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
+        owner_identity(origin.owner, &identity);
+        assert_string_equal(identity.pod_uid, "");
+        assert_string_equal(identity.container_id, "c1");
+        assert_int_equal(origin.parent.span_id[0], 0);
+        assert_int_equal(origin.n_links, 1);
+        assert_int_equal(origin.links[0].span_id[0], 9);
+        owner_unref(origin.owner);
+
+        /* From then on by id alone. */
+        command = runtime("kill", "c1");
+        command.uid = uid;
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
+        owner_unref(origin.owner);
+        command.uid = uid + 1;
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), -ENOENT);
+
+        command = (Command){ .kind = COMMAND_CNI, .verb = "ADD", .id = "c1", .pod_uid = "u-1", .uid = uid };
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), -ENOENT);
+        command = (Command){ .kind = COMMAND_PINNS, .uid = uid };
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), -ENOENT);
+}
+
 static void replaced_when_full(void **state) {
         Fixture *fixture = *state;
 
@@ -266,15 +395,9 @@ static void replaced_when_full(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(by_call),
-                TEST(cni_of_the_pod),
-                TEST(environment_first),
-                TEST(derived),
-                TEST(own_memory),
-                TEST(parallel_probes),
-                TEST(start_is_remembered),
-                TEST(bundles),
-                TEST(replaced_when_full),
+                TEST(by_call),         TEST(cni_of_the_pod),  TEST(environment_first),   TEST(derived),
+                TEST(own_memory),      TEST(parallel_probes), TEST(start_is_remembered), TEST(bundles),
+                TEST(hostile_bundles), TEST(users_commands),  TEST(replaced_when_full),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
