@@ -97,6 +97,7 @@ typedef enum TrackFlags {
         TRACK_CRUN_EXEC = 1 << 6, /* `crun exec` and all it forks: joins a container in two steps, runs no hooks */
         TRACK_CWD = 1 << 7,       /* where it runs is told, too */
         TRACK_RESIDENT = 1 << 8,  /* lives long: taken over where it runs already */
+        TRACK_ENGINE = 1 << 9,    /* an engine itself: of its work only what a call can have caused is told */
 } TrackFlags;
 
 #define TRACK_MAX 16384 /* processes tracked at a time */

@@ -229,6 +229,10 @@ int source_follow(Source *source, bool commands, bool engines) {
         return 0;
 }
 
+bool source_follows(const Source *source) {
+        return __atomic_load_n(&source->bpf->bss->follow, __ATOMIC_RELAXED) != 0;
+}
+
 int source_drain(Source *source) {
         return on_ring(&source->loop_source, EPOLLIN);
 }

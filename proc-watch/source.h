@@ -41,5 +41,7 @@ int source_scan(Source *source, SourceFoundFn fn, void *userdata);
  */
 int source_follow(Source *source, bool commands, bool engines);
 
+bool source_follows(const Source *source);
+
 /* Takes what is in the ring now, as if it had become readable. 0 or what the callbacks return. */
 int source_drain(Source *source);

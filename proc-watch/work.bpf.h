@@ -37,7 +37,7 @@ static Thread *followed(struct task_struct *task, bool waits) {
         if (!entry || entry->flags & TRACK_CONTAINER)
                 return NULL;
         /* An engine's many threads are idle most of the time: what they sleep for says nothing. */
-        if (entry->flags & TRACK_DAEMON && (waits || !follow_engines))
+        if (entry->flags & TRACK_ENGINE && (waits || !follow_engines))
                 return NULL;
 
         thread = bpf_map_lookup_elem(&threads, &tid);
