@@ -362,6 +362,14 @@ int context_get(const Context *context, ContextKind kind, const char *id, Contex
         return r < 0 ? r : read_record(context, kind, name, ret);
 }
 
+int context_read_live(const Context *context, const char *name, ContextRecord *ret) {
+        assert(context);
+        assert(name);
+        assert(ret);
+
+        return contextmatch_version_known(name) ? read_record(context, CONTEXT_LIVE, name, ret) : -ENOENT;
+}
+
 int context_remove(Context *context, ContextKind kind, const char *id) {
         char name[CONTEXT_NAME_MAX + 1];
         int r;

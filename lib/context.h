@@ -113,6 +113,9 @@ int context_put(Context *context, ContextKind kind, const char *id, ContextRecor
 int context_get(const Context *context, ContextKind kind, const char *id, ContextRecord *ret);
 int context_remove(Context *context, ContextKind kind, const char *id);
 
+/* Reads the live file @name. 0, -ENOENT, -EBADMSG or another negative errno. */
+int context_read_live(const Context *context, const char *name, ContextRecord *ret);
+
 /* Looks up by the rules of docs/context.md. Returns 0 with @ret filled (found may be NONE), or a negative errno. */
 int context_find(const Context *context, const ContextQuery *query, ContextMatch *ret);
 

@@ -22,6 +22,7 @@ typedef __u16 uint16_t;
 typedef __u32 uint32_t;
 typedef __s32 int32_t;
 typedef __u64 uint64_t;
+typedef __s64 int64_t;
 
 /* Values of the BPF interface (linux/bpf.h). */
 enum {
@@ -33,6 +34,7 @@ enum {
         BPF_RB_AVAIL_DATA = 0,
         BPF_MAP_TYPE_HASH = 1,
         BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+        BPF_MAP_TYPE_LRU_HASH = 9,
         BPF_MAP_TYPE_RINGBUF = 27,
 };
 
@@ -46,9 +48,14 @@ typedef struct {
         __u32 val;
 } kuid_t;
 
+struct super_block {
+        unsigned long s_magic;
+};
+
 struct inode {
         unsigned short i_mode;
         kuid_t i_uid;
+        struct super_block *i_sb;
 };
 
 struct qstr {
@@ -82,6 +89,15 @@ struct fs_struct {
 struct file {
         struct inode *f_inode;
         struct path f_path;
+};
+
+struct fdtable {
+        unsigned int max_fds;
+        struct file **fd;
+};
+
+struct files_struct {
+        struct fdtable *fdt;
 };
 
 struct linux_binprm {
@@ -125,18 +141,33 @@ struct signal_struct {
 
 struct sched_info {
         unsigned long long run_delay;
+        unsigned long long last_arrival;
+        unsigned long long last_queued;
+};
+
+/* Where the number of the system call is, by architecture. */
+struct pt_regs___call_x86 {
+        unsigned long orig_ax;
+        unsigned long di;
+};
+
+struct pt_regs___call_arm64 {
+        __s32 syscallno;
+        __u64 orig_x0;
 };
 
 struct task_struct {
         int pid;
         int tgid;
         int exit_code;
+        unsigned int __state;
         __u64 start_boottime;
         struct task_struct *group_leader;
         struct mm_struct *mm;
         const struct cred *cred;
         struct fs_struct *fs;
         struct nsproxy *nsproxy;
+        struct files_struct *files;
         struct signal_struct *signal;
         struct pid *thread_pid;
         struct sched_info sched_info;
@@ -154,5 +185,6 @@ struct bpf_iter__task {
         struct bpf_iter_meta *meta;
         struct task_struct *task;
 };
+struct pt_regs;
 
 #pragma clang attribute pop

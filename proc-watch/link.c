@@ -55,6 +55,7 @@ static const char *const stop_container[] = { "StopContainer",
 static const char *const exec[] = { "ExecSync", "Exec", NULL };
 static const char *const update[] = { "UpdateContainerResources", NULL };
 static const char *const checkpoint[] = { "CheckpointContainer", NULL };
+static const char *const state[] = { "CreateContainer", "StartContainer", "RunPodSandbox", NULL };
 static const char *const none[] = { NULL };
 
 const char *const *link_operations(const Command *command, BundleManager manager, bool sandbox) {
@@ -78,6 +79,8 @@ const char *const *link_operations(const Command *command, BundleManager manager
 
         if (strcmp(verb, "exec") == 0)
                 return exec;
+        if (strcmp(verb, "state") == 0)
+                return state;
         if (strcmp(verb, "update") == 0)
                 return update;
         if (strcmp(verb, "checkpoint") == 0)
@@ -365,6 +368,7 @@ static int find_only_call(Link *link, StoryOrigin *ret) {
                 return -ENOENT;
         ret->owner = owner_new(&only.record.identity, BUNDLE_MANAGER_CRIO, NULL);
         ret->parent = only.record.trace;
+        ret->live = true;
         return ret->owner ? 0 : -ENOMEM;
 }
 
@@ -433,6 +437,7 @@ int link_find(Link *link, const Command *command, uint64_t time_ns, StoryOrigin 
                 entry->start = origin.parent;
                 entry->start_ns = time_ns;
         }
+        origin.live = found == CONTEXT_FOUND_PARENT;
         *ret = origin;
         return 0;
 }

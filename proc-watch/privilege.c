@@ -54,8 +54,9 @@ static const char *const allowed[] = {
 /* clang-format on */
 
 static const SysfilterArg args[] = {
-        /* To look through the processes again. */
+        /* To look through the processes again, and to attach a loaded probe. */
         SYSFILTER_ARG_IS("bpf", 0, BPF_ITER_CREATE),
+        SYSFILTER_ARG_IS("bpf", 0, BPF_RAW_TRACEPOINT_OPEN),
         SYSFILTER_ARG_IS("socket", 0, AF_UNIX),
 };
 

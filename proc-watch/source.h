@@ -34,3 +34,14 @@ typedef int (*SourceFoundFn)(void *userdata, const Event *event, const char *fil
  * on, and calls @fn for each. 0, or a negative errno of the kernel's or of @fn.
  */
 int source_scan(Source *source, SourceFoundFn fn, void *userdata);
+
+/*
+ * Says whether anybody wants to know what commands spend their time with (EVENT_WORK), and whether what engines do
+ * themselves: attaches the probes or detaches them. 0 or a negative errno: then nothing of it is told.
+ */
+int source_follow(Source *source, bool commands, bool engines);
+
+bool source_follows(const Source *source);
+
+/* Takes what is in the ring now, as if it had become readable. 0 or what the callbacks return. */
+int source_drain(Source *source);

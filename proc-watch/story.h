@@ -30,6 +30,7 @@ typedef struct Story Story;
 /* Where a command belongs. */
 typedef struct StoryOrigin {
         Owner *owner;        /* a reference */
+        bool live;           /* a CRI call in flight has caused it */
         TraceContext parent; /* a zero span id: a root in this trace */
         TraceContext links[SPAN_LINKS_MAX];
         const char *why[SPAN_LINKS_MAX]; /* literals */
@@ -70,6 +71,31 @@ DEFINE_CLEANUP(Story *, story_free);
  * Returns 0, -EBADMSG for an event that is malformed, or -ENOMEM.
  */
 int story_event(Story *story, const Event *event, const char *data, size_t size, const Clk *now);
+
+typedef struct StoryInterval {
+        uint64_t begin_ns, end_ns;
+} StoryInterval;
+
+/* A CRI call that has ended. Times are CLOCK_MONOTONIC. */
+typedef struct StoryCall {
+        Owner *owner; /* borrowed */
+        TraceContext context;
+        Clk clk;
+        StoryInterval time;
+        const StoryInterval *others; /* borrowed: when others were in flight */
+        size_t n_others;
+} StoryCall;
+
+/*
+ * Tells what the engines that serve CRI calls did themselves while @call alone was in flight, below it. Which engine
+ * does is known from the commands that calls have caused.
+ */
+void story_call(Story *story, const StoryCall *call);
+/* Forgets what engines did until @time_ns. */
+void story_forget_work(Story *story, uint64_t time_ns);
+
+/* Is a command under way that will be told, other than a probe? */
+bool story_busy(const Story *story);
 
 /* Events have been lost: what is open may be incomplete. */
 void story_lost(Story *story);

@@ -405,6 +405,8 @@ static void mark_victim(__u32 pid) {
                 entry->flags |= TRACK_OOM;
 }
 
+#include "work.bpf.h"
+
 /* Since Linux 6.8 the tracepoint hands over the task, before that its pid; one of the two gets loaded. */
 SEC("?tp_btf/mark_victim")
 int BPF_PROG(on_victim_task, struct task_struct *task) {
