@@ -268,7 +268,7 @@ void hook_run(const Options *options, char *const *envp, uint64_t now_ns) {
         hook.stage = options->stage;
         hook.now_ns = now_ns;
 
-        wanted = session_init(&hook.session, options->config, options->state_dir);
+        wanted = session_init(&hook.session, COUNTERS_HOOK, HOOK_SERVICE, options->config, options->state_dir);
         if (wanted < 0)
                 log_warning_errno(wanted, "Cannot use the state directory, ignoring: %m");
 

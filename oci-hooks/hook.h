@@ -8,6 +8,8 @@
 
 #include "options.h"
 
+#define HOOK_SERVICE "podspan-hook"
+
 #define HOOK_INPUT_TIMEOUT_NS (500 * NSEC_PER_MSEC) /* for the state to come in */
 
 /*

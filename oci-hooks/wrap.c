@@ -20,6 +20,7 @@
 #include "child.h"
 #include "clk.h"
 #include "envcarrier.h"
+#include "hook.h"
 #include "log.h"
 #include "origin.h"
 #include "relay.h"
@@ -215,7 +216,7 @@ int wrap_run(const Options *options, char *const *envp, uint64_t now_ns) {
         assert(options);
         assert(options->argv && options->argv[0]);
 
-        if (session_init(&wrap.session, options->config, options->state_dir) <= 0)
+        if (session_init(&wrap.session, COUNTERS_HOOK, HOOK_SERVICE, options->config, options->state_dir) <= 0)
                 return become(options, envp);
 
         slash = strrchr(options->argv[0], '/');

@@ -4,8 +4,8 @@
  * OCI state
  *
  * The state of a container as an OCI runtime hands it to hooks on standard input (OCI Runtime Specification, "State"),
- * and whose container it is. No I/O: bytes in, result out. Of the annotations only keys in tables of ours are kept,
- * each bounded.
+ * or what its bundle's config.json says of the same, and whose container it is. No I/O: bytes in, result out. Of the
+ * annotations only keys in tables of ours are kept, each bounded.
  *
  * Annotations are mostly what a pod's author wrote, so they name a pod only under the keys of the manager that is
  * really there, and that is told by the bundle's path, which no author chooses:
@@ -73,6 +73,11 @@ typedef struct StateParser StateParser;
  * annotations that hold a traceparent (borrowed, may be NULL). Returns NULL without memory.
  */
 StateParser *state_parser_new(State *state, const char *link_keys);
+/*
+ * The same for a bundle's config.json: takes @id and @bundle (copied) instead of what stands there, and is complete
+ * with the end of the annotations, or of the whole where there are none.
+ */
+StateParser *state_parser_new_config(State *state, const char *id, const char *bundle, const char *link_keys);
 StateParser *state_parser_free(StateParser *parser);
 
 /*

@@ -43,7 +43,7 @@ static int open_state(Session *session, const char *state_dir) {
         if (chosen || geteuid() == 0) {
                 session->state_fd = open_directory(AT_FDCWD, path, 0);
                 r = session->state_fd < 0 ? session->state_fd
-                                          : spool_init(&session->spool, session->state_fd, COUNTERS_HOOK, NULL);
+                                          : spool_init(&session->spool, session->state_fd, session->producer, NULL);
         }
         if (chosen || (r == 0 && session->spool.dir_fd >= 0))
                 return r;
@@ -52,7 +52,7 @@ static int open_state(Session *session, const char *state_dir) {
         session->state_fd = open_rootless();
         if (session->state_fd < 0)
                 return session->state_fd;
-        return spool_init(&session->spool, session->state_fd, COUNTERS_HOOK, NULL);
+        return spool_init(&session->spool, session->state_fd, session->producer, NULL);
 }
 
 static int load_config(Session *session, const char *file) {
@@ -68,12 +68,15 @@ static int load_config(Session *session, const char *file) {
         return config_defaults(&session->config);
 }
 
-int session_init(Session *session, const char *config_file, const char *state_dir) {
+int session_init(Session *session, CountersProducer producer, const char *service, const char *config_file,
+                 const char *state_dir) {
         int r;
 
         assert(session);
 
         *session = (Session) SESSION_NULL;
+        session->producer = producer;
+        session->service = service;
 
         r = open_state(session, state_dir);
         if (r == -ENOENT || r == -EACCES || r == -EPERM || r == -ENOTDIR)
@@ -93,7 +96,8 @@ int session_init(Session *session, const char *config_file, const char *state_di
         session->counters = counters_open(session->state_fd, /* create= */ true);
         session->spool.counters = session->counters;
 
-        r = context_init(&session->context, session->state_fd, /* create= */ false, COUNTERS_HOOK, session->counters);
+        r = context_init(&session->context, session->state_fd, /* create= */ false, session->producer,
+                         session->counters);
         return r < 0 ? r : 1;
 }
 
@@ -111,7 +115,7 @@ void session_deinit(Session *session) {
 const char *session_service(const Session *session) {
         const char *name = session->config.service_name;
 
-        return name && name[0] != '\0' ? name : SESSION_SERVICE;
+        return name && name[0] != '\0' ? name : session->service;
 }
 
 void session_write(Session *session, Span *const *spans, size_t n) {

@@ -26,6 +26,7 @@ struct StateParser {
         bool is_pid;
         bool is_link;
         bool is_annotations;
+        bool is_config;
 };
 
 /* Where a string goes. */
@@ -192,7 +193,9 @@ static int on_key(void *userdata, const unsigned char *key, size_t len) {
         StateParser *parser = userdata;
 
         forget_key(parser);
-        if (parser->depth == 1) {
+        if (parser->depth == 1 && parser->is_config) {
+                parser->is_annotations = key_equal("annotations", key, len);
+        } else if (parser->depth == 1) {
                 parser->field = field_find(fields, ARRAY_SIZE(fields), key, len);
                 parser->is_pid = key_equal("pid", key, len);
                 parser->is_annotations = key_equal("annotations", key, len);
@@ -212,9 +215,10 @@ static int close_level(StateParser *parser) {
 
 static int on_end_map(void *userdata) {
         StateParser *parser = userdata;
+        bool was_annotations = parser->in_annotations;
 
         (void) close_level(parser);
-        if (parser->depth > 0)
+        if (parser->depth > 0 && !(parser->is_config && was_annotations && parser->depth == 1))
                 return 1;
 
         /* What follows is none of our business: stop here. */
@@ -260,6 +264,22 @@ StateParser *state_parser_new(State *state, const char *link_keys) {
         /* A runtime may pass on what it did not check; each string that is kept is checked here. */
         (void) yajl_config(parser->handle, yajl_dont_validate_strings, 1);
         return TAKE_PTR(parser);
+}
+
+StateParser *state_parser_new_config(State *state, const char *id, const char *bundle, const char *link_keys) {
+        StateParser *parser = state_parser_new(state, link_keys);
+
+        assert(id);
+        assert(bundle);
+
+        if (!parser)
+                return NULL;
+
+        parser->is_config = true;
+        util_copy_bounded(state->id, sizeof(state->id), id, strlen(id));
+        if (strlen(bundle) < sizeof(state->bundle))
+                util_copy_bounded(state->bundle, sizeof(state->bundle), bundle, strlen(bundle));
+        return parser;
 }
 
 StateParser *state_parser_free(StateParser *parser) {

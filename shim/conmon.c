@@ -1,0 +1,674 @@
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "atomicfile.h"
+#include "conmon.h"
+#include "monitor.h"
+#include "report.h"
+#include "runtimecall.h"
+#include "syncmessage.h"
+
+#define START_MESSAGE_MAX 8192
+#define OOM_SCORE         (-1000)
+
+#define FULL_DISK_RETRY_NS (200 * NSEC_PER_MSEC)
+#define FULL_DISK_RETRIES  150 /* 30 s */
+
+typedef struct Conmon {
+        const ConmonLine *line;
+        char *const *envp;
+        Inherited *inherited;
+
+        const char *bundle; /* NULL: none */
+        char cwd[PATH_MAX];
+        char *pid_file;
+        char *link; /* of the bundle in --socket-dir-path; NULL: none */
+
+        int sync_fd;
+        int start_fd;
+        int attach_fd;
+        sigset_t mask; /* as it was at the start */
+        bool default_sigpipe;
+        int oom_score;
+
+        Loop *loop;
+        LoopSignal signals;
+        Logs *logs;
+        Monitor monitor;
+        bool runtime_called;
+        bool ended;
+        MonitorEnd end;
+        int exit_code;
+} Conmon;
+
+static void conmon_deinit(Conmon *conmon) {
+        if (conmon->link)
+                (void) unlink(conmon->link);
+        monitor_deinit(&conmon->monitor);
+        loop_signal_remove(&conmon->signals);
+        conmon->logs = logs_free(conmon->logs);
+        conmon->loop = loop_free(conmon->loop);
+        free(TAKE_PTR(conmon->link));
+        free(TAKE_PTR(conmon->pid_file));
+}
+
+/* The descriptor that the variable @name says, or -1 where it is not set. 0, or a negative errno already reported. */
+static int fd_from_environment(const char *name, int *ret) {
+        const char *value = getenv(name);
+        char *end;
+        long fd;
+
+        *ret = -1;
+        if (!value)
+                return 0;
+
+        errno = 0;
+        fd = strtol(value, &end, 10);
+        if (errno != 0 || *value == '\0' || *end != '\0' || fd < 0 || fd > INT_MAX) {
+                report_error("unable to parse %s %s", name, strerrordesc_np(EINVAL));
+                return -EINVAL;
+        }
+        if (fcntl((int) fd, F_SETFD, FD_CLOEXEC) < 0) {
+                report_error("unable to make %s CLOEXEC %m", name);
+                return -errno;
+        }
+        *ret = (int) fd;
+        return 0;
+}
+
+/* Tells the caller through *@fd; a caller that is gone closes it. 0 or a negative errno, already reported. */
+static int tell(Conmon *conmon, int *fd, int number, const char *text, size_t len) {
+        const char *key = conmon->line->api_version ? "data" : conmon->line->exec ? "exit_code" : "pid";
+        _cleanup_free_ char *message = NULL;
+        size_t size;
+        int r;
+
+        if (*fd < 0)
+                return 0;
+
+        r = syncmessage_format(key, number, text, len, &message, &size);
+        if (r < 0)
+                r = syncmessage_format(key, number, NULL, 0, &message, &size);
+        if (r == 0)
+                r = util_write_all(*fd, message, size);
+        if (r == -EPIPE) {
+                inherited_forget(conmon->inherited, *fd);
+                *fd = close_fd(*fd);
+                return 0;
+        }
+        if (r < 0)
+                report_error("Unable to send container stderr message to parent %s", strerrordesc_np(-r));
+        return r;
+}
+
+static int check_line(const ConmonLine *line) {
+        ReportLevel level = REPORT_WARNING;
+        const char *text;
+        bool usage;
+
+        text = conmonline_check(line, &usage);
+        if (text && usage) {
+                (void) fprintf(stderr, "conmon: %s\n", text);
+                return -EINVAL;
+        }
+        if (line->log_level && report_level_parse(line->log_level, &level) < 0) {
+                report_error("No such log level %s", line->log_level);
+                return -EINVAL;
+        }
+        report_setup(level, line->cid, line->syslog);
+
+        if (text) {
+                report_error("%s", text);
+                return -EINVAL;
+        }
+        if (access(line->runtime, X_OK) < 0) {
+                report_error("Runtime path %s is not valid %m", line->runtime);
+                return -EINVAL;
+        }
+        if (line->exec && !line->exec_process_spec) {
+                report_error("Exec process spec path not provided. Use --exec-process-spec");
+                return -EINVAL;
+        }
+        return 0;
+}
+
+static int find_paths(Conmon *conmon) {
+        const ConmonLine *line = conmon->line;
+
+        if (!getcwd(conmon->cwd, sizeof(conmon->cwd))) {
+                report_error("Failed to get working directory");
+                return -errno;
+        }
+
+        /* An exec without a bundle has nobody to attach. */
+        conmon->bundle = line->bundle;
+        if (!conmon->bundle && !line->exec)
+                conmon->bundle = conmon->cwd;
+
+        if (line->exit_delay < 0) {
+                report_error("Delay before invoking exit command must be greater than or equal to 0");
+                return -EINVAL;
+        }
+
+        if (line->container_pidfile)
+                conmon->pid_file = strdup(line->container_pidfile);
+        else if (asprintf(&conmon->pid_file, "%s/pidfile-%s", conmon->cwd, line->cid) < 0)
+                conmon->pid_file = NULL;
+        return conmon->pid_file ? 0 : -ENOMEM;
+}
+
+static void on_lost(_unused_ void *userdata, const LogsLoss *loss) {
+        report_warning("Failed to write to %s log: %s", loss->driver == LOGS_JOURNALD ? "journald" : "k8s-file",
+                       strerrordesc_np(-loss->error));
+}
+
+static int open_logs(Conmon *conmon) {
+        const ConmonLine *line = conmon->line;
+        const LogsOptions options = {
+                .paths = line->log_paths.words,
+                .n_paths = line->log_paths.n,
+                .id = line->cid,
+                .name = line->name,
+                .tag = line->log_tag,
+                .labels = line->log_labels.words,
+                .n_labels = line->log_labels.n,
+                .size_max = line->log_size_max,
+                .global_size_max = line->log_global_size_max,
+                .rotate = line->log_rotate,
+                .max_files = line->log_max_files,
+                .allowlist_dirs = line->log_allowlist_dirs.words,
+                .n_allowlist_dirs = line->log_allowlist_dirs.n,
+                .no_partial_message = line->no_container_partial_message,
+                .no_sync = line->no_sync_log || line->exec,
+                .hooks = { .lost = on_lost, .userdata = conmon },
+        };
+        _cleanup_free_ char *message = NULL;
+        int r;
+
+        r = logs_new(&options, &message, &conmon->logs);
+        if (r < 0)
+                report_error("%s", message ? message : strerrordesc_np(-r));
+        else if (line->no_container_partial_message && !logs_has(conmon->logs, LOGS_JOURNALD))
+                report_warning("--no-container-partial-message has no effect without journald log driver");
+        return r;
+}
+
+/* The caller moves us to another cgroup before it writes: until then there must be no other process of ours. */
+static int wait_for_start(Conmon *conmon) {
+        char message[START_MESSAGE_MAX];
+        ssize_t n;
+        int r;
+
+        r = fd_from_environment("_OCI_STARTPIPE", &conmon->start_fd);
+        if (r < 0 || conmon->start_fd <= 0)
+                return r;
+
+        do
+                n = read(conmon->start_fd, message, sizeof(message));
+        while (n < 0 && errno == EINTR);
+        if (n < 0) {
+                report_error("start-pipe read failed %m");
+                return -errno;
+        }
+
+        if (!conmon->line->exec_attach) {
+                inherited_forget(conmon->inherited, conmon->start_fd);
+                conmon->start_fd = close_fd(conmon->start_fd);
+        }
+        return 0;
+}
+
+/* Goes on in a child, unless the caller wants to wait for us. Returns in the child only. */
+static int detach(const ConmonLine *line) {
+        char text[16];
+        pid_t pid;
+        int r, n;
+
+        if (line->sync)
+                return 0;
+
+        pid = fork();
+        if (pid < 0) {
+                report_error("Failed to fork the create command %m");
+                return -errno;
+        }
+        if (pid == 0)
+                return 0;
+
+        if (line->conmon_pidfile) {
+                n = snprintf(text, sizeof(text), "%d", (int) pid);
+                r = atomicfile_write_path(line->conmon_pidfile, text, (size_t) n);
+                if (r < 0) {
+                        report_error("Failed to write conmon pidfile: %s", strerrordesc_np(-r));
+                        _exit(EXIT_FAILURE);
+                }
+        }
+        _exit(EXIT_SUCCESS);
+}
+
+static int disconnect_stdio(void) {
+        _cleanup_close_ int in = open("/dev/null", O_RDONLY | O_CLOEXEC), out = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+        if (in < 0 || out < 0) {
+                report_error("Failed to open /dev/null %m");
+                return -errno;
+        }
+        if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0) {
+                report_error("Failed to dup over standard streams %m");
+                return -errno;
+        }
+        return 0;
+}
+
+static int become_monitor(Conmon *conmon) {
+        int r;
+
+        r = fd_from_environment("_OCI_SYNCPIPE", &conmon->sync_fd);
+        if (r < 0)
+                return r;
+        if (conmon->line->exec_attach) {
+                r = fd_from_environment("_OCI_ATTACHPIPE", &conmon->attach_fd);
+                if (r < 0)
+                        return r;
+                if (conmon->attach_fd < 0) {
+                        report_error("--attach specified but _OCI_ATTACHPIPE was not");
+                        return -EINVAL;
+                }
+        }
+
+        /* The caller waits for the end of our output. */
+        if (!logs_passthrough(conmon->logs)) {
+                r = disconnect_stdio();
+                if (r < 0)
+                        return r;
+        }
+        (void) setsid();
+        if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) {
+                report_error("Failed to set as subreaper %m");
+                return -errno;
+        }
+        return 0;
+}
+
+/* Reaps what the container left to us, but nothing the monitor waits for. */
+static void reap(Conmon *conmon) {
+        siginfo_t info;
+
+        for (;;) {
+                info.si_pid = 0;
+                if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0 ||
+                    monitor_wants(&conmon->monitor, info.si_pid))
+                        return;
+                (void) waitpid(info.si_pid, NULL, WNOHANG);
+        }
+}
+
+static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info) {
+        Conmon *conmon = container_of(source, Conmon, signals);
+        int sig = (int) info->ssi_signo;
+
+        if (sig == SIGCHLD || monitor_forward(&conmon->monitor, sig) == -ESRCH) {
+                monitor_check(&conmon->monitor);
+                reap(conmon);
+        }
+        return 0;
+}
+
+static void on_created(void *userdata, pid_t pid) {
+        Conmon *conmon = userdata;
+
+        report_debug("container PID: %d", (int) pid);
+
+        /* The older exec API has one message only, the exit code. */
+        if (conmon->line->api_version || !conmon->line->exec)
+                (void) tell(conmon, &conmon->sync_fd, (int) pid, NULL, 0);
+}
+
+static void on_failed(void *userdata, int status, const char *text, size_t len) {
+        Conmon *conmon = userdata;
+
+        if (len > 0)
+                report_warning("runtime stderr: %.*s", (int) len, text);
+        (void) tell(conmon, &conmon->sync_fd, -1, text, len);
+        report_error("Failed to create container: exit status %d", monitor_exit_code(status));
+
+        conmon->exit_code = EXIT_FAILURE;
+        loop_exit(conmon->loop, 0);
+}
+
+static void write_oom_file(const char *dir) {
+        char path[PATH_MAX];
+        int fd, n;
+
+        if (!dir || dir[0] == '\0')
+                return;
+
+        n = snprintf(path, sizeof(path), "%s/oom", dir);
+        fd = n < (int) sizeof(path) ? open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0666) : -1;
+        if (fd < 0)
+                report_warning("Failed to write oom file to the %s path", dir);
+        (void) close_fd(fd);
+}
+
+static void on_oom(void *userdata) {
+        Conmon *conmon = userdata;
+
+        report_info("OOM received");
+        write_oom_file(conmon->line->persist_dir);
+        write_oom_file(conmon->bundle);
+}
+
+static void on_ended(void *userdata, const MonitorEnd *end) {
+        Conmon *conmon = userdata;
+
+        if (end->timed_out)
+                report_info("Timed out, killing main loop");
+        else if (end->code != 0)
+                report_info("container exited with status %d", end->code);
+
+        conmon->ended = true;
+        conmon->end = *end;
+        conmon->exit_code = end->code;
+        loop_exit(conmon->loop, 0);
+}
+
+static void on_reopened(_unused_ void *userdata, int error) {
+        if (error < 0)
+                report_warning("Failed to reopen log file: %s", strerrordesc_np(-error));
+}
+
+/* The short way to the bundle that attaching takes where a socket's address would be too long. */
+static int link_bundle(Conmon *conmon) {
+        const ConmonLine *line = conmon->line;
+        size_t max = sizeof(((struct sockaddr_un *) 0)->sun_path);
+
+        if (!conmon->bundle || line->full_attach || logs_passthrough(conmon->logs))
+                return 0;
+        if (asprintf(&conmon->link, "%s/%s", line->socket_dir_path, line->cuuid ? line->cuuid : "") < 0) {
+                conmon->link = NULL;
+                return -ENOMEM;
+        }
+
+        /* A link as long as an address could not be connected to; its readers know that it is one shorter then. */
+        if (strlen(conmon->link) == max - 1)
+                conmon->link[max - 2] = '\0';
+
+        if ((unlink(conmon->link) < 0 && errno != ENOENT) || symlink(conmon->bundle, conmon->link) < 0) {
+                int error = -errno;
+
+                report_error("Failed to create symlink for socket directory %s %m", conmon->link);
+                free(TAKE_PTR(conmon->link));
+                return error;
+        }
+        return 0;
+}
+
+static int set_up(Conmon *conmon) {
+        const ConmonLine *line = conmon->line;
+        const MonitorOptions options = {
+                .runtime = {
+                        .verb = line->exec ? RUNTIME_EXEC : line->restore ? RUNTIME_RESTORE : RUNTIME_CREATE,
+                        .runtime = line->runtime,
+                        .id = line->cid,
+                        .bundle = conmon->bundle,
+                        .pid_file = conmon->pid_file,
+                        .process_spec = line->exec_process_spec,
+                        .checkpoint = line->restore,
+                        .globals = line->runtime_args.words,
+                        .n_globals = line->runtime_args.n,
+                        .options = line->runtime_opts.words,
+                        .n_options = line->runtime_opts.n,
+                        .systemd_cgroup = line->systemd_cgroup,
+                        .no_pivot = line->no_pivot,
+                        .no_new_keyring = line->no_new_keyring,
+                },
+                .bundle = conmon->bundle,
+                .console_dir = getenv("TMPDIR") ?: "/tmp",
+                .notify_host = line->sdnotify_socket,
+                .terminal = line->terminal,
+                .has_stdin = line->has_stdin,
+                .leave_stdin_open = line->leave_stdin_open,
+                .timeout_ns = line->timeout > 0 ? (uint64_t) line->timeout * NSEC_PER_SEC : 0,
+                .gate_fd = line->exec_attach ? conmon->start_fd : -EBADF,
+                .mask = &conmon->mask,
+                .default_sigpipe = conmon->default_sigpipe,
+                .oom_score_adj = conmon->oom_score,
+                .replace_listen_pid = line->replace_listen_pid,
+                .hooks = {
+                        .created = on_created,
+                        .failed = on_failed,
+                        .oom = on_oom,
+                        .ended = on_ended,
+                        .reopened = on_reopened,
+                        .userdata = conmon,
+                },
+        };
+        static const struct sigaction def = { .sa_handler = SIG_DFL };
+        const char *what = "Failed to set up";
+        sigset_t set;
+        int r;
+
+        r = link_bundle(conmon);
+        if (r < 0)
+                return r;
+
+        /* An ignored SIGCHLD, inherited, would let nobody wait for anything. */
+        (void) sigaction(SIGCHLD, &def, NULL);
+        (void) sigemptyset(&set);
+        (void) sigaddset(&set, SIGCHLD);
+        (void) sigaddset(&set, SIGTERM);
+        (void) sigaddset(&set, SIGINT);
+        (void) sigaddset(&set, SIGQUIT);
+
+        r = loop_new(&conmon->loop);
+        if (r == 0)
+                r = loop_signal_add(&conmon->signals, conmon->loop, &set, on_signal);
+        if (r == 0)
+                r = monitor_init(&conmon->monitor, conmon->loop, conmon->logs, &options, &what);
+        if (r < 0)
+                report_error("%s: %s", what, strerrordesc_np(-r));
+        return r;
+}
+
+static int call_runtime(Conmon *conmon) {
+        int r;
+
+        if (conmon->line->exec_attach && conmon->bundle && !logs_passthrough(conmon->logs)) {
+                r = tell(conmon, &conmon->attach_fd, 0, NULL, 0);
+                if (r < 0)
+                        return r;
+        }
+
+        r = monitor_start(&conmon->monitor, conmon->envp);
+        if (r < 0) {
+                report_error("Failed to fork the create command %s", strerrordesc_np(-r));
+                return r;
+        }
+        conmon->runtime_called = true;
+
+        if (conmon->start_fd > 0) {
+                inherited_forget(conmon->inherited, conmon->start_fd);
+                conmon->start_fd = close_fd(conmon->start_fd);
+        }
+        return logs_passthrough(conmon->logs) ? disconnect_stdio() : 0;
+}
+
+static int on_time(LoopTimer *timer) {
+        loop_exit(timer->source.loop, 0);
+        return 0;
+}
+
+/* Lets the loop go on for @delay_ns. */
+static void pass_time(Conmon *conmon, uint64_t delay_ns) {
+        LoopTimer timer = LOOP_TIMER_NULL;
+
+        if (loop_timer_add(&timer, conmon->loop, on_time) < 0 || loop_timer_set(&timer, delay_ns, 0) < 0)
+                return;
+        (void) loop_run(conmon->loop);
+        loop_timer_remove(&timer);
+}
+
+static bool passes(int error) {
+        return error == -ENOSPC || error == -EDQUOT || error == -ENOMEM || error == -EMFILE || error == -ENFILE;
+}
+
+/* Others wait for this file: a full disk may have room again soon. */
+static int write_exit_file(Conmon *conmon, const char *dir, const char *name) {
+        char text[16];
+        int n, r;
+
+        n = snprintf(text, sizeof(text), "%d", conmon->end.code);
+        for (unsigned i = 0;; i++) {
+                r = atomicfile_write(dir, name, text, (size_t) n);
+                if (r == 0 || !passes(r) || i == FULL_DISK_RETRIES)
+                        break;
+                if (i == 0)
+                        report_warning("Failed to write %s to exit file %s/%s: %s: trying again", text, dir, name,
+                                       strerrordesc_np(-r));
+                pass_time(conmon, FULL_DISK_RETRY_NS);
+        }
+        if (r < 0)
+                report_error("Failed to write %s to exit file %s/%s: %s", text, dir, name, strerrordesc_np(-r));
+        return r;
+}
+
+/* The container has ended: tells everybody who waits for that, in the order in which they rely on it. */
+static void tell_end(Conmon *conmon) {
+        static const char timed_out[] = "command timed out";
+        const ConmonLine *line = conmon->line;
+        const char *text = conmon->end.timed_out ? timed_out : NULL;
+        int r = 0;
+
+        /* Ports are free for the next container before anybody can know that this one has ended. */
+        inherited_close(conmon->inherited, conmon->sync_fd);
+        monitor_disconnect(&conmon->monitor);
+
+        if (line->persist_dir)
+                r = write_exit_file(conmon, line->persist_dir, "exit");
+        if (line->exit_dir) {
+                int r2 = write_exit_file(conmon, line->exit_dir, line->cid);
+
+                r = r < 0 ? r : r2;
+        }
+        if (line->exec)
+                (void) tell(conmon, &conmon->sync_fd, conmon->end.code, text, text ? sizeof(timed_out) - 1 : 0);
+        if (r < 0)
+                conmon->exit_code = EXIT_FAILURE;
+
+        if (conmon->link) {
+                char path[PATH_MAX];
+
+                (void) snprintf(path, sizeof(path), "%s/attach", conmon->link);
+                (void) unlink(path);
+        }
+}
+
+/* Starts the exit command, with nothing of ours but standard streams. Returns its pid, or 0 where there is none. */
+static pid_t start_exit_command(Conmon *conmon) {
+        const ConmonLine *line = conmon->line;
+        _cleanup_free_ const char **argv = NULL;
+        pid_t pid;
+
+        if (!line->exit_command)
+                return 0;
+
+        /* It forks and leaves children behind, which are not for us to wait for. */
+        (void) prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+        if (line->exit_delay > 0)
+                pass_time(conmon, (uint64_t) line->exit_delay * NSEC_PER_SEC);
+
+        argv = calloc(line->exit_command_args.n + 2, sizeof(*argv));
+        if (!argv)
+                return 0;
+        argv[0] = line->exit_command;
+        for (size_t i = 0; i < line->exit_command_args.n; i++)
+                argv[i + 1] = line->exit_command_args.words[i];
+
+        pid = fork();
+        if (pid == 0) {
+                static const struct sigaction def = { .sa_handler = SIG_DFL };
+
+                (void) close_range(STDERR_FILENO + 1, ~0U, 0);
+                if (conmon->default_sigpipe)
+                        (void) sigaction(SIGPIPE, &def, NULL);
+                (void) sigprocmask(SIG_SETMASK, &conmon->mask, NULL);
+                if (conmon->oom_score != RUNTIMECALL_NO_SCORE)
+                        (void) runtimecall_oom_score(conmon->oom_score);
+                (void) execv(line->exit_command, (char **) argv);
+                _exit(EXIT_FAILURE);
+        }
+        if (pid < 0)
+                report_error("Failed to fork %m");
+        return pid;
+}
+
+/* Waits for it and for every child there is; its failure is ours. */
+static void wait_exit_command(Conmon *conmon, pid_t command) {
+        int status, code = 0;
+        pid_t pid;
+
+        for (;;) {
+                pid = waitpid(-1, &status, 0);
+                if (pid < 0 && errno != EINTR)
+                        break;
+                if (pid > 0 && pid == command)
+                        code = monitor_exit_code(status);
+        }
+        if (code != 0)
+                conmon->exit_code = code;
+}
+
+int conmon_run(const ConmonLine *line, char *const *envp, Inherited *inherited) {
+        static Conmon conmon; /* large: what is not used of it is never touched */
+        static const struct sigaction ignore = { .sa_handler = SIG_IGN };
+        struct sigaction old;
+        pid_t command = 0;
+
+        assert(line);
+        assert(inherited);
+
+        conmon = (Conmon){
+                .line = line,
+                .envp = envp,
+                .inherited = inherited,
+                .sync_fd = -EBADF,
+                .start_fd = -EBADF,
+                .attach_fd = -EBADF,
+                .signals = LOOP_SIGNAL_NULL,
+                .exit_code = EXIT_FAILURE,
+        };
+
+        (void) umask(0022);
+        if (check_line(line) < 0 || find_paths(&conmon) < 0 || open_logs(&conmon) < 0)
+                return EXIT_FAILURE;
+
+        conmon.oom_score = runtimecall_oom_score(OOM_SCORE);
+        (void) sigprocmask(SIG_SETMASK, NULL, &conmon.mask);
+        conmon.default_sigpipe = sigaction(SIGPIPE, &ignore, &old) == 0 && old.sa_handler == SIG_DFL;
+
+        if (wait_for_start(&conmon) < 0 || detach(line) < 0)
+                return EXIT_FAILURE;
+
+        if (become_monitor(&conmon) == 0 && set_up(&conmon) == 0 && call_runtime(&conmon) == 0)
+                (void) loop_run(conmon.loop);
+
+        if (conmon.ended)
+                tell_end(&conmon);
+        if (conmon.runtime_called)
+                command = start_exit_command(&conmon);
+        if (conmon.ended && logs_sync(conmon.logs) < 0)
+                report_warning("Failed to sync log file");
+        if (command > 0)
+                wait_exit_command(&conmon, command);
+        conmon_deinit(&conmon);
+        return conmon.exit_code;
+}

@@ -1,0 +1,53 @@
+#pragma once
+
+/*
+ * OOM watch
+ *
+ * Hears when the kernel's OOM killer struck in a container's cgroup, version 2 (inotify on memory.events) and version 1
+ * (an eventfd, and the counter in memory.oom_control), and reads what the container used. Where a cgroup or a file of
+ * it is not there, nothing is heard, and that is no error.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "loop.h"
+
+typedef struct OomWatch OomWatch;
+typedef void (*OomWatchFn)(OomWatch *watch);
+
+struct OomWatch {
+        LoopSource source;
+        Loop *loop;
+        int event_fd; /* inotify or eventfd */
+        int dir_fd;   /* the cgroup's directory with memory.*; O_PATH */
+        int cpu_fd;   /* the one with cpu.stat or cpuacct.usage; O_PATH */
+        int oom_fd;   /* version 1: memory.oom_control */
+        bool unified; /* version 2 */
+        bool has_counts;
+        uint64_t oom; /* the counters as last seen */
+        uint64_t oom_kill;
+        OomWatchFn fn;
+};
+
+#define OOMWATCH_NULL \
+        { .source = LOOP_SOURCE_NULL, .event_fd = -EBADF, .dir_fd = -EBADF, .cpu_fd = -EBADF, .oom_fd = -EBADF }
+
+typedef struct OomWatchUsage {
+        uint64_t cpu_ns;     /* 0: not known */
+        uint64_t memory_max; /* bytes, likewise */
+} OomWatchUsage;
+
+/*
+ * Watches the cgroup that @pid is in; @fn is called at each OOM event from then on. With @fresh the cgroup was made for
+ * this process, and what has already happened in it is an event too. Returns 0, or a negative errno that says why
+ * nothing will be heard.
+ */
+int oomwatch_start(OomWatch *watch, Loop *loop, pid_t pid, bool fresh, OomWatchFn fn);
+void oomwatch_stop(OomWatch *watch);
+
+/* Looks now, for the end: events may not have come through the loop yet. Calls the function as above. */
+void oomwatch_check(OomWatch *watch);
+
+/* What the container has used so far. */
+void oomwatch_usage(const OomWatch *watch, OomWatchUsage *ret);

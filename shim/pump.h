@@ -1,0 +1,80 @@
+#pragma once
+
+/*
+ * Stdio pump
+ *
+ * Carries what a container writes, from two pipes or a terminal to its logs and to who is attached. While a runtime is
+ * still making the container the output is held: nobody knows yet whether it is the container's or the runtime's last
+ * words.
+ */
+
+#include "attach.h"
+#include "clk.h"
+#include "logs.h"
+#include "loop.h"
+
+#define PUMP_READ_MAX (64U * 1024) /* bytes read at once: what a pipe holds */
+#define PUMP_HOLD_MAX                                                                                  \
+        (64U * 1024) /* bytes of a stream held; what is more goes to the logs before it is known whose \
+                      */
+#define PUMP_DRAIN_MAX (1024U * 1024)        /* bytes of a terminal's output looked for at the end */
+#define PUMP_POLL_NS   (100 * NSEC_PER_MSEC) /* between looks at a terminal nobody has open */
+
+typedef struct Pump Pump;
+
+typedef struct PumpStream {
+        LoopSource source;
+        Pump *pump;
+        LogsStream stream;
+        int fd; /* -EBADF: none, or at its end */
+        bool tty;
+        bool ended;
+
+        uint8_t *held; /* its first bytes, until the hold ends */
+        size_t n_held;
+
+        uint64_t reads;
+        Clk first; /* when its first byte came; zero: none */
+        Clk last;
+} PumpStream;
+
+struct Pump {
+        Loop *loop;
+        Logs *logs;     /* borrowed */
+        Attach *attach; /* borrowed, may be NULL */
+        PumpStream streams[LOGS_STREAM_MAX];
+        bool holding;
+        bool blocked; /* the attached are behind */
+        bool done;
+        uint8_t *buffer;
+        LoopTimer partial; /* for unfinished lines */
+        bool partial_set;
+        LoopTimer poll;
+};
+
+/* 0 or a negative errno. @logs and @attach are borrowed. */
+int pump_init(Pump *pump, Loop *loop, Logs *logs, Attach *attach);
+/* Closes everything and frees the buffers; a zeroed pump is fine. */
+void pump_deinit(Pump *pump);
+
+/* Reads @fd (owned by the pump from now on) as @stream; it becomes non-blocking, which is no pipe's other end's
+ * business. 0 or a negative errno. */
+int pump_add(Pump *pump, LogsStream stream, int fd, bool tty);
+
+/* Ends the hold: what was held goes where it belongs. */
+void pump_release(Pump *pump);
+/* The held bytes of @stream, as text. */
+const char *pump_held(const Pump *pump, LogsStream stream, size_t *ret_len);
+/* Reads what is there of @stream while the hold lasts. */
+void pump_fill(Pump *pump, LogsStream stream);
+/* Frees the copies of what was held, after pump_release(). */
+void pump_forget(Pump *pump);
+
+/* To be called by the attach socket once it has taken what it was behind with. */
+void pump_resume(Pump *pump);
+
+/*
+ * The container has ended: takes what it wrote before that and is still in the pipes, and ends the logs. Who else has
+ * the pipes may write on; that is not waited for. With @take false nothing more is read.
+ */
+void pump_finish(Pump *pump, bool take);
