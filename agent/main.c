@@ -6,6 +6,7 @@
 #include "log.h"
 #include "notify.h"
 #include "seccompf.h"
+#include "sysfilter.h"
 
 #define EXIT_USAGE 2
 
@@ -100,7 +101,6 @@ static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info) {
 
 static int setup(Daemon *daemon) {
         _cleanup_free_ char *message = NULL;
-        const char *seccomp = getenv("PODSPAN_SECCOMP");
         sigset_t signals;
         int r;
 
@@ -124,7 +124,7 @@ static int setup(Daemon *daemon) {
                 return log_error_errno(r, "signals: %m");
 
         /* Before gRPC starts its threads. */
-        r = seccompf_load(seccomp && strcmp(seccomp, "kill") == 0);
+        r = seccompf_load(sysfilter_kill_wanted());
         if (r < 0)
                 return log_error_errno(r, "seccomp: %m");
 

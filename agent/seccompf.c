@@ -1,13 +1,9 @@
-#include <errno.h>
-#include <seccomp.h>
-#include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include "seccompf.h"
+#include "sysfilter.h"
 #include "util.h"
 
 /* clang-format off */
-/* By name, as not every architecture has every call: those that it lacks are skipped. */
 static const char *const allowed[] = {
         /* memory, threads, time */
         "arch_prctl", "brk", "clock_getres", "clock_gettime", "clock_nanosleep", "clone", "clone3", "exit",
@@ -36,47 +32,19 @@ static const char *const allowed[] = {
 /* clang-format on */
 
 /* bind: resolvers bind their UDP sockets. Netlink: getaddrinfo() asks which addresses there are. */
-static const int families[] = { AF_UNIX, AF_INET, AF_INET6, AF_NETLINK };
-
-static int fill(scmp_filter_ctx filter) {
-        int r;
-
-        for (size_t i = 0; i < ARRAY_SIZE(allowed); i++) {
-                int call = seccomp_syscall_resolve_name(allowed[i]);
-
-                if (call == __NR_SCMP_ERROR)
-                        continue;
-                r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 0);
-                if (r < 0)
-                        return r;
-        }
-
-        for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-                r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-                                     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) families[i]));
-                if (r < 0)
-                        return r;
-        }
-
-        return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
-}
+static const SysfilterArg sockets[] = {
+        SYSFILTER_ARG_IS("socket", 0, AF_UNIX),     SYSFILTER_ARG_IS("socket", 0, AF_INET),
+        SYSFILTER_ARG_IS("socket", 0, AF_INET6),    SYSFILTER_ARG_IS("socket", 0, AF_NETLINK),
+        SYSFILTER_ARG_IS("socketpair", 0, AF_UNIX),
+};
 
 int seccompf_load(bool kill) {
-        scmp_filter_ctx filter;
-        int r;
+        const Sysfilter filter = {
+                .calls = allowed,
+                .n_calls = ARRAY_SIZE(allowed),
+                .args = sockets,
+                .n_args = ARRAY_SIZE(sockets),
+        };
 
-        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-                return -errno;
-
-        filter = seccomp_init(kill ? SCMP_ACT_KILL_PROCESS : SCMP_ACT_ERRNO(EPERM));
-        if (!filter)
-                return -ENOMEM;
-
-        r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-        if (r == 0)
-                r = fill(filter);
-        if (r == 0)
-                r = seccomp_load(filter);
-        seccomp_release(filter);
-        return r;
+        return sysfilter_load(&filter, kill);
 }

@@ -1,5 +1,7 @@
+#include <errno.h>
 #include <string.h>
 #include "otlpjson.h"
+#include "wiredepth.h"
 
 /* Messages within messages: a value at OTLPJSON_DEPTH_MAX is in three others a level, below span and attribute. */
 #define NESTING_MAX 128
@@ -231,82 +233,12 @@ void otlpjson_resource_spans(Json *json, const Podspan__Otlp__TracesData *data, 
 }
 
 /* Reads a varint of at most ten bytes. Returns false at the end of the bytes. */
-static bool read_varint(const uint8_t **p, const uint8_t *end, uint64_t *ret) {
-        uint64_t value = 0;
-
-        for (unsigned shift = 0; shift < 70 && *p < end; shift += 7) {
-                uint8_t byte = *(*p)++;
-
-                value |= shift < 64 ? (uint64_t) (byte & 0x7f) << shift : 0;
-                if (!(byte & 0x80)) {
-                        *ret = value;
-                        return true;
-                }
-        }
-        return false;
-}
-
-/*
- * Is no message of @len bytes at @data within more than NESTING_MAX others? protobuf-c unpacks recursively and would
- * use up the stack on a few hundred kilobytes of nothing but nesting. What is malformed otherwise is left for
- * protobuf-c to refuse.
- */
-static bool nesting_bounded(const uint8_t *data, size_t len, const ProtobufCMessageDescriptor *type) {
-        struct {
-                const uint8_t *end;
-                const ProtobufCMessageDescriptor *type;
-        } stack[NESTING_MAX] = { { data + len, type } };
-        const uint8_t *p = data;
-        size_t depth = 0;
-
-        for (;;) {
-                const ProtobufCFieldDescriptor *field;
-                uint64_t tag, n;
-
-                while (p == stack[depth].end) {
-                        if (depth == 0)
-                                return true;
-                        depth--;
-                }
-                if (!read_varint(&p, stack[depth].end, &tag))
-                        return true;
-                switch (tag & 7) {
-                case 0:
-                        if (!read_varint(&p, stack[depth].end, &n))
-                                return true;
-                        continue;
-                case 1:
-                        n = 8;
-                        break;
-                case 2:
-                        if (!read_varint(&p, stack[depth].end, &n))
-                                return true;
-                        break;
-                case 5:
-                        n = 4;
-                        break;
-                default:
-                        return true;
-                }
-                if (n > (uint64_t) (stack[depth].end - p))
-                        return true;
-
-                field = protobuf_c_message_descriptor_get_field(stack[depth].type, (unsigned) (tag >> 3));
-                if ((tag & 7) != 2 || !field || field->type != PROTOBUF_C_TYPE_MESSAGE) {
-                        p += n;
-                        continue;
-                }
-                if (++depth == NESTING_MAX)
-                        return false;
-                stack[depth].end = p + n;
-                stack[depth].type = field->descriptor;
-        }
-}
 
 int otlpjson_unpack(const uint8_t *data, size_t len, Podspan__Otlp__TracesData **ret) {
         Podspan__Otlp__TracesData *message;
 
-        if (!nesting_bounded(data, len, &podspan__otlp__traces_data__descriptor))
+        /* protobuf-c unpacks recursively: hundreds of kilobytes of nothing but nesting would use up the stack. */
+        if (wiredepth_check(&podspan__otlp__traces_data__descriptor, data, len, NESTING_MAX) < 0)
                 return -EBADMSG;
         message = podspan__otlp__traces_data__unpack(NULL, len, data);
         if (!message)

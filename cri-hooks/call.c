@@ -41,6 +41,8 @@ void call_identity(const Call *call, Identity *ret) {
 Call *call_free(Call *call) {
         if (!call)
                 return NULL;
+        if (call->calls && call->calls->n_calls > 0)
+                call->calls->n_calls--;
         if (call->scan)
                 cri_fields_clear(&call->scan->item);
         if (call->fields)
@@ -50,6 +52,7 @@ Call *call_free(Call *call) {
         free(call->handle);
         free(call->end.message);
         free(call->path);
+        free(call->tracestate);
         free(call);
         return NULL;
 }
@@ -59,6 +62,8 @@ void call_record(const Call *call, ContextRecord *ret) {
         memset(ret, 0, sizeof(*ret));
         util_copy_bounded(ret->operation, sizeof(ret->operation), operation, strlen(operation));
         ret->trace = call->context;
+        if (tracecontext_valid(&call->parent))
+                util_hex_encode(call->parent.span_id, sizeof(call->parent.span_id), ret->parent);
         ret->start_ns = call->start.realtime_ns;
         if (call->timeout_ns > 0 && call->timeout_ns < UINT64_MAX - call->start.realtime_ns)
                 ret->deadline_ns = call->start.realtime_ns + call->timeout_ns;

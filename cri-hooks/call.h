@@ -32,6 +32,7 @@ struct Call {
         char *path; /* where it is not the method's name */
         Clk start;
         uint64_t timeout_ns;     /* 0: none */
+        char *tracestate;        /* the caller's, canonical; NULL: none */
         TraceContext parent;     /* zero: none */
         TraceContext context;    /* valid if has_context */
         TraceContext start_link; /* of the sandbox's or container's start; zero: none */
@@ -68,3 +69,6 @@ void call_identity(const Call *call, Identity *ret);
 
 /* Its context file. It must have its context. */
 void call_record(const Call *call, ContextRecord *ret);
+
+/* Begins to read a message of @len bytes of its request or reply, which its method has; call->scan is there. */
+void calls_scan_init(Call *call, bool is_reply, uint64_t len);

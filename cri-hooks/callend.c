@@ -23,6 +23,7 @@ int callend_status(const Call *call, const CallEnd *end, const TapHeaders *heade
         case TAP_END_GOAWAY:
         case TAP_END_CONNECTION_RUNTIME:
         case TAP_END_SHUTDOWN:
+        case TAP_END_CRASH:
                 return GRPC_UNAVAILABLE;
         default:
                 return -1;
@@ -49,7 +50,7 @@ bool callend_wants_span(const Call *call) {
         return call->method->class <= METHOD_OTHER || call->slow || !is_normal(call->method, call->end.status);
 }
 
-static void queue_span(Calls *calls, Span *span) {
+void callend_queue(Calls *calls, Span *span) {
         if (calls->n_spans == CALLS_SPANS_MAX)
                 calls_flush(calls);
         calls->spans[calls->n_spans++] = span;
@@ -68,7 +69,7 @@ static void settle(Call *call) {
                 if (callstart_context(call) < 0 || callspan_make(call, &call->end, &span) < 0)
                         counters_add(calls->counters, COUNTERS_CRI, COUNTERS_DROP_NO_MEMORY, 1);
                 else
-                        queue_span(calls, span);
+                        callend_queue(calls, span);
         }
 
         /* After the span: Remove* forgets whose it was. */

@@ -17,3 +17,6 @@ bool callend_wants_span(const Call *call);
 
 /* Makes the spans of all calls that are over, learns from them, and releases them. */
 void callend_settle(Calls *calls);
+
+/* Queues a span that is whole, and now the queue's. */
+void callend_queue(Calls *calls, Span *span);

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "callcrash.h"
 #include "callend.h"
 #include "callstart.h"
 #include "grpcutil.h"
@@ -74,24 +75,46 @@ static bool wants_reply(Calls *calls, const Method *method, uint64_t now_ns) {
         return list->wanted || list->read_ns == 0 || now_ns - list->read_ns >= CALLS_LIST_NS;
 }
 
+/* NULL: none, or not as it should be. Without memory the span goes without. */
+static char *dup_tracestate(const char *raw) {
+        char canonical[TAPHEADERS_TRACESTATE_MAX + 1];
+
+        if (tracecontext_tracestate(raw, strlen(raw), canonical, sizeof(canonical)) <= 0)
+                return NULL;
+        return strdup(canonical);
+}
+
+static void op_unseen(Tap *tap, const TapHeaders *headers) {
+        Calls *calls = tap->userdata;
+
+        if (headers->method->class <= METHOD_OTHER)
+                counters_add(calls->counters, COUNTERS_CRI, COUNTERS_DROP_OVERLOAD, 1);
+}
+
 static TapStream *op_begin(Tap *tap, uint32_t id _unused_, const TapHeaders *headers) {
         _cleanup_(call_freep) Call *call = NULL;
         Calls *calls = tap->userdata;
         const Method *method = headers->method;
         const char *name = headers->path[0] == '/' ? headers->path + 1 : headers->path;
 
+        if (calls->n_calls >= CALLS_MAX) {
+                op_unseen(tap, headers);
+                return NULL;
+        }
         call = calloc(1, sizeof(*call));
         if (!call) {
                 counters_add(calls->counters, COUNTERS_CRI, COUNTERS_DROP_NO_MEMORY, 1);
                 return NULL;
         }
         call->calls = calls;
+        calls->n_calls++;
         call->method = method;
         call->start = calls->now;
         call->timeout_ns = headers->has_timeout ? headers->timeout_ns : 0;
         if (headers->traceparent_valid) {
                 call->parent = headers->traceparent;
                 call->has_caller = true;
+                call->tracestate = dup_tracestate(headers->tracestate);
         }
 
         if (!method->name || strcmp(method->name, name) != 0) {
@@ -118,13 +141,6 @@ static TapStream *op_begin(Tap *tap, uint32_t id _unused_, const TapHeaders *hea
         }
 
         return &TAKE_PTR(call)->stream;
-}
-
-static void op_unseen(Tap *tap, const TapHeaders *headers) {
-        Calls *calls = tap->userdata;
-
-        if (headers->method->class <= METHOD_OTHER)
-                counters_add(calls->counters, COUNTERS_CRI, COUNTERS_DROP_OVERLOAD, 1);
 }
 
 /* Context files */
@@ -170,6 +186,18 @@ static void on_container(void *userdata, const CriFields *item) {
         (void) podmap_put_container(((Calls *) userdata)->podmap, item);
 }
 
+void calls_scan_init(Call *call, bool is_reply, uint64_t len) {
+        const PbMessage *message = is_reply ? call->method->reply : call->method->request;
+        Calls *calls = call->calls;
+
+        call->scan->active = true;
+        if (is_reply && list_of(calls, call->method))
+                cri_scan_init(&call->scan->scan, message, len, &call->scan->item, NULL,
+                              call->method->effect == METHOD_LIST_SANDBOXES ? on_sandbox : on_container, calls);
+        else
+                cri_scan_init(&call->scan->scan, message, len, call->fields, &calls->links, NULL, NULL);
+}
+
 static void begin_message(Call *call, bool is_reply) {
         const PbMessage *message = is_reply ? call->method->reply : call->method->request;
         const GrpcMsg *msg = is_reply ? &call->reply : &call->request;
@@ -184,12 +212,7 @@ static void begin_message(Call *call, bool is_reply) {
                 return;
         }
 
-        call->scan->active = true;
-        if (is_reply && list_of(calls, call->method))
-                cri_scan_init(&call->scan->scan, message, msg->left, &call->scan->item, NULL,
-                              call->method->effect == METHOD_LIST_SANDBOXES ? on_sandbox : on_container, calls);
-        else
-                cri_scan_init(&call->scan->scan, message, msg->left, call->fields, &calls->links, NULL, NULL);
+        calls_scan_init(call, is_reply, msg->left);
 }
 
 static void end_message(Call *call, bool is_reply) {
@@ -328,6 +351,11 @@ const TapOps calls_tap_ops = {
 
 /* Set-up */
 
+void calls_reload(Calls *calls) {
+        calls->sampler = sampler_make(calls->config->tracing_sampling_rate_per_million);
+        cri_links_parse(calls->config->link_annotations, &calls->links);
+}
+
 int calls_init(Calls *calls, const Config *config, const char *runtime, int state_fd, CallsWakeFn wake) {
         int r;
 
@@ -335,17 +363,17 @@ int calls_init(Calls *calls, const Config *config, const char *runtime, int stat
         calls->config = config;
         calls->runtime = runtime;
         calls->state_fd = state_fd;
-        calls->wake = wake;
         calls->ended_tail = &calls->ended;
         calls_set_now(calls);
-        calls->sampler = sampler_make(config->tracing_sampling_rate_per_million);
-        cri_links_parse(config->link_annotations, &calls->links);
+        calls_reload(calls);
 
         calls->podmap = podmap_new();
         if (!calls->podmap)
                 return -ENOMEM;
-        if (state_fd < 0)
+        if (state_fd < 0) {
+                calls->wake = wake;
                 return 0;
+        }
 
         calls->counters = counters_open(state_fd, /* create= */ true);
         calls->tally = tally_open(state_fd, /* create= */ true);
@@ -358,10 +386,14 @@ int calls_init(Calls *calls, const Config *config, const char *runtime, int stat
         if (r < 0)
                 (void) log_warning_errno(r, "Cannot use the spool, ignoring: %m");
 
+        callstart_load(calls);
+        callcrash_collect(calls);
+        calls_flush(calls);
+        /* Who is woken may only now be there. */
+        calls->wake = wake;
         r = context_sweep(&calls->context);
         if (r < 0 && r != -ENOENT)
                 (void) log_warning_errno(r, "Cannot sweep the context directory, ignoring: %m");
-        callstart_load(calls);
         return 0;
 }
 
@@ -392,6 +424,8 @@ void calls_tick(Calls *calls) {
         static LogRatelimit limit = LOG_RATELIMIT(3600, 1);
         int r;
 
+        calls_set_now(calls);
+        callcrash_collect(calls);
         r = context_sweep(&calls->context);
         if (r < 0 && r != -ENOENT && log_ratelimit(&limit))
                 (void) log_warning_errno(r, "Cannot sweep the context directory, ignoring: %m");

@@ -18,6 +18,7 @@
 #include "tap.h"
 
 #define CALLS_SERVICE     "podspan-cri"
+#define CALLS_MAX         8192                     /* followed at a time, over all connections */
 #define CALLS_SPANS_MAX   16                       /* spans that wait to be written */
 #define CALLS_STARTS_MAX  32                       /* start files that wait likewise */
 #define CALLS_ENDED_MAX   32                       /* calls that are over and wait for calls_settle() */
@@ -56,7 +57,8 @@ struct Calls {
         Spool spool;
         CallsList sandboxes;
         CallsList containers;
-        Clk now; /* when the bytes being looked at were read: calls_set_now() */
+        unsigned n_calls; /* that are followed, or over and not done with */
+        Clk now;          /* when the bytes being looked at were read: calls_set_now() */
         Span *spans[CALLS_SPANS_MAX];
         unsigned n_spans;
         char *starts[CALLS_STARTS_MAX]; /* ids whose start files wait to be written */
@@ -93,7 +95,10 @@ static inline void calls_set_now(Calls *calls) {
  */
 void calls_settle(Calls *calls);
 
+/* The configuration has changed. */
+void calls_reload(Calls *calls);
+
 /* Writes the spans that wait. */
 void calls_flush(Calls *calls);
-/* Once a minute: sweeps the context files. */
+/* Once a minute: sweeps the context files, and tells of the calls of a podspan-cri that died. */
 void calls_tick(Calls *calls);

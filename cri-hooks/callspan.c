@@ -13,6 +13,7 @@ static const char *const end_names[] = {
         [TAP_END_CONNECTION_RUNTIME] = "connection_by_runtime",
         [TAP_END_SHUTDOWN] = "shutdown",
         [TAP_END_UNTRACKED] = "untracked",
+        [TAP_END_CRASH] = "crash",
 };
 
 static void set_rpc(Span *span, const Call *call, const CallEnd *end) {
@@ -51,7 +52,10 @@ static void set_status(Span *span, const Call *call, const CallEnd *end) {
 
         if (end->status == GRPC_OK)
                 return;
-        span_attr_str(span, "error.type", end->status < 0 ? "_OTHER" : grpc_status_name(end->status));
+        span_attr_str(span, "error.type",
+                      end->how == TAP_END_CRASH ? "podspan-cri.crash"
+                      : end->status < 0         ? "_OTHER"
+                                                : grpc_status_name(end->status));
         if (!grpc_status_server_error(end->status))
                 return;
         if (call->calls->config->record_error_message && end->message && end->message[0])
@@ -108,6 +112,7 @@ int callspan_make(const Call *call, const CallEnd *end, Span **ret) {
         span_set_time(span, call->start.realtime_ns, end->end_ns);
         if (has_parent && call->has_caller)
                 span_set_parent_remote(span, true);
+        span_set_tracestate(span, call->tracestate);
 
         call_identity(call, &identity);
         span_set_identity(span, &identity);

@@ -213,26 +213,32 @@ void callstart_end(Call *call) {
                 learn(call);
 }
 
-static int on_start_file(const char *name _unused_, const ContextRecord *record, void *userdata) {
-        Calls *calls = userdata;
-        const Identity *identity = &record->identity;
-        CriFields fields = {
+static char *known(const char *s) {
+        return s[0] ? (char *) s : NULL;
+}
+
+CriFields callstart_fields(const Identity *identity) {
+        return (CriFields){
                 .s = {
-                        [CRI_POD_UID] = identity->pod_uid[0] ? (char *) identity->pod_uid : NULL,
-                        [CRI_POD_NAME] = identity->pod_name[0] ? (char *) identity->pod_name : NULL,
-                        [CRI_POD_NAMESPACE] = identity->pod_namespace[0] ? (char *) identity->pod_namespace : NULL,
-                        [CRI_SANDBOX_ID] = identity->sandbox_id[0] ? (char *) identity->sandbox_id : NULL,
-                        [CRI_CONTAINER_ID] = identity->container_id[0] ? (char *) identity->container_id : NULL,
-                        [CRI_CONTAINER_NAME] = identity->container_name[0] ? (char *) identity->container_name : NULL,
-                        [CRI_IMAGE] = identity->image[0] ? (char *) identity->image : NULL,
-                        [CRI_RUNTIME_HANDLER] = identity->runtime_handler[0] ? (char *) identity->runtime_handler
-                                                                             : NULL,
+                        [CRI_POD_UID] = known(identity->pod_uid),
+                        [CRI_POD_NAME] = known(identity->pod_name),
+                        [CRI_POD_NAMESPACE] = known(identity->pod_namespace),
+                        [CRI_SANDBOX_ID] = known(identity->sandbox_id),
+                        [CRI_CONTAINER_ID] = known(identity->container_id),
+                        [CRI_CONTAINER_NAME] = known(identity->container_name),
+                        [CRI_IMAGE] = known(identity->image),
+                        [CRI_RUNTIME_HANDLER] = known(identity->runtime_handler),
                 },
                 .sandbox_attempt = identity->sandbox_attempt,
                 .sandbox_metadata = identity->sandbox_attempt_known,
                 .container_attempt = identity->container_attempt,
                 .container_metadata = identity->container_attempt_known,
         };
+}
+
+static int on_start_file(const char *name _unused_, const ContextRecord *record, void *userdata) {
+        CriFields fields = callstart_fields(&record->identity);
+        Calls *calls = userdata;
         PodmapEntry *entry;
 
         if (fields.s[CRI_CONTAINER_ID]) {

@@ -29,3 +29,6 @@ void callstart_flush(Calls *calls);
 
 /* Learns from the start files of an earlier podspan-cri. */
 void callstart_load(Calls *calls);
+
+/* What an identity says, as fields; the strings are the identity's. */
+CriFields callstart_fields(const Identity *identity);

@@ -12,6 +12,13 @@
 #include "loop.h"
 
 #define CONN_READ_MAX (64U * 1024) /* bytes of one read, and so of what is kept in one direction (and a field) */
+#define CONN_WAIT_NS  (100 * NSEC_PER_MSEC) /* a call waits this long for the DATA that says whose it is */
+#define CONN_READ_MIN (2U * 1024)           /* the same while CONN_KEPT_MAX is exceeded */
+#define CONN_KEPT_MAX (32U * 1024 * 1024U)  /* bytes kept for readers that do not read, over all connections */
+#define CONN_TAPS_MAX                                                                                            \
+        (48U * 1024 * 1024U)       /* HPACK tables and bytes kept back, over all connections: beyond, those that \
+                                      have most become plain forwarding */
+#define CONN_OUT_MAX (512U * 1024) /* bytes of one direction that another process may hand over */
 
 typedef struct Conn Conn;
 typedef struct ConnEnd ConnEnd;
@@ -24,8 +31,10 @@ struct ConnOwner {
         bool tracing; /* false: forward only */
         Conn *conns;
         size_t n_conns;
+        size_t n_kept;                    /* bytes kept, of all connections */
+        size_t n_taps;                    /* bytes of their taps, but for the calls' */
         unsigned n_waiting;               /* connections whose calls wait for their identity */
-        void (*wait)(ConnOwner *owner);   /* n_waiting is no longer 0: call conn_release_all() in a moment */
+        void (*wait)(ConnOwner *owner);   /* n_waiting is no longer 0: call conn_release_due() in CONN_WAIT_NS */
         void (*closed)(ConnOwner *owner); /* one has gone */
         uint8_t scratch[CONN_READ_MAX];
 };
@@ -51,6 +60,9 @@ struct Conn {
         TapEnd how; /* which side ended it */
         bool ended;
         bool waiting;
+        bool frozen;   /* nothing is read from it or written to it */
+        bool as_plain; /* it can go to another process as plain forwarding only */
+        size_t n_tap;  /* its share of the owner's n_taps */
 };
 
 /* Takes both descriptors, also on failure. 0 or a negative errno. */
@@ -58,5 +70,34 @@ int conn_new(ConnOwner *owner, int consume_client, int consume_runtime);
 /* Closes it; calls in flight end as @how. */
 void conn_close(Conn *conn, TapEnd how);
 
-/* Lets go the calls that wait, of all connections. */
-void conn_release_all(ConnOwner *owner);
+/*
+ * Lets go the calls that have waited CONN_WAIT_NS. Returns in how many nanoseconds the next ones are due, 0 if none
+ * waits.
+ */
+uint64_t conn_release_due(ConnOwner *owner);
+
+/*
+ * Handing over to another process (handover.h). From conn_freeze() until conn_thaw() nothing is read from @conn or
+ * written to it. Freezing fails, with false, while its tap cannot be packed (tappack.h); with @force such a connection
+ * goes as plain forwarding. conn_thaw() may free @conn.
+ */
+bool conn_freeze(Conn *conn, bool force);
+void conn_thaw(Conn *conn);
+/* Packs a frozen connection, but for its two descriptors. */
+void conn_pack(const Conn *conn, Pack *pack);
+/*
+ * Makes the connection that was packed, frozen; a tap that cannot be read makes it plain forwarding (counted), and so
+ * does
+ * @with_tap being false. Takes both descriptors, also on failure. 0, -EBADMSG or -ENOMEM.
+ */
+int conn_unpack(ConnOwner *owner, int consume_client, int consume_runtime, bool with_tap, Unpack *unpack);
+/* What was frozen in the other process is now read here: the calls' context files become this one's. May free @conn. */
+void conn_adopt(Conn *conn);
+/* Forgets a frozen connection which another process goes on with; what that cannot know of its calls ends here. */
+void conn_drop(Conn *conn);
+
+/* Whether fields may be appended has changed. */
+void conn_set_inject(ConnOwner *owner);
+
+/* Now and then, as tap_tick() has it, of all connections. */
+void conn_tick_all(ConnOwner *owner);

@@ -283,6 +283,38 @@ int cri_scan_finish(CriScan *scan) {
         return pbscan_finish(&scan->pb);
 }
 
+void cri_fields_pack(const CriFields *fields, Pack *pack) {
+        for (unsigned i = 0; i < _CRI_STRING_MAX; i++)
+                pack_string(pack, fields->s[i]);
+        pack_number(pack, fields->sandbox_attempt);
+        pack_number(pack, fields->container_attempt);
+        pack_number(pack, (uint64_t) fields->timeout_s);
+        pack_number(pack, fields->sandbox_metadata);
+        pack_number(pack, fields->container_metadata);
+        pack_number(pack, fields->has_timeout);
+}
+
+void cri_fields_unpack(Unpack *unpack, CriFields *ret) {
+        for (unsigned i = 0; i < _CRI_STRING_MAX; i++)
+                ret->s[i] = unpack_string(unpack, CRIMSG_VALUE_MAX);
+        ret->sandbox_attempt = (uint32_t) unpack_number(unpack, UINT32_MAX);
+        ret->container_attempt = (uint32_t) unpack_number(unpack, UINT32_MAX);
+        ret->timeout_s = (int64_t) unpack_number(unpack, UINT64_MAX);
+        ret->sandbox_metadata = unpack_bool(unpack);
+        ret->container_metadata = unpack_bool(unpack);
+        ret->has_timeout = unpack_bool(unpack);
+}
+
+void cri_scan_pack(const CriScan *scan, Pack *pack) {
+        pack_number(pack, (uint64_t) (scan->wanted + 1));
+        pbscan_pack(&scan->pb, pack);
+}
+
+int cri_scan_unpack(CriScan *scan, Unpack *unpack) {
+        scan->wanted = (int8_t) ((int) unpack_number(unpack, _CRI_STRING_MAX) - 1);
+        return pbscan_unpack(&scan->pb, unpack);
+}
+
 /* Days from 1970-01-01 to a date of the Gregorian calendar, by counting leap days in whole years before it. */
 static int64_t days_from_epoch(unsigned year, unsigned month, unsigned day) {
         static const uint16_t before[] = { 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334 };

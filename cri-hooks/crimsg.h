@@ -94,6 +94,13 @@ void cri_scan_init(CriScan *scan, const PbMessage *message, uint64_t len, CriFie
 int cri_scan_feed(CriScan *scan, const uint8_t *data, size_t len);
 int cri_scan_finish(CriScan *scan);
 
+/* For the podspan-cri that takes over: as pack.h has it. @ret must be empty, and is to be cleared in any case. */
+void cri_fields_pack(const CriFields *fields, Pack *pack);
+void cri_fields_unpack(Unpack *unpack, CriFields *ret);
+/* As pbscan_pack() and pbscan_unpack(); the latter after cri_scan_init(). */
+void cri_scan_pack(const CriScan *scan, Pack *pack);
+int cri_scan_unpack(CriScan *scan, Unpack *unpack);
+
 /*
  * An RFC 3339 time with up to nine digits of fraction, as kubelet writes kubernetes.io/config.seen. Returns 0 with
  * nanoseconds since the epoch, or -EBADMSG (also before 1970 and after 2262).

@@ -122,6 +122,10 @@ void hold_done(Hold *hold) {
         }
 }
 
+int hold_restore(Hold *hold, const uint8_t *p, size_t n) {
+        return append(hold, p, n);
+}
+
 void hold_deinit(Hold *hold) {
         free(hold->p);
         *hold = (Hold){};

@@ -54,4 +54,7 @@ static inline size_t hold_kept(const Hold *hold) {
         return hold->n - hold->given;
 }
 
+/* Keeps @n bytes back, as another hold did; this one is empty. 0 or -ENOMEM. */
+int hold_restore(Hold *hold, const uint8_t *p, size_t n);
+
 void hold_deinit(Hold *hold);

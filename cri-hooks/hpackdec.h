@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include "pack.h"
 #include "util.h"
 
 #define HPACKDEC_BLOCK_MAX  (256U * 1024)  /* encoded bytes of one block */
@@ -22,6 +23,8 @@ typedef struct HpackDec {
         uint32_t n_encoded; /* of the block so far */
         uint32_t n_list;
         uint32_t n_fields;
+        uint32_t table_size; /* as last set */
+        bool shrunk;         /* it was less than the table had, and no block has come since */
 } HpackDec;
 
 typedef void (*HpackDecFn)(void *userdata, const char *name, size_t n_name, const char *value, size_t n_value);
@@ -54,3 +57,14 @@ static inline void hpackdec_skipped(HpackDec *dec, uint32_t list_size) {
 static inline uint32_t hpackdec_list_size(const HpackDec *dec) {
         return dec->n_list;
 }
+
+/* Packs the decoder, between two blocks: its dynamic table and the sizes that it goes by. */
+void hpackdec_pack(const HpackDec *dec, Pack *pack);
+/*
+ * Makes a decoder that goes on where the packed one was. Returns 0, -EBADMSG or -ENOMEM; @ret need not be initialized,
+ * and is to be released in any case.
+ */
+int hpackdec_unpack(Unpack *unpack, HpackDec *ret);
+
+/* Bytes in the dynamic table, as HPACK counts them. */
+size_t hpackdec_table_used(const HpackDec *dec);

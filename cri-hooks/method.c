@@ -141,3 +141,10 @@ const char *method_short(const char *name) {
 
         return slash ? slash + 1 : name;
 }
+
+const Method *method_of_operation(const char *operation) {
+        for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
+                if (strcmp(method_short(methods[i].name), operation) == 0)
+                        return &methods[i];
+        return NULL;
+}

@@ -49,5 +49,8 @@ typedef struct Method {
  */
 const Method *method_find(const char *path, size_t len);
 
+/* The method whose name's last part @operation is ("RunPodSandbox"); NULL if the table has none. */
+const Method *method_of_operation(const char *operation);
+
 /* The part after the last slash. */
 const char *method_short(const char *name);

@@ -9,6 +9,7 @@ enum {
         STATE_VARINT,
         STATE_SKIP,
         STATE_CAPTURE,
+        _STATE_MAX,
 };
 
 enum {
@@ -241,5 +242,89 @@ int pbscan_finish(PbScan *scan) {
                 return -EBADMSG;
         if (scan->pos != scan->stack[0].end || scan->state != STATE_TAG || scan->shift != 0 || scan->depth != 0)
                 return fail(scan);
+        return 0;
+}
+
+/* The number of @message's field that has @field's place, from 1; 0: none. */
+static uint64_t field_number(const PbMessage *message, const PbField *field) {
+        for (uint8_t i = 0; field && i < message->n_fields; i++)
+                if (&message->fields[i] == field)
+                        return (uint64_t) i + 1;
+        return 0;
+}
+
+static const PbField *field_at(const PbMessage *message, uint64_t number) {
+        return number > 0 && number <= message->n_fields ? &message->fields[number - 1] : NULL;
+}
+
+/* The field by which the scan went from one message into the next. */
+static uint64_t way_down(const PbMessage *outer, const PbMessage *inner) {
+        for (uint8_t i = 0; i < outer->n_fields; i++)
+                if (outer->fields[i].kind == PB_MESSAGE && outer->fields[i].message == inner)
+                        return (uint64_t) i + 1;
+        return 0;
+}
+
+void pbscan_pack(const PbScan *scan, Pack *pack) {
+        pack_number(pack, scan->failed);
+        pack_number(pack, scan->state);
+        pack_number(pack, scan->shift);
+        pack_number(pack, scan->pos);
+        pack_number(pack, scan->acc);
+        pack_number(pack, scan->left);
+        pack_number(pack, scan->stack[0].end);
+        pack_number(pack, scan->depth);
+        for (unsigned i = 1; i <= scan->depth; i++) {
+                pack_number(pack, way_down(scan->stack[i - 1].message, scan->stack[i].message));
+                pack_number(pack, scan->stack[i].end);
+        }
+        /* Between two fields the last one may be of a message that was left. */
+        pack_number(pack, scan->state == STATE_TAG ? 0 : field_number(scan->stack[scan->depth].message, scan->field));
+        pack_bytes(pack, scan->captured, scan->state == STATE_CAPTURE ? scan->n_captured : 0);
+}
+
+/* Can the reading of a field like this be where it is said to be? */
+static bool field_fits(const PbScan *scan) {
+        switch (scan->state) {
+        case STATE_CAPTURE:
+                return scan->field && scan->field->kind == PB_STRING && scan->left > 0;
+        case STATE_VARINT:
+                return !scan->field || scan->field->kind == PB_VARINT;
+        case STATE_LENGTH:
+                return !scan->field || scan->field->kind != PB_VARINT;
+        default:
+                return true;
+        }
+}
+
+int pbscan_unpack(PbScan *scan, Unpack *unpack) {
+        const uint8_t *captured;
+        size_t n;
+
+        scan->failed = unpack_bool(unpack);
+        scan->state = (uint8_t) unpack_number(unpack, _STATE_MAX - 1);
+        scan->shift = (uint8_t) unpack_number(unpack, 63);
+        scan->pos = unpack_number(unpack, UINT64_MAX);
+        scan->acc = unpack_number(unpack, UINT64_MAX);
+        scan->left = unpack_number(unpack, UINT64_MAX);
+        scan->stack[0].end = unpack_number(unpack, UINT64_MAX);
+        scan->depth = (uint8_t) unpack_number(unpack, PBSCAN_DEPTH_MAX - 1);
+        for (unsigned i = 1; i <= scan->depth; i++) {
+                const PbField *field = field_at(scan->stack[i - 1].message, unpack_number(unpack, UINT8_MAX));
+
+                scan->stack[i].end = unpack_number(unpack, scan->stack[i - 1].end);
+                if (unpack->failed || !field || field->kind != PB_MESSAGE)
+                        return unpack_fail(unpack);
+                scan->stack[i].message = field->message;
+        }
+        scan->field = field_at(scan->stack[scan->depth].message, unpack_number(unpack, UINT8_MAX));
+        captured = unpack_bytes(unpack, sizeof(scan->captured), &n);
+        memcpy(scan->captured, captured, n);
+        scan->n_captured = (uint32_t) n;
+
+        if (unpack->failed || scan->shift % 7 != 0 || scan->pos > scan->stack[scan->depth].end ||
+            ((scan->state == STATE_SKIP || scan->state == STATE_CAPTURE) && scan->left > room(scan)) ||
+            !field_fits(scan))
+                return unpack_fail(unpack);
         return 0;
 }

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "pack.h"
 
 #define PBSCAN_CAPTURE_MAX 512 /* bytes of a string that are kept; the rest is cut */
 #define PBSCAN_DEPTH_MAX   8   /* nested messages a table may name */
@@ -77,3 +78,8 @@ int pbscan_feed(PbScan *scan, const uint8_t *data, size_t len);
 
 /* Reports the end of messages that end with the input. Returns 0 if the whole message was read and well-formed. */
 int pbscan_finish(PbScan *scan);
+
+/* Packs how far the reading of a message is. */
+void pbscan_pack(const PbScan *scan, Pack *pack);
+/* Goes on from there; @scan was made by pbscan_init() for the same kind of message. 0 or -EBADMSG. */
+int pbscan_unpack(PbScan *scan, Unpack *unpack);

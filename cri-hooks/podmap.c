@@ -314,3 +314,65 @@ void podmap_remove_sandbox(Podmap *map, const char *id, void (*fn)(const char *i
                 fn(id, userdata);
         podmap_remove(map, id);
 }
+
+void podmap_pack(const Podmap *map, Pack *pack) {
+        pack_number(pack, podmap_size(map));
+        for (const PodmapEntry *e = map ? map->oldest : NULL; e; e = e->newer) {
+                for (unsigned i = 0; i < _PODMAP_STRING_MAX; i++)
+                        pack_string(pack, podmap_string(e, i));
+                pack_number(pack, e->sandbox_hash);
+                pack_number(pack, e->start_ns);
+                pack_number(pack, e->call_ns);
+                pack_fixed(pack, &e->start, sizeof(e->start));
+                pack_number(pack, e->attempt);
+                pack_number(pack, e->is_container);
+                pack_number(pack, e->attempt_known);
+                pack_number(pack, e->has_start);
+                pack_number(pack, e->start_called);
+                pack_number(pack, e->started);
+        }
+}
+
+static int unpack_entry(Podmap *map, char *const strings[static _PODMAP_STRING_MAX], Unpack *unpack) {
+        PodmapEntry *e;
+
+        if (unpack->failed || !strings[PODMAP_ID] || !strings[PODMAP_ID][0] || find(map, strings[PODMAP_ID]))
+                return unpack->failed ? unpack_result(unpack) : unpack_fail(unpack);
+        e = make((const char *const *) strings);
+        if (!e)
+                return -ENOMEM;
+        e->sandbox_hash = unpack_number(unpack, UINT64_MAX);
+        e->start_ns = unpack_number(unpack, UINT64_MAX);
+        e->call_ns = unpack_number(unpack, UINT64_MAX);
+        unpack_fixed(unpack, &e->start, sizeof(e->start));
+        e->attempt = (uint32_t) unpack_number(unpack, UINT32_MAX);
+        e->is_container = unpack_bool(unpack);
+        e->attempt_known = unpack_bool(unpack);
+        e->has_start = unpack_bool(unpack);
+        e->start_called = unpack_bool(unpack);
+        e->started = unpack_bool(unpack);
+        if (unpack->failed) {
+                free(e);
+                return unpack_result(unpack);
+        }
+        link_entry(map, e);
+        return 0;
+}
+
+int podmap_unpack(Podmap *map, Unpack *unpack) {
+        size_t n = unpack_number(unpack, PODMAP_ENTRIES_MAX);
+
+        for (size_t i = 0; i < n; i++) {
+                char *strings[_PODMAP_STRING_MAX];
+                int r;
+
+                for (unsigned j = 0; j < _PODMAP_STRING_MAX; j++)
+                        strings[j] = unpack_string(unpack, CRIMSG_VALUE_MAX);
+                r = unpack_entry(map, strings, unpack);
+                for (unsigned j = 0; j < _PODMAP_STRING_MAX; j++)
+                        free(strings[j]);
+                if (r < 0)
+                        return r;
+        }
+        return unpack_result(unpack);
+}

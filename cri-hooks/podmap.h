@@ -9,6 +9,7 @@
 
 #include "crimsg.h"
 #include "identity.h"
+#include "pack.h"
 #include "tracecontext.h"
 #include "util.h"
 
@@ -77,3 +78,8 @@ void podmap_remove(Podmap *map, const char *id);
 void podmap_remove_sandbox(Podmap *map, const char *id, void (*fn)(const char *id, void *userdata), void *userdata);
 
 size_t podmap_size(const Podmap *map);
+
+/* For the podspan-cri that takes over: as pack.h has it. Reads into an empty map: 0, -EBADMSG or -ENOMEM; what was read
+ * before a failure stays. */
+void podmap_pack(const Podmap *map, Pack *pack);
+int podmap_unpack(Podmap *map, Unpack *unpack);

@@ -6,7 +6,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include "notify.h"
 #include "server.h"
+
+#define BYPASS_SUFFIX ".bypass" /* as cli/bypass.h has it */
 
 static int make_address(const char *path, struct sockaddr_un *ret) {
         size_t n = strlen(path);
@@ -69,6 +72,24 @@ static int remove_stale(const char *path) {
         return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+/* Where the socket is to be: beside @path while somebody has put a link to the runtime there (podspan bypass on). */
+static int find_place(const char *path, struct sockaddr_un *ret) {
+        struct sockaddr_un address;
+        struct stat st;
+        int r;
+
+        r = make_address(path, ret);
+        if (r < 0 || lstat(path, &st) < 0 || !S_ISLNK(st.st_mode))
+                return r;
+        address = *ret;
+        if (strlen(path) + strlen(BYPASS_SUFFIX) >= sizeof(address.sun_path))
+                return 0;
+        memcpy(address.sun_path + strlen(path), BYPASS_SUFFIX, sizeof(BYPASS_SUFFIX));
+        if (lstat(address.sun_path, &st) == 0 && S_ISSOCK(st.st_mode))
+                *ret = address;
+        return 0;
+}
+
 static int open_listener(Server *server, const char *path) {
         _cleanup_close_ int fd = -EBADF;
         struct sockaddr_un address;
@@ -76,13 +97,13 @@ static int open_listener(Server *server, const char *path) {
         mode_t mask;
         int r;
 
-        r = make_address(path, &address);
+        r = find_place(path, &address);
         if (r < 0)
                 return r;
         r = make_parents(path);
         if (r < 0)
                 return r;
-        r = remove_stale(path);
+        r = remove_stale(address.sun_path);
         if (r < 0)
                 return r;
 
@@ -97,13 +118,28 @@ static int open_listener(Server *server, const char *path) {
         if (listen(fd, SERVER_BACKLOG) < 0)
                 return -errno;
 
-        if (lstat(path, &st) == 0) {
+        if (lstat(address.sun_path, &st) == 0) {
                 server->listen_dev = st.st_dev;
                 server->listen_ino = st.st_ino;
         }
         server->listen_path = path;
         server->listen_fd = TAKE_FD(fd);
         return 0;
+}
+
+/* The socket's mode keeps others out; where that went wrong, whoever could talk to the runtime through us is asked. */
+static bool may_connect(Server *server, int client) {
+        static LogRatelimit limit = LOG_RATELIMIT(60, 3);
+        struct ucred peer = { .uid = (uid_t) -1 };
+        socklen_t size = sizeof(peer);
+
+        if (getsockopt(client, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && (peer.uid == 0 || peer.uid == geteuid()))
+                return true;
+
+        counters_add(server->calls->counters, COUNTERS_CRI, COUNTERS_CRI_REFUSED, 1);
+        if (log_ratelimit(&limit))
+                log_warning("Refused a connection of uid %d, process %d", (int) peer.uid, (int) peer.pid);
+        return false;
 }
 
 static int accept_one(Server *server) {
@@ -114,11 +150,15 @@ static int accept_one(Server *server) {
         client = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (client < 0)
                 return -errno;
+        if (!may_connect(server, client))
+                return 0;
 
         runtime = connect_to(server->runtime_path);
         if (runtime < 0) {
-                if (runtime == -EMFILE || runtime == -ENFILE)
+                if (runtime == -EMFILE || runtime == -ENFILE || runtime == -ENOMEM || runtime == -ENOBUFS) {
+                        counters_add(server->calls->counters, COUNTERS_CRI, COUNTERS_CRI_CLOSED, 1);
                         return runtime;
+                }
                 if (log_ratelimit(&limit))
                         (void) log_warning_errno(runtime, "Cannot connect to the runtime at %s: %m",
                                                  server->runtime_path);
@@ -128,9 +168,18 @@ static int accept_one(Server *server) {
 
         counters_add(server->calls->counters, COUNTERS_CRI, COUNTERS_CRI_CONNECTIONS, 1);
         r = conn_new(&server->owner, TAKE_FD(client), TAKE_FD(runtime));
-        if (r < 0 && log_ratelimit(&limit))
-                (void) log_warning_errno(r, "Cannot forward a connection: %m");
+        if (r < 0) {
+                counters_add(server->calls->counters, COUNTERS_CRI, COUNTERS_CRI_CLOSED, 1);
+                if (log_ratelimit(&limit))
+                        (void) log_warning_errno(r, "Cannot forward a connection: %m");
+        }
         return 0;
+}
+
+static int update_listening(Server *server) {
+        if (!server->listen_source.loop)
+                return 0;
+        return loop_source_set(&server->listen_source, server->full || server->paused ? 0 : EPOLLIN);
 }
 
 static int on_listen(LoopSource *source, uint32_t events _unused_) {
@@ -138,8 +187,17 @@ static int on_listen(LoopSource *source, uint32_t events _unused_) {
         Server *server = container_of(source, Server, listen_source);
 
         for (unsigned i = 0; i < SERVER_ACCEPT_MAX; i++) {
-                int r = accept_one(server);
+                int r;
 
+                if (server->owner.n_conns >= server->max_conns) {
+                        if (log_ratelimit(&limit))
+                                log_warning("%zu connections are open, others wait until one ends",
+                                            server->owner.n_conns);
+                        server->full = true;
+                        return update_listening(server);
+                }
+
+                r = accept_one(server);
                 switch (r) {
                 case 0:
                 case -EINTR:
@@ -161,7 +219,16 @@ static int on_listen(LoopSource *source, uint32_t events _unused_) {
 static int on_retry(LoopTimer *timer) {
         Server *server = container_of(timer, Server, retry_timer);
 
-        return loop_source_set(&server->listen_source, EPOLLIN);
+        return update_listening(server);
+}
+
+static void on_closed(ConnOwner *owner) {
+        Server *server = container_of(owner, Server, owner);
+
+        if (!server->full || server->listen_fd < 0)
+                return;
+        server->full = false;
+        (void) update_listening(server);
 }
 
 static int on_flush(LoopTimer *timer) {
@@ -175,18 +242,48 @@ static int on_ended(LoopTimer *timer) {
 }
 
 static int on_wait(LoopTimer *timer) {
-        conn_release_all(&container_of(timer, Server, wait_timer)->owner);
-        return 0;
+        uint64_t next_ns = conn_release_due(&container_of(timer, Server, wait_timer)->owner);
+
+        return next_ns > 0 ? loop_timer_set(timer, next_ns, 0) : 0;
 }
 
 static int on_tick(LoopTimer *timer) {
-        calls_tick(container_of(timer, Server, tick_timer)->calls);
+        Server *server = container_of(timer, Server, tick_timer);
+
+        conn_tick_all(&server->owner);
+        calls_tick(server->calls);
         return 0;
 }
 
-static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info _unused_) {
-        loop_exit(container_of(source, Server, signals)->loop, 0);
+static int on_watchdog(LoopTimer *timer _unused_) {
+        notify_send("WATCHDOG=1");
         return 0;
+}
+
+static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info) {
+        Server *server = container_of(source, Server, signals);
+
+        if (info->ssi_signo != SIGHUP)
+                loop_exit(server->loop, 0);
+        else if (server->reload)
+                server->reload(server);
+        return 0;
+}
+
+static void on_pause(Handover *handover, bool paused) {
+        Server *server = container_of(handover, Server, handover);
+
+        server->paused = paused;
+        (void) update_listening(server);
+}
+
+static void on_handed_over(Handover *handover) {
+        Server *server = container_of(handover, Server, handover);
+
+        /* The name is the other's to remove. */
+        server->listen_path = NULL;
+        server->gone = true;
+        loop_exit(server->loop, 0);
 }
 
 void server_wake(Server *server, CallsWork work) {
@@ -203,29 +300,32 @@ void server_wake(Server *server, CallsWork work) {
 static void wait_soon(ConnOwner *owner) {
         Server *server = container_of(owner, Server, owner);
 
-        (void) loop_timer_set(&server->wait_timer, SERVER_WAIT_NS, 0);
+        (void) loop_timer_set(&server->wait_timer, CONN_WAIT_NS, 0);
 }
 
-/* Two descriptors a connection: as many as the administrator allows. */
-static void raise_limit(void) {
+/* Two descriptors a connection, as many as the administrator allows, but for those without which nothing is traced. */
+static size_t raise_limit(void) {
         struct rlimit limit;
+        rlim_t n;
 
         if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-                return;
+                return SERVER_CONNS_MAX;
         limit.rlim_cur = limit.rlim_max;
         (void) setrlimit(RLIMIT_NOFILE, &limit);
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return SERVER_CONNS_MAX;
+
+        n = (limit.rlim_cur - MIN(limit.rlim_cur / 2, (rlim_t) SERVER_FDS_KEPT)) / 2;
+        return n < 1 ? 1 : MIN((size_t) n, (size_t) SERVER_CONNS_MAX);
 }
 
-int server_init(Server *server, Calls *calls, bool tracing, const char *listen_path, const char *runtime_path,
-                int consume_listen_fd) {
+int server_init(Server *server, Calls *calls, bool tracing, const char *runtime_path) {
         sigset_t signals;
         int r;
 
         server->calls = calls;
         server->runtime_path = runtime_path;
-        server->listen_fd = consume_listen_fd;
-
-        raise_limit();
+        server->max_conns = raise_limit();
 
         r = loop_new(&server->loop);
         if (r < 0)
@@ -234,10 +334,12 @@ int server_init(Server *server, Calls *calls, bool tracing, const char *listen_p
         server->owner.calls = calls;
         server->owner.tracing = tracing;
         server->owner.wait = wait_soon;
+        server->owner.closed = on_closed;
 
         (void) sigemptyset(&signals);
         (void) sigaddset(&signals, SIGTERM);
         (void) sigaddset(&signals, SIGINT);
+        (void) sigaddset(&signals, SIGHUP);
         r = loop_signal_add(&server->signals, server->loop, &signals, on_signal);
         if (r < 0)
                 return r;
@@ -246,18 +348,79 @@ int server_init(Server *server, Calls *calls, bool tracing, const char *listen_p
             (r = loop_timer_add(&server->ended_timer, server->loop, on_ended)) < 0 ||
             (r = loop_timer_add(&server->wait_timer, server->loop, on_wait)) < 0 ||
             (r = loop_timer_add(&server->tick_timer, server->loop, on_tick)) < 0 ||
-            (r = loop_timer_add(&server->retry_timer, server->loop, on_retry)) < 0)
+            (r = loop_timer_add(&server->retry_timer, server->loop, on_retry)) < 0 ||
+            (r = loop_timer_add(&server->watchdog_timer, server->loop, on_watchdog)) < 0)
                 return r;
-        r = loop_timer_set(&server->tick_timer, SERVER_TICK_NS, SERVER_TICK_NS);
-        if (r < 0)
-                return r;
+        return loop_timer_set(&server->tick_timer, SERVER_TICK_NS, SERVER_TICK_NS);
+}
 
-        if (server->listen_fd < 0) {
-                r = open_listener(server, listen_path);
+/* The socket is there: serve, and offer to hand over. */
+static int begin(Server *server, const char *path, int consume_control_fd) {
+        Handover *handover = &server->handover;
+        int r;
+
+        r = loop_source_add(&server->listen_source, server->loop, server->listen_fd, EPOLLIN, on_listen);
+        if (r < 0) {
+                (void) close_fd(consume_control_fd);
+                return r;
+        }
+        if (server->watchdog_usec > 0) {
+                uint64_t half_ns = server->watchdog_usec * NSEC_PER_USEC / 2;
+
+                r = loop_timer_set(&server->watchdog_timer, half_ns, half_ns);
                 if (r < 0)
                         return r;
         }
-        return loop_source_add(&server->listen_source, server->loop, server->listen_fd, EPOLLIN, on_listen);
+
+        handover->owner = &server->owner;
+        handover->listen_fd = server->listen_fd;
+        handover->owns_path = server->listen_path != NULL;
+        handover->dev = server->listen_dev;
+        handover->ino = server->listen_ino;
+        handover->info.watchdog_usec = server->watchdog_usec;
+        handover->pause = on_pause;
+        handover->done = on_handed_over;
+        r = handover_init(handover, path, consume_control_fd);
+        if (r < 0)
+                (void) log_full(LOG_LEVEL_NOTICE, r, "No other process will be able to take over: %m");
+        return 0;
+}
+
+int server_listen(Server *server, const char *path, int consume_listen_fd) {
+        int r;
+
+        server->listen_fd = consume_listen_fd;
+        if (server->listen_fd < 0) {
+                r = open_listener(server, path);
+                if (r < 0)
+                        return r;
+        }
+        return begin(server, path, -EBADF);
+}
+
+int server_take_over(Server *server, Takeover *takeover, const char *path, int consume_listen_fd) {
+        int r;
+
+        server->listen_fd = consume_listen_fd;
+        r = takeover_receive(takeover, &server->owner);
+        if (r == 0)
+                r = takeover_commit(takeover, &server->owner);
+        if (r < 0) {
+                /* They are the other's still. */
+                while (server->owner.conns)
+                        conn_drop(server->owner.conns);
+                return r;
+        }
+
+        if (server->listen_fd < 0) {
+                server->listen_fd = TAKE_FD(takeover->listen_fd);
+                if (takeover->state.owns_path) {
+                        server->listen_path = path;
+                        server->listen_dev = takeover->state.dev;
+                        server->listen_ino = takeover->state.ino;
+                }
+        }
+        return begin(server, path, TAKE_FD(takeover->control_fd));
 }
 
 int server_run(Server *server) {
@@ -267,6 +430,7 @@ int server_run(Server *server) {
 void server_deinit(Server *server) {
         struct stat st;
 
+        handover_deinit(&server->handover);
         loop_source_remove(&server->listen_source);
         server->listen_fd = close_fd(server->listen_fd);
         /* Not if somebody else has put his own there by now. */
@@ -282,6 +446,7 @@ void server_deinit(Server *server) {
         loop_timer_remove(&server->wait_timer);
         loop_timer_remove(&server->tick_timer);
         loop_timer_remove(&server->retry_timer);
+        loop_timer_remove(&server->watchdog_timer);
         loop_signal_remove(&server->signals);
         server->loop = loop_free(server->loop);
 }

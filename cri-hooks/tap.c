@@ -40,6 +40,21 @@ static TapStream *lookup(Tap *tap, uint32_t id) {
         return p ? *p : NULL;
 }
 
+static int make_buckets(Tap *tap) {
+        if (!tap->buckets)
+                tap->buckets = calloc(TAP_BUCKETS, sizeof(*tap->buckets));
+        return tap->buckets ? 0 : -ENOMEM;
+}
+
+static void insert(Tap *tap, TapStream *stream) {
+        TapStream **bucket = &tap->buckets[(stream->id >> 1) % TAP_BUCKETS];
+
+        stream->next = *bucket;
+        *bucket = stream;
+        tap->n_streams++;
+        tap->n_crossed += stream->crossed;
+}
+
 static void forget_pending(Tap *tap, const TapStream *stream) {
         for (unsigned i = 0; i < tap->n_pending; i++)
                 if (tap->pending[i].stream == stream) {
@@ -57,6 +72,8 @@ static void end_stream(Tap *tap, TapStream **p, TapEnd how, const TapHeaders *he
         tap->n_streams--;
         if (stream->pending)
                 forget_pending(tap, stream);
+        if (stream->crossed)
+                tap->n_crossed--;
         tap->ops->end(tap, stream, how, headers, error);
 }
 
@@ -92,7 +109,9 @@ void tap_deinit(Tap *tap, TapEnd how) {
         hold_deinit(&tap->hold);
 }
 
-static void degrade(Tap *tap, int error) {
+void tap_degrade(Tap *tap, int error) {
+        if (tap->plain)
+                return;
         tap->plain = true;
         tap->hold_frame = false;
         release_memory(tap, TAP_END_UNTRACKED);
@@ -160,8 +179,9 @@ static void ask_stream(Tap *tap, const TapStream *stream, bool final) {
                 }
 }
 
-static void ask_all(Tap *tap) {
-        while (tap->n_pending > 0)
+/* Those that wait since @since_ns or longer; the first has waited longest. */
+static void ask_since(Tap *tap, uint64_t since_ns) {
+        while (tap->n_pending > 0 && tap->pending[0].since_ns <= since_ns)
                 ask_pending(tap, 0, true);
 }
 
@@ -183,6 +203,7 @@ static void ask_new(Tap *tap, TapStream *stream, bool final) {
         if (inject == TAP_INJECT_WAIT && !final) {
                 tap->pending[tap->n_pending++] = (TapPending){
                         .stream = stream,
+                        .since_ns = tap->now_ns,
                         .off = tap->frame_off,
                         .frame = dir->frame,
                         .padding = dir->padding,
@@ -205,6 +226,7 @@ static bool undecided(const Tap *tap) {
 static int request_block(Tap *tap, TapDir *dir) {
         const TapHeaders *h = dir->headers;
         TapStream *stream;
+        int r;
 
         if (!tap->block_new) {
                 /* Trailers of a request. gRPC has none, HTTP/2 does. */
@@ -224,21 +246,18 @@ static int request_block(Tap *tap, TapDir *dir) {
                 tap->ops->unseen(tap, h);
                 return 0;
         }
-        if (!tap->buckets) {
-                tap->buckets = calloc(TAP_BUCKETS, sizeof(*tap->buckets));
-                if (!tap->buckets)
-                        return -ENOMEM;
-        }
-
+        r = make_buckets(tap);
+        if (r < 0)
+                return r;
         stream = tap->ops->begin(tap, dir->block_stream, h);
         if (!stream)
                 return 0;
         stream->id = dir->block_stream;
         stream->request_ended = false;
         stream->pending = false;
-        stream->next = tap->buckets[(stream->id >> 1) % TAP_BUCKETS];
-        tap->buckets[(stream->id >> 1) % TAP_BUCKETS] = stream;
-        tap->n_streams++;
+        stream->aged = false;
+        stream->crossed = tap->goaway && stream->id > tap->goaway_last;
+        insert(tap, stream);
 
         if (tap->hold_frame && undecided(tap) &&
             (uint64_t) hpackdec_list_size(&dir->hpack) + strlen(TAPHEADERS_TRACEPARENT) + TRACECONTEXT_TRACEPARENT_LEN +
@@ -274,7 +293,50 @@ static int end_block(Tap *tap, TapSide side) {
         return 0;
 }
 
+/* Taking over */
+
+void tap_set_inject(Tap *tap, bool may_inject) {
+        /* The beginning of a frame header was only kept back where fields might be appended. */
+        tap->inject_soon = may_inject && !tap->may_inject && tap->dir[TAP_CLIENT].reader.n > 0;
+        tap->may_inject = may_inject && !tap->inject_soon;
+}
+
+int tap_adopt(Tap *tap, TapStream *stream) {
+        int r;
+
+        if (tap->n_streams >= TAP_STREAMS_MAX || stream->id == 0 || lookup(tap, stream->id))
+                return -EEXIST;
+        r = make_buckets(tap);
+        if (r == 0)
+                insert(tap, stream);
+        return r;
+}
+
+void tap_each(const Tap *tap, void (*fn)(TapStream *stream, void *userdata), void *userdata) {
+        for (unsigned i = 0; tap->buckets && i < TAP_BUCKETS; i++)
+                for (TapStream *stream = tap->buckets[i]; stream; stream = stream->next)
+                        fn(stream, userdata);
+}
+
+size_t tap_memory(const Tap *tap) {
+        size_t n = tap->hold.cap;
+
+        for (unsigned i = 0; i < _TAP_SIDE_MAX; i++)
+                n += hpackdec_table_used(&tap->dir[i].hpack);
+        return n;
+}
+
 /* Frames */
+
+/* Whatever it was that the runtime said about this stream: it has taken it. */
+static void note_answer(Tap *tap, uint32_t id) {
+        TapStream *stream = lookup(tap, id);
+
+        if (stream && stream->crossed) {
+                stream->crossed = false;
+                tap->n_crossed--;
+        }
+}
 
 static int begin_headers(Tap *tap, TapSide side) {
         TapDir *dir = &tap->dir[side];
@@ -326,6 +388,8 @@ static int begin_frame(Tap *tap, TapSide side) {
         dir->begun = true;
         if (dir->block_stream != 0 && f->type != H2FRAME_CONTINUATION)
                 return -EPROTO;
+        if (side == TAP_RUNTIME && tap->n_crossed > 0 && f->stream != 0)
+                note_answer(tap, f->stream);
 
         switch (f->type) {
         case H2FRAME_DATA:
@@ -422,8 +486,13 @@ static int end_prefix(Tap *tap, TapSide side) {
                           h2frame_u32(dir->prefix));
                 return 0;
         case H2FRAME_GOAWAY:
-                if (side == TAP_RUNTIME)
-                        end_above(tap, h2frame_u32(dir->prefix) & 0x7fffffffU, TAP_END_GOAWAY);
+                if (side == TAP_RUNTIME) {
+                        uint32_t last = h2frame_u32(dir->prefix) & 0x7fffffffU;
+
+                        tap->goaway_last = tap->goaway ? MIN(tap->goaway_last, last) : last;
+                        tap->goaway = true;
+                        end_above(tap, last, TAP_END_GOAWAY);
+                }
                 return 0;
         default:
                 return 0;
@@ -653,7 +722,7 @@ static void finish(Tap *tap, bool all, struct iovec ret[static HOLD_IOV]) {
         size_t total, from;
 
         if (tap->n_pending > 0 && (all || hold_offset(&tap->hold, tap->hold.in_len) > TAP_HELD_MAX))
-                ask_all(tap);
+                ask_since(tap, UINT64_MAX);
 
         total = from = hold_offset(&tap->hold, tap->hold.in_len);
         if (!tap->plain && !all) {
@@ -669,7 +738,7 @@ static void finish(Tap *tap, bool all, struct iovec ret[static HOLD_IOV]) {
         }
 
         if (hold_end(&tap->hold, from, ret) < 0) {
-                degrade(tap, -ENOMEM);
+                tap_degrade(tap, -ENOMEM);
                 return;
         }
         for (unsigned i = 0; i < tap->n_pending; i++)
@@ -687,27 +756,49 @@ void tap_request(Tap *tap, const uint8_t *data, size_t len, struct iovec ret[sta
                 return;
         }
 
+        if (tap->inject_soon && tap->dir[TAP_CLIENT].reader.n == 0) {
+                tap->inject_soon = false;
+                tap->may_inject = true;
+        }
         r = hold_begin(&tap->hold, data, len);
         if (!tap->plain) {
                 if (r == 0)
                         r = feed(tap, TAP_CLIENT, data, len);
                 if (r < 0)
-                        degrade(tap, r);
+                        tap_degrade(tap, r);
         }
         finish(tap, false, ret);
 }
 
-void tap_release(Tap *tap, bool all, struct iovec ret[static HOLD_IOV]) {
+static void release(Tap *tap, uint64_t since_ns, bool all, struct iovec ret[static HOLD_IOV]) {
         static const uint8_t nothing[1];
 
         (void) hold_begin(&tap->hold, nothing, 0);
-        ask_all(tap);
-        if (all) {
-                /* What is given out now in the middle of a frame cannot be changed later. */
-                tap->hold_frame = false;
-                tap->may_inject = false;
-        }
+        ask_since(tap, since_ns);
         finish(tap, all, ret);
+}
+
+void tap_release(Tap *tap, uint64_t since_ns, struct iovec ret[static HOLD_IOV]) {
+        release(tap, since_ns, false, ret);
+}
+
+void tap_release_end(Tap *tap, struct iovec ret[static HOLD_IOV]) {
+        /* What is given out now in the middle of a frame cannot be changed later. */
+        tap->hold_frame = false;
+        tap->may_inject = tap->inject_soon = false;
+        release(tap, UINT64_MAX, true, ret);
+}
+
+void tap_tick(Tap *tap) {
+        for (unsigned i = 0; tap->n_crossed > 0 && i < TAP_BUCKETS; i++)
+                for (TapStream **p = &tap->buckets[i]; *p;) {
+                        if ((*p)->crossed && (*p)->aged) {
+                                end_stream(tap, p, TAP_END_GOAWAY, NULL, 0);
+                                continue;
+                        }
+                        (*p)->aged = (*p)->crossed;
+                        p = &(*p)->next;
+                }
 }
 
 void tap_request_done(Tap *tap) {
@@ -721,5 +812,5 @@ void tap_reply(Tap *tap, const uint8_t *data, size_t len) {
                 return;
         r = feed(tap, TAP_RUNTIME, data, len);
         if (r < 0)
-                degrade(tap, r);
+                tap_degrade(tap, r);
 }

@@ -39,6 +39,8 @@ struct TapStream {
         bool want_reply;   /* it wants the DATA */
         bool request_ended;
         bool pending; /* its header block is kept back */
+        bool crossed; /* began above the last id of a GOAWAY, and the runtime has said nothing about it since */
+        bool aged;    /* as long ago as the last tap_tick() */
 };
 
 typedef enum TapEnd {
@@ -50,6 +52,7 @@ typedef enum TapEnd {
         TAP_END_CONNECTION_RUNTIME,
         TAP_END_SHUTDOWN,  /* podspan-cri ended */
         TAP_END_UNTRACKED, /* the connection became plain forwarding: how the call ends is not seen */
+        TAP_END_CRASH,     /* the podspan-cri that followed it died; no tap says this */
 } TapEnd;
 
 typedef enum TapInject {
@@ -92,7 +95,8 @@ typedef struct TapSettings {
 
 typedef struct TapPending {
         TapStream *stream;
-        size_t off; /* of the frame in the held bytes */
+        uint64_t since_ns; /* when it began to wait */
+        size_t off;        /* of the frame in the held bytes */
         H2Frame frame;
         uint8_t padding;
 } TapPending;
@@ -125,12 +129,17 @@ struct Tap {
         TapDir dir[_TAP_SIDE_MAX];
         TapStream **buckets;
         uint32_t n_streams;
-        uint32_t last_stream;    /* highest id the client opened */
+        uint32_t last_stream; /* highest id the client opened */
+        uint32_t goaway_last; /* the lowest last id of a GOAWAY, if there was one */
+        uint32_t n_crossed;
         uint32_t max_frame_size; /* what the runtime takes */
         uint32_t max_header_list;
         uint8_t n_preface; /* bytes of the preface seen */
+        uint64_t now_ns;   /* monotonic; set by the owner before tap_request() */
         bool plain;
+        bool goaway;
         bool may_inject;
+        bool inject_soon; /* may_inject from the next frame header on */
         bool block_new;   /* the client's open block begins a stream */
         bool hold_frame;  /* the client's current frame is kept back */
         size_t frame_off; /* where it begins */
@@ -149,14 +158,46 @@ void tap_deinit(Tap *tap, TapEnd how);
  * fails.
  */
 void tap_request(Tap *tap, const uint8_t *data, size_t len, struct iovec ret[static HOLD_IOV]);
-/* Gives out what waits for a call's identity (@all: whatever is kept back). As tap_request() with no bytes. */
-void tap_release(Tap *tap, bool all, struct iovec ret[static HOLD_IOV]);
+/*
+ * Decides the calls that have waited for their identity since @since_ns or longer (UINT64_MAX: all of them), and gives
+ * out what need not be kept back any more. As tap_request() with no bytes.
+ */
+void tap_release(Tap *tap, uint64_t since_ns, struct iovec ret[static HOLD_IOV]);
+/* The client sends no more: gives out whatever is kept back. */
+void tap_release_end(Tap *tap, struct iovec ret[static HOLD_IOV]);
 void tap_request_done(Tap *tap);
 
 /* The next @len bytes from the runtime, which go on as they are. */
 void tap_reply(Tap *tap, const uint8_t *data, size_t len);
 
-/* Does a call wait for its identity, so that tap_release() must be called soon? */
+/*
+ * To be called now and then, at intervals longer than a runtime needs to begin an answer. A call that crossed a GOAWAY
+ * on its way is followed, as the runtime may answer it all the same; if it has said nothing about it between two ticks,
+ * it has not taken it (RFC 9113, 6.8), and the client has made the call elsewhere: it ends as TAP_END_GOAWAY.
+ */
+void tap_tick(Tap *tap);
+
+/* Does a call wait for its identity, so that tap_release() must be called in a while? */
 static inline bool tap_waits(const Tap *tap) {
         return tap->n_pending > 0 || (tap->plain && hold_kept(&tap->hold) > 0);
 }
+
+/* Since when the first of them has waited; 0 if nothing is to be waited for. Only while tap_waits(). */
+static inline uint64_t tap_waits_since(const Tap *tap) {
+        return tap->n_pending > 0 ? tap->pending[0].since_ns : 0;
+}
+
+/* The rest is plain forwarding, because of @error; what is kept back waits for tap_release(). */
+void tap_degrade(Tap *tap, int error);
+
+/* Changes whether fields may be appended, from here on. */
+void tap_set_inject(Tap *tap, bool may_inject);
+
+/* Follows one more call, which another tap followed before. 0, -ENOMEM, or -EEXIST. */
+int tap_adopt(Tap *tap, TapStream *stream);
+
+/* Calls @fn for each call followed. */
+void tap_each(const Tap *tap, void (*fn)(TapStream *stream, void *userdata), void *userdata);
+
+/* Bytes of memory it has, but for the calls'. */
+size_t tap_memory(const Tap *tap);

@@ -11,6 +11,22 @@ void tapheaders_clear(TapHeaders *headers) {
         headers->grpc_status = -1;
 }
 
+static void add_tracestate(TapHeaders *headers, const char *value, size_t n_value) {
+        size_t n = strlen(headers->tracestate);
+
+        if (headers->tracestate_too_long || n_value == 0 || memchr(value, 0, n_value))
+                return;
+        if (n + (n > 0) + n_value > TAPHEADERS_TRACESTATE_MAX) {
+                headers->tracestate_too_long = true;
+                headers->tracestate[0] = 0;
+                return;
+        }
+        if (n > 0)
+                headers->tracestate[n++] = ',';
+        memcpy(headers->tracestate + n, value, n_value);
+        headers->tracestate[n + n_value] = 0;
+}
+
 static bool is(const char *name, size_t n_name, const char *literal, size_t n_literal) {
         return n_name == n_literal && memcmp(name, literal, n_literal) == 0;
 }
@@ -34,6 +50,11 @@ void tapheaders_field(void *userdata, const char *name, size_t n_name, const cha
                                 h->http_status = (unsigned) n;
                 }
                 break;
+        case 10:
+                /* :path is among the first fields of a request, and in no reply. */
+                if (IS("tracestate") && h->method)
+                        add_tracestate(h, value, n_value);
+                break;
         case 11:
                 if (IS(TAPHEADERS_TRACEPARENT)) {
                         /* More than one is as good as none, but no reason to add another. */
@@ -46,7 +67,7 @@ void tapheaders_field(void *userdata, const char *name, size_t n_name, const cha
         case 12:
                 if (IS("grpc-timeout"))
                         h->has_timeout = grpc_timeout_parse(value, n_value, &h->timeout_ns) == 0;
-                else if (IS("grpc-message"))
+                else if (IS("grpc-message") && !h->method)
                         (void) grpc_message_decode(value, n_value, h->message, sizeof(h->message));
                 break;
         default:

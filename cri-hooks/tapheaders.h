@@ -9,8 +9,9 @@
 #include "method.h"
 #include "tracecontext.h"
 
-#define TAPHEADERS_TRACEPARENT "traceparent"
-#define TAPHEADERS_MESSAGE_MAX 511 /* bytes of a grpc-message that are kept */
+#define TAPHEADERS_TRACEPARENT    "traceparent"
+#define TAPHEADERS_MESSAGE_MAX    511 /* bytes of a grpc-message that are kept */
+#define TAPHEADERS_TRACESTATE_MAX 512 /* of tracestate, W3C trace context 3.3.1.5: at least 512 */
 
 /* What a header block says that matters here. */
 typedef struct TapHeaders {
@@ -22,8 +23,13 @@ typedef struct TapHeaders {
         int grpc_status;        /* -1: none */
         bool traceparent_valid;
         bool has_timeout;
+        bool tracestate_too_long;
         char path[METHOD_PATH_MAX + 1];
-        char message[TAPHEADERS_MESSAGE_MAX + 1];
+        /* A request has no message, a reply no trace state. */
+        union {
+                char message[TAPHEADERS_MESSAGE_MAX + 1];
+                char tracestate[TAPHEADERS_TRACESTATE_MAX + 1]; /* as it came, several joined; longer: none */
+        };
 } TapHeaders;
 
 /* Before a block. */

@@ -501,6 +501,9 @@ static int config_apply_variable(Config *config, const ConfigEnv *env, const cha
                 r = util_parse_u64(s, strlen(s), &number);
                 if (r < 0)
                         return config_fail(reterr_message, -EINVAL, "%s: not a number of milliseconds", env->name);
+                /* OpenTelemetry: no limit. Ours is the longest there is. */
+                if (number == 0)
+                        number = 3600 * (NSEC_PER_SEC / NSEC_PER_MSEC);
                 (void) snprintf(buf, sizeof(buf), "%" PRIu64 "ms", number);
                 s = buf;
                 break;

@@ -69,6 +69,7 @@ typedef struct Config {
 
         /* podspan-cri */
         uint64_t slow_call_ns;     /* 1 s: a poll or probe slower than this becomes a span */
+        uint64_t start_window_ns;  /* 15 min: what ends later after the start has a trace of its own */
         bool inject_traceparent;   /* true: append traceparent to sampled mutating calls without one */
         char *link_annotations;    /* "tracing.k8s.io/traceparent": comma-separated pod annotations that name a trace to
                                       link to */

@@ -35,6 +35,7 @@ const ConfigKey configkey_table[CONFIGKEY_N] = {
         KEY("tracing_batch_size", tracing_batch_size, CONFIG_SIZE, "4MiB", .min = 1024, .max = 4 * MIB),
         KEY("tracing_export_rate_bytes", tracing_export_rate_bytes, CONFIG_SIZE, "8MiB", .max = 1024 * 1024 * MIB),
         KEY("slow_call", slow_call_ns, CONFIG_DURATION, "1s", .max = 365 * DAY_NS),
+        KEY("start_window", start_window_ns, CONFIG_DURATION, "15m", .max = 365 * DAY_NS),
         KEY("inject_traceparent", inject_traceparent, CONFIG_BOOL, "true"),
         KEY("link_annotations", link_annotations, CONFIG_STRING, "tracing.k8s.io/traceparent"),
         KEY("record_error_message", record_error_message, CONFIG_BOOL, "true"),

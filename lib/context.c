@@ -287,6 +287,27 @@ void context_retract(Context *context, ContextHandle *handle) {
         handle->pooled = 0;
 }
 
+int context_adopt(Context *context, ContextRecord *record, ContextHandle *handle) {
+        char state;
+        int r;
+
+        assert(context);
+        assert(record);
+        assert(handle);
+
+        if (context->pid_start == 0)
+                (void) read_stat(context->pid, &state, &context->pid_start);
+        record->seq = ++context->seq;
+        record->pid = context->pid;
+        record->pid_start = context->pid_start;
+        handle->pooled = 0;
+
+        r = write_file(context, CONTEXT_LIVE, handle->name, record);
+        if (r >= 0)
+                context->n_live++;
+        return count_written(context, r);
+}
+
 static int id_name(ContextKind kind, const char *id, char *ret, size_t size) {
         assert(kind == CONTEXT_START || kind == CONTEXT_HOOK);
         assert(id);
@@ -339,6 +360,14 @@ int context_get(const Context *context, ContextKind kind, const char *id, Contex
 
         r = id_name(kind, id, name, sizeof(name));
         return r < 0 ? r : read_record(context, kind, name, ret);
+}
+
+int context_read_live(const Context *context, const char *name, ContextRecord *ret) {
+        assert(context);
+        assert(name);
+        assert(ret);
+
+        return contextmatch_version_known(name) ? read_record(context, CONTEXT_LIVE, name, ret) : -ENOENT;
 }
 
 int context_remove(Context *context, ContextKind kind, const char *id) {
@@ -415,8 +444,36 @@ int context_list(const Context *context, ContextKind kind,
         return 0;
 }
 
+int context_reap(Context *context, void (*fn)(const ContextRecord *record, void *userdata), void *userdata) {
+        _cleanup_(closedirp) DIR *dir = NULL;
+        struct dirent *entry;
+        int r;
+
+        assert(context);
+        assert(fn);
+
+        dir = open_kind(context, CONTEXT_LIVE, &r);
+        if (!dir)
+                return r;
+
+        while ((entry = readdir(dir))) {
+                ContextRecord record;
+
+                if (!contextmatch_version_known(entry->d_name) ||
+                    read_record(context, CONTEXT_LIVE, entry->d_name, &record) < 0 || context_writer_alive(&record))
+                        continue;
+                /* Who removes it has it, should two look at the same time. */
+                if (unlinkat(context->kind_fd[CONTEXT_LIVE], entry->d_name, 0) < 0)
+                        continue;
+                counters_add(context->counters, context->producer, COUNTERS_CONTEXT_SWEPT, 1);
+                fn(&record, userdata);
+        }
+        return 0;
+}
+
 typedef struct SweepEntry {
         struct timespec mtime;
+        bool own; /* this process answers for it */
         char name[CONTEXT_NAME_MAX + 1];
 } SweepEntry;
 
@@ -447,8 +504,7 @@ static int sweep_oldest(Context *context, ContextKind kind, SweepEntry *entries,
         qsort(entries, n, sizeof(*entries), sweep_compare);
         for (size_t i = 0; i < n - max; i++) {
                 sweep_one(context, kind, entries[i].name);
-                if (kind == CONTEXT_LIVE && context->n_live > 0 &&
-                    contextmatch_name_of_pid(entries[i].name, context->pid))
+                if (entries[i].own && context->n_live > 0)
                         context->n_live--;
         }
         return 0;
@@ -469,6 +525,7 @@ static int sweep_kind(Context *context, ContextKind kind, unsigned max) {
 
         while ((entry = readdir(dir))) {
                 ContextRecord record;
+                bool own = false;
 
                 if (entry->d_name[0] == '.') {
                         struct stat st;
@@ -486,11 +543,15 @@ static int sweep_kind(Context *context, ContextKind kind, unsigned max) {
                         continue;
 
                 if (kind == CONTEXT_LIVE) {
-                        if (read_record(context, kind, entry->d_name, &record) == 0 && !context_writer_alive(&record)) {
+                        r = read_record(context, kind, entry->d_name, &record);
+                        if (r == 0 && !context_writer_alive(&record)) {
                                 sweep_one(context, kind, entry->d_name);
                                 continue;
                         }
-                        n_own += contextmatch_name_of_pid(entry->d_name, context->pid);
+                        /* The name may be that of a process before this one. */
+                        own = r == 0 ? record.pid == context->pid
+                                     : contextmatch_name_of_pid(entry->d_name, context->pid);
+                        n_own += own;
                 }
 
                 if (n == size) {
@@ -503,6 +564,7 @@ static int sweep_kind(Context *context, ContextKind kind, unsigned max) {
                         entries = more;
                 }
                 entries[n].mtime = (struct timespec){};
+                entries[n].own = own;
                 (void) memcpy(entries[n].name, entry->d_name, strlen(entry->d_name) + 1);
                 n++;
         }

@@ -91,6 +91,20 @@ int context_publish(Context *context, ContextRecord *record, ContextHandle *ret)
 void context_retract(Context *context, ContextHandle *handle);
 
 /*
+ * Takes over the live file of another process, which it has been told of by name: writes it anew, as this process' and
+ * with
+ * @record's content, in one step and under the same name. @handle is for context_retract() as before. Returns 0 or a
+ * negative errno (counted).
+ */
+int context_adopt(Context *context, ContextRecord *record, ContextHandle *handle);
+
+/*
+ * Removes the live files whose writer is dead, calling @fn for each that was readable: nobody else is told of it. For
+ * the writer that comes after it. Returns 0 or a negative errno.
+ */
+int context_reap(Context *context, void (*fn)(const ContextRecord *record, void *userdata), void *userdata);
+
+/*
  * Writes (or replaces), reads or removes the file of @kind START or HOOK for @id. Writing fills @record's seq. Returns
  * 0, -EINVAL where @id is not a file name, -ENOENT, -EBADMSG where what is there cannot be parsed, or another negative
  * errno.
@@ -98,6 +112,9 @@ void context_retract(Context *context, ContextHandle *handle);
 int context_put(Context *context, ContextKind kind, const char *id, ContextRecord *record);
 int context_get(const Context *context, ContextKind kind, const char *id, ContextRecord *ret);
 int context_remove(Context *context, ContextKind kind, const char *id);
+
+/* Reads the live file @name. 0, -ENOENT, -EBADMSG or another negative errno. */
+int context_read_live(const Context *context, const char *name, ContextRecord *ret);
 
 /* Looks up by the rules of docs/context.md. Returns 0 with @ret filled (found may be NONE), or a negative errno. */
 int context_find(const Context *context, const ContextQuery *query, ContextMatch *ret);

@@ -24,6 +24,7 @@ static const struct {
 } fields[] = {
 #define STRING(key_, member) \
         { #key_, FIELD_STRING, offsetof(ContextRecord, member), sizeof(((ContextRecord *) 0)->member), 0, false }
+        STRING(parent, parent),
         { "start", FIELD_U64, offsetof(ContextRecord, start_ns), 0, 0, true },
         { "deadline", FIELD_U64, offsetof(ContextRecord, deadline_ns), 0, 0, false },
         { "seq", FIELD_U64, offsetof(ContextRecord, seq), 0, 0, false },

@@ -17,8 +17,9 @@
 #define CONTEXT_OP_MAX   63
 
 typedef struct ContextRecord {
-        char operation[CONTEXT_OP_MAX + 1]; /* the CRI method's last part: "StartContainer" */
-        TraceContext trace;                 /* the span of that call */
+        char operation[CONTEXT_OP_MAX + 1];             /* the CRI method's last part: "StartContainer" */
+        TraceContext trace;                             /* the span of that call */
+        char parent[2 * TRACECONTEXT_SPAN_ID_SIZE + 1]; /* its parent's id, in hex; "": none */
         Identity identity;
         uint64_t start_ns;    /* wall clock */
         uint64_t deadline_ns; /* wall clock, 0: none */

@@ -7,6 +7,9 @@
  * when podspand is dead. A producer counts here what it wrote and what it had to drop, by reason. The file is made
  * whole by the first one that may (so a full spool cannot stop the counting); a producer that cannot open it counts
  * into a page of its own, and nothing fails.
+ *
+ * It belongs to the user whose directory STATE is, who alone may write it: one that another user could cut short would
+ * kill whoever has it mapped. A program of another user (podspand) counts in STATE/counters-UID; readers add up.
  */
 
 #include <stdint.h>
@@ -55,21 +58,27 @@ typedef enum CountersId {
         COUNTERS_AGENT_TIMEOUTS,        /* exports that timed out: their spans may arrive twice */
         COUNTERS_WATCH_LOST,            /* process events lost: the kernel's buffer or table was full */
         COUNTERS_WATCH_COUNTED,         /* probes and polls seen by podspan-watch or a monitor that became no span */
+        COUNTERS_CRI_REFUSED,           /* connections refused: neither uid 0 nor podspan-cri's own */
+        COUNTERS_CRI_CLOSED,            /* connections closed by podspan-cri: no memory, or no descriptors */
+        COUNTERS_CRI_TAKEN_OVER,        /* connections taken over from a podspan-cri before this one */
+        COUNTERS_CRI_CRASHED,           /* calls with a context file that the death of a podspan-cri cut off */
         _COUNTERS_ID_MAX,
 } CountersId;
 
 #define COUNTERS_PRODUCER_SLOTS 16
 #define COUNTERS_ID_SLOTS       64
+#define COUNTERS_FILES_MAX      64 /* files that a reader looks at */
 
 /*
- * Opens (and with @create makes) STATE/counters in @state_fd. Never fails: without the file it counts privately.
- * Returns NULL only without memory; every function below accepts NULL.
+ * Opens the caller's file in @state_fd; with @create, for producers, makes it, and one that others may write is
+ * replaced; without, for readers, the other users' files are read too, as they are now. Never fails: without a file it
+ * counts privately. Returns NULL only without memory; every function below accepts NULL.
  */
 Counters *counters_open(int state_fd, bool create);
 Counters *counters_free(Counters *counters);
 DEFINE_CLEANUP(Counters *, counters_free);
 
-/* Is the file shared with the others, or private? */
+/* Is there a file, or does it count privately? */
 bool counters_shared(const Counters *counters);
 
 void counters_add(Counters *counters, CountersProducer producer, CountersId id, uint64_t n);

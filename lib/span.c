@@ -274,6 +274,12 @@ void span_set_status(Span *span, SpanStatus status, const char *message) {
                 text_set(span, &span->message, message);
 }
 
+void span_set_tracestate(Span *span, const char *tracestate) {
+        assert(span);
+
+        text_set(span, &span->tracestate, tracestate);
+}
+
 const TraceContext *span_context(const Span *span) {
         assert(span);
 

@@ -51,6 +51,9 @@ void span_set_time(Span *span, uint64_t start_ns, uint64_t end_ns);
 /* Sets whether the parent is known to be in another process (OTLP Span.flags bits 8 and 9). Default: not known. */
 void span_set_parent_remote(Span *span, bool remote);
 
+/* Sets W3C's tracestate, as tracecontext_tracestate() gives it (copied); NULL or "" sets nothing. */
+void span_set_tracestate(Span *span, const char *tracestate);
+
 /* Makes @span a root of its trace if its parent is @parent_id: for a parent that turns out to have become no span. */
 void span_drop_parent(Span *span, const uint8_t parent_id[static TRACECONTEXT_SPAN_ID_SIZE]);
 

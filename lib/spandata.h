@@ -54,6 +54,7 @@ struct Span {
         uint64_t end_ns;
         SpanText name;
         SpanText message;
+        SpanText tracestate;
         SpanText pod_uid;
         SpanText pod_name;
         SpanText pod_namespace;

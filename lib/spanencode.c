@@ -163,6 +163,7 @@ static int encode_span(Chunk **chunks, const Span *span, Podspan__Otlp__Span **r
         to->span_id = bytes_of(span->context.span_id, sizeof(span->context.span_id));
         if (span->has_parent)
                 to->parent_span_id = bytes_of(span->parent_id, sizeof(span->parent_id));
+        to->trace_state = span_text(span, span->tracestate);
         to->name = span_text(span, span->name);
         to->kind = (int32_t) span->kind;
         to->start_time_unix_nano = span->start_ns;

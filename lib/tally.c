@@ -88,6 +88,9 @@ static TallyFile *tally_reuse(int state_fd, int *ret_fd) {
                 return NULL;
         if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size != (off_t) sizeof(TallyFile))
                 return NULL;
+        /* Whoever else could cut it short could kill us with it. */
+        if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)))
+                return NULL;
         if (pread(fd, &header, sizeof(header), 0) != (ssize_t) sizeof(header) ||
             memcmp(&header, &tally_header, sizeof(header)) != 0)
                 return NULL;

@@ -212,6 +212,7 @@ int tracecontext_tracestate(const char *s, size_t len, char *ret, size_t size) {
                 const char *member = s + at, *comma = memchr(member, ',', len - at), *equals;
                 size_t member_len = comma ? (size_t) (comma - member) : len - at;
                 size_t key_len;
+                bool repeated = false;
 
                 at += member_len + 1;
 
@@ -232,12 +233,11 @@ int tracecontext_tracestate(const char *s, size_t len, char *ret, size_t size) {
                 if (!key_valid(member, key_len) || !value_valid(equals + 1, member_len - key_len - 1))
                         return -EBADMSG;
 
-                for (size_t i = 0; i < n; i++)
-                        if (members[i].key_len == key_len && memcmp(members[i].s, member, key_len) == 0)
-                                return -EBADMSG;
+                for (size_t i = 0; i < n && !repeated; i++)
+                        repeated = members[i].key_len == key_len && memcmp(members[i].s, member, key_len) == 0;
 
                 /* What is dropped is looked at all the same: a malformed list is ignored as a whole. */
-                if (n == ARRAY_SIZE(members))
+                if (repeated || n == ARRAY_SIZE(members))
                         continue;
 
                 members[n].s = member;

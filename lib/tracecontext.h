@@ -56,9 +56,9 @@ int tracecontext_new_child(const TraceContext *parent, TraceContext *ret);
 void tracecontext_derive(const char *sandbox_id, size_t len, TraceContext *ret);
 
 /*
- * Validates a tracestate and writes it in canonical form (empty members and blanks around members dropped, the
- * rightmost beyond 32 dropped) to @ret of @size bytes with a NUL. Several headers are combined by the caller with
- * commas, in order. Returns its length, -EBADMSG if any member is malformed or a key is repeated (the whole must then
- * be ignored), -ENOBUFS if it does not fit.
+ * Validates a tracestate and writes it in canonical form (empty members and blanks around members dropped, the first of
+ * several with one key kept, the rightmost beyond 32 dropped) to @ret of @size bytes with a NUL. Several headers are
+ * combined by the caller with commas, in order. Returns its length, -EBADMSG if any member is malformed (the whole must
+ * then be ignored), -ENOBUFS if it does not fit.
  */
 int tracecontext_tracestate(const char *s, size_t len, char *ret, size_t size);

@@ -15,8 +15,8 @@ static void add_link(Origin *origin, const TraceContext *to, const char *why) {
         origin->links[origin->n_links++] = (OriginLink){ *to, why };
 }
 
-static bool recent(uint64_t start_ns, uint64_t now_ns) {
-        return now_ns < start_ns || now_ns - start_ns <= ORIGIN_START_MAX_NS;
+static bool recent(const Origin *origin, uint64_t start_ns, uint64_t now_ns) {
+        return now_ns < start_ns || now_ns - start_ns <= origin->start_window_ns;
 }
 
 static void derive(const Session *session, Origin *origin, const char *id) {
@@ -81,7 +81,8 @@ bool origin_start_parent(const Origin *origin, uint64_t now_ns, TraceContext *re
 
         record_parent(origin, ret);
         /* Without an interceptor all spans of a sandbox share the derived trace, however late. */
-        return recent(origin->record.start_ns, now_ns) || memcmp(ret->span_id, no_span_id, sizeof(no_span_id)) == 0;
+        return recent(origin, origin->record.start_ns, now_ns) ||
+               memcmp(ret->span_id, no_span_id, sizeof(no_span_id)) == 0;
 }
 
 /* Finds what the files in the context directory know. Returns whether @origin has a parent now. */
@@ -120,7 +121,7 @@ static int find_call(const Session *session, const State *state, Stage stage, ui
                 return 0;
         case CONTEXT_FOUND_START:
                 merge_identity(origin, &match.record.identity, state->id);
-                if (recent(match.record.start_ns, now_ns)) {
+                if (recent(origin, match.record.start_ns, now_ns)) {
                         origin->source = ORIGIN_START;
                         origin->parent = match.record.trace;
                 } else {
@@ -145,6 +146,7 @@ int origin_find(const Session *session, const State *state, Stage stage, char *c
         assert(origin);
 
         memset(origin, 0, sizeof(*origin));
+        origin->start_window_ns = session->config.start_window_ns;
         from_environment = envcarrier_get(envp, &environment, &origin->tracestate) == 0;
 
         if (state) {
@@ -215,6 +217,8 @@ int origin_span(const Origin *origin, const State *state, const char *name, cons
 
         if (memcmp(parent->span_id, no_span_id, sizeof(no_span_id)) != 0)
                 span_set_parent_remote(span, true);
+        if (origin->source == ORIGIN_ENVIRONMENT)
+                span_set_tracestate(span, origin->tracestate);
         span_set_identity(span, &origin->identity);
         if (state)
                 span_attr_str(span, "container.id", state->id);

@@ -4,17 +4,15 @@
  * Origin
  *
  * Whose trace a hook's spans belong to, and whose container it is. In order of trust: TRACEPARENT in the environment;
- * the CRI call in flight that can have caused the stage; within 15 minutes, the start of the container or sandbox; what
- * this hook recorded at createRuntime; the trace derived from the sandbox's id. Later than that the start is a link. An
- * annotation's traceparent is a link, never more.
+ * the CRI call in flight that can have caused the stage; within `start_window`, the start of the container or sandbox;
+ * what this hook recorded at createRuntime; the trace derived from the sandbox's id. Later than that the start is a
+ * link. An annotation's traceparent is a link, never more.
  */
 
 #include "context.h"
 #include "session.h"
 #include "stage.h"
 #include "state.h"
-
-#define ORIGIN_START_MAX_NS (15 * 60 * NSEC_PER_SEC) /* after it, the end is a trace of its own */
 
 typedef enum OriginSource {
         ORIGIN_ENVIRONMENT,
@@ -37,6 +35,8 @@ typedef struct Origin {
         OriginLink links[SPAN_LINKS_MAX];
         size_t n_links;
 
+        uint64_t start_window_ns;
+
         StateManager manager;
         bool sandbox;      /* the sandbox's own container */
         Identity identity; /* container_id is empty for a sandbox */
@@ -53,7 +53,7 @@ typedef struct Origin {
 int origin_find(const Session *session, const State *state, Stage stage, char *const *envp, uint64_t now_ns,
                 Origin *ret);
 
-/* The origin's trace of this container's start, as far as its record says: within ORIGIN_START_MAX_NS of it. */
+/* The origin's trace of this container's start, as far as its record says: within `start_window` of it. */
 bool origin_start_parent(const Origin *origin, uint64_t now_ns, TraceContext *ret);
 
 /* Makes a span of @origin with its identity, links and the attribute container.id. Returns 0 or a negative errno. */

@@ -6,19 +6,19 @@
 
 /* Longer names first: the first that fits decides. */
 const CommandProgram command_programs[] = {
-        { "containerd-shim-podspan-v2", false, COMMAND_OURS, 0 },
-        { "containerd-shim", true, COMMAND_SHIM, 0 },
-        { "containerd", false, COMMAND_ENGINE, TRACK_DAEMON },
-        { "crio", false, COMMAND_ENGINE, TRACK_DAEMON },
-        { "dockerd", false, COMMAND_ENGINE, TRACK_DAEMON },
-        { "podman", false, COMMAND_ENGINE, TRACK_DAEMON },
-        { "conmon", false, COMMAND_MONITOR, 0 },
-        { "conmonrs", false, COMMAND_MONITOR, 0 },
+        { "containerd-shim-podspan-v2", false, COMMAND_OURS, TRACK_DAEMON | TRACK_RESIDENT },
+        { "containerd-shim", true, COMMAND_SHIM, TRACK_DAEMON | TRACK_RESIDENT | TRACK_CWD },
+        { "containerd", false, COMMAND_ENGINE, TRACK_DAEMON | TRACK_RESIDENT | TRACK_ENGINE },
+        { "crio", false, COMMAND_ENGINE, TRACK_DAEMON | TRACK_RESIDENT | TRACK_ENGINE },
+        { "dockerd", false, COMMAND_ENGINE, TRACK_DAEMON | TRACK_RESIDENT | TRACK_ENGINE },
+        { "podman", false, COMMAND_ENGINE, TRACK_DAEMON | TRACK_RESIDENT | TRACK_ENGINE },
+        { "conmon", false, COMMAND_MONITOR, TRACK_DAEMON | TRACK_RESIDENT },
+        { "conmonrs", false, COMMAND_MONITOR, TRACK_DAEMON | TRACK_RESIDENT },
         { "pinns", false, COMMAND_PINNS, 0 },
         { "runc", false, COMMAND_RUNTIME, 0 },
         { "crun", false, COMMAND_RUNTIME, TRACK_CRUN },
         { "youki", false, COMMAND_RUNTIME, TRACK_CRUN },
-        { "podspan-conmon", false, COMMAND_OURS, 0 },
+        { "podspan-conmon", false, COMMAND_OURS, TRACK_DAEMON | TRACK_RESIDENT },
         { "podspan-hook", false, COMMAND_OURS, 0 },
         { NULL, false, COMMAND_OTHER, 0 },
 };
@@ -222,7 +222,7 @@ static void parse_cni_args(const char *s, Command *ret) {
         }
 }
 
-static void parse_environment(Strings env, Command *ret) {
+static void parse_environment(Strings env, bool inside, Command *ret) {
         const char *variable;
 
         while ((variable = strings_next(&env))) {
@@ -233,8 +233,8 @@ static void parse_environment(Strings env, Command *ret) {
                 value++;
                 if (strncmp(variable, "TRACEPARENT=", 12) == 0) {
                         ret->has_traceparent = tracecontext_parse(value, strlen(value), &ret->traceparent) == 0;
-                } else if (ret->kind != COMMAND_OTHER && ret->kind != COMMAND_CNI) {
-                        continue; /* a runtime inherits nothing of CNI */
+                } else if (inside || (ret->kind != COMMAND_OTHER && ret->kind != COMMAND_CNI)) {
+                        continue; /* a runtime inherits nothing of CNI, and no plugin runs in a container */
                 } else if (strncmp(variable, "CNI_COMMAND=", 12) == 0) {
                         ret->kind = COMMAND_CNI;
                         COPY(ret->verb, value);
@@ -250,6 +250,25 @@ static void parse_environment(Strings env, Command *ret) {
         }
 }
 
+/* The names in a path, the last one first; kept only if the whole path fits. */
+static void parse_directory(Strings parts, Command *ret) {
+        char path[sizeof(ret->bundle)];
+        size_t at = sizeof(path) - 1;
+        const char *part;
+
+        path[at] = '\0';
+        while ((part = strings_next(&parts))) {
+                size_t len = strlen(part);
+
+                if (len == 0 || len + 1 > at)
+                        return;
+                at -= len;
+                memcpy(path + at, part, len);
+                path[--at] = '/';
+        }
+        COPY(ret->bundle, path + at);
+}
+
 static CommandKind kind_of(const char *name) {
         for (const CommandProgram *program = command_programs; program->name; program++)
                 if (program->prefix ? strncmp(name, program->name, strlen(program->name)) == 0
@@ -260,19 +279,22 @@ static CommandKind kind_of(const char *name) {
 
 int command_parse(const Event *event, const char *data, size_t size, Command *ret) {
         Command command = {};
-        Strings file, args, env;
+        Strings file, args, env, directory;
+        bool inside;
         const char *name;
 
         assert(event);
         assert(data || size == 0);
         assert(ret);
 
-        if ((size_t) event->file_size + event->args_size + event->env_size != size)
+        if ((size_t) event->file_size + event->args_size + event->env_size + event->cwd_size != size)
                 return -EBADMSG;
+        inside = event->flags & EVENT_INSIDE;
 
         file = (Strings){ data, data + event->file_size };
         args = (Strings){ file.end, file.end + event->args_size };
         env = (Strings){ args.end, args.end + event->env_size };
+        directory = (Strings){ env.end, env.end + event->cwd_size };
 
         name = strings_next(&file);
         if (name) {
@@ -288,7 +310,9 @@ int command_parse(const Event *event, const char *data, size_t size, Command *re
         }
         util_copy_bounded(command.name, sizeof(command.name), name, strlen(name));
 
-        if (event->flags & EVENT_NAMED || event->file_size == 0 || strcmp(command.name, last_part(command.path)) != 0)
+        command.uid = event->uid;
+        command.claimed = !(event->flags & EVENT_NAMED);
+        if (!command.claimed || (!inside && strcmp(command.name, last_part(command.path)) != 0))
                 command.kind = kind_of(command.name);
 
         if (command.kind != COMMAND_OTHER)
@@ -299,6 +323,8 @@ int command_parse(const Event *event, const char *data, size_t size, Command *re
                 break;
         case COMMAND_SHIM:
                 parse_shim(args, &command);
+                if (!*command.bundle)
+                        parse_directory(directory, &command);
                 break;
         case COMMAND_MONITOR:
                 parse_monitor(args, &command);
@@ -309,7 +335,7 @@ int command_parse(const Event *event, const char *data, size_t size, Command *re
         default:
                 break;
         }
-        parse_environment(env, &command);
+        parse_environment(env, inside, &command);
 
         /* As long as a container's name, so that a cut one cannot pass for another's. */
         if (event->flags & EVENT_ARGS_CUT && command.kind == COMMAND_RUNTIME && !*command.id)

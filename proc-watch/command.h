@@ -29,12 +29,14 @@ typedef enum CommandKind {
 
 typedef struct Command {
         CommandKind kind;
+        bool claimed; /* the kind is what the process calls itself: true of one that executes itself again only */
+        uint32_t uid; /* effective user, on the host */
         char name[COMMAND_NAME_MAX + 1]; /* the program's file name */
         char path[EVENT_FILE_MAX];
         char verb[16];
-        char id[IDENTITY_ID_MAX + 1]; /* container, or CNI_CONTAINERID; "" where absent or no id */
-        char bundle[COMMAND_BUNDLE_MAX + 1];
-        char netns[COMMAND_NAME_MAX + 1]; /* last part of the network namespace's path */
+        char id[IDENTITY_ID_MAX + 1];        /* container, or CNI_CONTAINERID; "" where absent or no id */
+        char bundle[COMMAND_BUNDLE_MAX + 1]; /* of a shim that names none: where it runs */
+        char netns[COMMAND_NAME_MAX + 1];    /* last part of the network namespace's path */
         char ifname[16];
         char containerd_namespace[IDENTITY_ID_MAX + 1];
         char pod_uid[IDENTITY_ID_MAX + 1]; /* of CNI_ARGS */

@@ -18,7 +18,10 @@
 #define EVENT_ENV_MAX   2048 /* of all named variables together */
 #define EVENT_VAR_MAX   1024 /* of one of them */
 #define EVENT_VARS_MAX  256  /* variables looked at */
-#define EVENT_DATA_MAX  (EVENT_FILE_MAX + EVENT_ARGS_MAX + EVENT_ENV_MAX)
+#define EVENT_CWD_PARTS 24   /* of a working directory's path … */
+#define EVENT_PART_MAX  256  /* … of this length, with NUL */
+#define EVENT_CWD_MAX   1024 /* all of them together */
+#define EVENT_DATA_MAX  (EVENT_FILE_MAX + EVENT_ARGS_MAX + EVENT_ENV_MAX + EVENT_CWD_MAX)
 
 typedef enum EventType {
         EVENT_FORK = 1,
@@ -26,46 +29,75 @@ typedef enum EventType {
         EVENT_RENAME,
         EVENT_ATTACH, /* put into a cgroup */
         EVENT_EXIT,
+        EVENT_WORK, /* time in one piece that the kernel can name; see EventWork */
 } EventType;
+
+/* What the time of an EVENT_WORK went to. */
+typedef enum EventWork {
+        EVENT_WORK_CREATE = 1, /* opening, creating and linking files, making directories */
+        EVENT_WORK_RENAME,
+        EVENT_WORK_REMOVE,
+        EVENT_WORK_SYNC,
+        EVENT_WORK_MOUNT,
+        EVENT_WORK_UNMOUNT,
+        EVENT_WORK_CGROUP,    /* writing to a file of a cgroup */
+        EVENT_WORK_NAMESPACE, /* unshare(2), setns(2) */
+        EVENT_WORK_FORK,
+        EVENT_WAIT_CPU,    /* runnable, but another task runs */
+        EVENT_WAIT_PEER,   /* asleep in a system call that reads: what another process is to say */
+        EVENT_WAIT_KERNEL, /* asleep in any other: a lock, a disk */
+        _EVENT_WORK_MAX,
+} EventWork;
+
+#define EVENT_WORK_MIN_NS (100 * 1000ULL)  /* one piece of work told */
+#define EVENT_WAIT_MIN_NS (1000 * 1000ULL) /* one wait told */
 
 typedef enum EventFlags {
         EVENT_ENTRYPOINT = 1 << 0, /* exec: of a container's own command; nothing of it is copied */
         EVENT_ARGS_CUT = 1 << 1,   /* exec: the command line is longer */
         EVENT_OOM = 1 << 2,        /* exit: the OOM killer chose it */
         EVENT_CONTAINER = 1 << 3,  /* exit: of a process that has become a container's own */
-        EVENT_NAMED = 1 << 4,      /* exec: of a program known by name, in the host's pid namespace and root's file */
+        EVENT_NAMED = 1 << 4,      /* exec: of a program known by name that is to be believed, see watch.bpf.c */
+        EVENT_INSIDE = 1 << 5,     /* exec: in a pid namespace below the host's */
 } EventFlags;
 
 /*
  * One event. After it come file_size bytes of file name (with NUL), args_size bytes of arguments (each with NUL, the
- * last one perhaps cut) and env_size bytes of "NAME=value" (each with NUL).
+ * last one perhaps cut), env_size bytes of "NAME=value" (each with NUL), and cwd_size bytes of the working directory:
+ * the names in its path, the last one first (each with NUL).
  */
 typedef struct Event {
         uint64_t time_ns;
-        uint64_t start_ns;     /* when the process began (CLOCK_BOOTTIME): with the pid this names it for good */
-        uint64_t run_delay_ns; /* how long the task has waited for a CPU so far */
-        uint32_t type;         /* EventType */
-        uint32_t flags;        /* EventFlags */
-        uint32_t pid;          /* process id (tgid), in the host's pid namespace */
-        uint32_t parent;       /* fork: the process that forked, whoever becomes the parent */
-        int32_t status;        /* exit: as wait(2) has it */
-        uint32_t uid;          /* exec: owner of the program's file */
+        uint64_t start_ns; /* when the process began (CLOCK_BOOTTIME): with the pid this names it for good */
+        union {
+                uint64_t run_delay_ns; /* how long the task has waited for a CPU so far */
+                uint64_t length_ns;    /* work: until time_ns */
+        };
+        uint32_t type;   /* EventType */
+        uint32_t flags;  /* EventFlags */
+        uint32_t pid;    /* process id (tgid), in the host's pid namespace */
+        uint32_t parent; /* fork: the process that forked, whoever becomes the parent; work: the thread */
+        int32_t status;  /* exit: as wait(2) has it; work: EventWork */
+        uint32_t uid;    /* exec: the effective user, as the host has it */
         uint16_t file_size;
         uint16_t args_size;
         uint16_t env_size;
-        uint16_t pad;
+        uint16_t cwd_size;
         char comm[EVENT_COMM_SIZE]; /* fork, exec, exit: its name; rename: the new one */
 } Event;
 
 /* What the kernel side keeps per tracked process. */
 typedef enum TrackFlags {
-        TRACK_DAEMON = 1 << 0,     /* a container engine */
+        TRACK_DAEMON = 1 << 0,     /* a container engine, shim or monitor, or descends from one */
         TRACK_CRUN = 1 << 1,       /* a runtime that shows no stages; its container's command is told by its mounts */
         TRACK_CRUN_CHILD = 1 << 2, /* forked by such a one, no exec yet */
         TRACK_INIT = 1 << 3,       /* "runc:[2:INIT]": the next exec is the container's command */
         TRACK_CONTAINER = 1 << 4,  /* is a container's own: only its exit counts */
         TRACK_OOM = 1 << 5,
         TRACK_CRUN_EXEC = 1 << 6, /* `crun exec` and all it forks: joins a container in two steps, runs no hooks */
+        TRACK_CWD = 1 << 7,       /* where it runs is told, too */
+        TRACK_RESIDENT = 1 << 8,  /* lives long: taken over where it runs already */
+        TRACK_ENGINE = 1 << 9,    /* an engine itself: of its work only what a call can have caused is told */
 } TrackFlags;
 
 #define TRACK_MAX 16384 /* processes tracked at a time */
@@ -75,3 +107,20 @@ typedef struct Track {
         uint32_t flags; /* TrackFlags */
         uint32_t mnt_ns;
 } Track;
+
+#define THREADS_MAX 1024 /* whose work is followed at a time; the least recent make room */
+
+/* What the kernel side keeps per thread of a followed process. Times as everywhere here, but for offset_ns. */
+typedef struct Thread {
+        uint64_t start_ns;
+        uint64_t begin_ns; /* of the piece of work that is under way */
+        uint64_t in_ns;    /* it was given a CPU, */
+        uint64_t out_ns;   /* it lost it */
+        int64_t offset_ns; /* from the scheduler's clock to ours; 0: not known */
+        uint32_t turn;     /* the value of `follow` that this is about */
+        uint32_t work;     /* EventWork, 0: none under way */
+        uint32_t preempted;
+        uint32_t pad;
+} Thread;
+
+#define EVENT_CALLS_MAX 512 /* system calls are known by number below this */

@@ -22,16 +22,19 @@ typedef __u16 uint16_t;
 typedef __u32 uint32_t;
 typedef __s32 int32_t;
 typedef __u64 uint64_t;
+typedef __s64 int64_t;
 
 /* Values of the BPF interface (linux/bpf.h). */
 enum {
         BPF_ANY = 0,
+        BPF_NOEXIST = 1,
         BPF_F_NO_PREALLOC = 1,
         BPF_RB_NO_WAKEUP = 1,
         BPF_RB_FORCE_WAKEUP = 2,
         BPF_RB_AVAIL_DATA = 0,
         BPF_MAP_TYPE_HASH = 1,
         BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+        BPF_MAP_TYPE_LRU_HASH = 9,
         BPF_MAP_TYPE_RINGBUF = 27,
 };
 
@@ -45,18 +48,62 @@ typedef struct {
         __u32 val;
 } kuid_t;
 
+struct super_block {
+        unsigned long s_magic;
+};
+
 struct inode {
         unsigned short i_mode;
         kuid_t i_uid;
+        struct super_block *i_sb;
+};
+
+struct qstr {
+        const unsigned char *name;
+};
+
+struct dentry {
+        struct dentry *d_parent;
+        struct qstr d_name;
+};
+
+struct vfsmount {
+        struct dentry *mnt_root;
+};
+
+struct mount {
+        struct mount *mnt_parent;
+        struct dentry *mnt_mountpoint;
+        struct vfsmount mnt;
+};
+
+struct path {
+        struct vfsmount *mnt;
+        struct dentry *dentry;
+};
+
+struct fs_struct {
+        struct path pwd;
 };
 
 struct file {
         struct inode *f_inode;
+        struct path f_path;
+};
+
+struct fdtable {
+        unsigned int max_fds;
+        struct file **fd;
+};
+
+struct files_struct {
+        struct fdtable *fdt;
 };
 
 struct linux_binprm {
         struct file *file;
         const char *filename;
+        const char *interp;
 };
 
 struct ns_common {
@@ -75,7 +122,12 @@ struct pid {
         unsigned int level;
 };
 
+struct cred {
+        kuid_t euid;
+};
+
 struct mm_struct {
+        struct file *exe_file;
         unsigned long arg_start;
         unsigned long arg_end;
         unsigned long env_start;
@@ -89,16 +141,33 @@ struct signal_struct {
 
 struct sched_info {
         unsigned long long run_delay;
+        unsigned long long last_arrival;
+        unsigned long long last_queued;
+};
+
+/* Where the number of the system call is, by architecture. */
+struct pt_regs___call_x86 {
+        unsigned long orig_ax;
+        unsigned long di;
+};
+
+struct pt_regs___call_arm64 {
+        __s32 syscallno;
+        __u64 orig_x0;
 };
 
 struct task_struct {
         int pid;
         int tgid;
         int exit_code;
+        unsigned int __state;
         __u64 start_boottime;
         struct task_struct *group_leader;
         struct mm_struct *mm;
+        const struct cred *cred;
+        struct fs_struct *fs;
         struct nsproxy *nsproxy;
+        struct files_struct *files;
         struct signal_struct *signal;
         struct pid *thread_pid;
         struct sched_info sched_info;
@@ -106,5 +175,16 @@ struct task_struct {
 };
 
 struct cgroup;
+struct seq_file;
+
+struct bpf_iter_meta {
+        struct seq_file *seq;
+};
+
+struct bpf_iter__task {
+        struct bpf_iter_meta *meta;
+        struct task_struct *task;
+};
+struct pt_regs;
 
 #pragma clang attribute pop

@@ -11,11 +11,12 @@ static const char *const default_roots[] = {
         "/run/containerd", "/run/containers", "/var/run/containers", "/var/lib/containers", "/run/user",
 };
 
-int link_init(Link *link, Context *context, Counters *counters, uint32_t sampling_rate) {
+int link_init(Link *link, Context *context, Counters *counters, uint32_t sampling_rate, uint64_t start_window_ns) {
         *link = (Link){
                 .context = context,
                 .counters = counters,
                 .sampler = sampler_make(sampling_rate),
+                .start_window_ns = start_window_ns,
                 .entries = calloc(LINK_OWNERS_MAX, sizeof(LinkEntry)),
         };
         for (size_t i = 0; i < ARRAY_SIZE(default_roots); i++)
@@ -54,6 +55,7 @@ static const char *const stop_container[] = { "StopContainer",
 static const char *const exec[] = { "ExecSync", "Exec", NULL };
 static const char *const update[] = { "UpdateContainerResources", NULL };
 static const char *const checkpoint[] = { "CheckpointContainer", NULL };
+static const char *const state[] = { "CreateContainer", "StartContainer", "RunPodSandbox", NULL };
 static const char *const none[] = { NULL };
 
 const char *const *link_operations(const Command *command, BundleManager manager, bool sandbox) {
@@ -77,6 +79,8 @@ const char *const *link_operations(const Command *command, BundleManager manager
 
         if (strcmp(verb, "exec") == 0)
                 return exec;
+        if (strcmp(verb, "state") == 0)
+                return state;
         if (strcmp(verb, "update") == 0)
                 return update;
         if (strcmp(verb, "checkpoint") == 0)
@@ -92,21 +96,21 @@ const char *const *link_operations(const Command *command, BundleManager manager
         return manager == BUNDLE_MANAGER_CRIO ? create_crio : create_any;
 }
 
-static LinkEntry *find_entry(const Link *link, const char *id) {
+static LinkEntry *find_entry(const Link *link, const char *id, uint32_t uid) {
         uint64_t hash = util_hash(UTIL_HASH_INIT, id, strlen(id));
 
         for (size_t i = 0; i < LINK_OWNERS_MAX; i++) {
                 LinkEntry *entry = &link->entries[i];
 
-                if (entry->owner && entry->hash == hash && strcmp(owner_id(entry->owner), id) == 0)
+                if (entry->owner && entry->hash == hash && entry->uid == uid && strcmp(owner_id(entry->owner), id) == 0)
                         return entry;
         }
         return NULL;
 }
 
-static LinkEntry *remember(Link *link, Owner *owner) {
+static LinkEntry *remember(Link *link, Owner *owner, uint32_t uid) {
         const char *id = owner_id(owner);
-        LinkEntry *entry = find_entry(link, id);
+        LinkEntry *entry = find_entry(link, id, uid);
         LinkEntry known = entry ? *entry : (LinkEntry){};
 
         if (!entry) {
@@ -120,6 +124,7 @@ static LinkEntry *remember(Link *link, Owner *owner) {
         *entry = (LinkEntry){
                 .hash = util_hash(UTIL_HASH_INIT, id, strlen(id)),
                 .seq = ++link->seq,
+                .uid = uid,
                 .owner = owner,
                 .start = known.start,
                 .start_ns = known.start_ns,
@@ -127,18 +132,22 @@ static LinkEntry *remember(Link *link, Owner *owner) {
         return entry;
 }
 
-/* Opens config.json of the bundle at @path, if it is below a known root. An fd or a negative errno. */
-static int open_config(const Link *link, const char *path) {
+/*
+ * Opens config.json of the bundle at @path for reading, if it is a regular file below a known root, and @uid's own (0:
+ * anybody's). An fd or a negative errno.
+ */
+static int open_config(const Link *link, const char *path, uint32_t uid) {
         const struct open_how how = {
-                .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
+                .flags = O_PATH | O_CLOEXEC,
                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
         };
-        char name[COMMAND_BUNDLE_MAX + 16];
+        char name[COMMAND_BUNDLE_MAX + 16], self[32];
 
         for (size_t i = 0; i < link->n_roots; i++) {
                 size_t len = strlen(link->roots[i]);
-                _cleanup_close_ int root = -EBADF;
-                long fd;
+                _cleanup_close_ int root = -EBADF, fd = -EBADF;
+                struct stat st;
+                int opened;
 
                 if (strncmp(path, link->roots[i], len) != 0 || path[len] != '/')
                         continue;
@@ -146,26 +155,31 @@ static int open_config(const Link *link, const char *path) {
                 if (root < 0)
                         return -errno;
                 (void) snprintf(name, sizeof(name), "%s/config.json", path + len + 1);
-                fd = syscall(SYS_openat2, root, name, &how, sizeof(how));
-                return fd < 0 ? -errno : (int) fd;
+                fd = (int) syscall(SYS_openat2, root, name, &how, sizeof(how));
+                if (fd < 0 || fstat(fd, &st) < 0)
+                        return -errno;
+                if (!S_ISREG(st.st_mode) || st.st_size > BUNDLE_SIZE_MAX)
+                        return -EINVAL;
+                if (uid != 0 && st.st_uid != uid)
+                        return -EACCES;
+
+                /* The very file that was looked at: not even opening another kind would be without effects. */
+                (void) snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+                opened = open(self, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+                return opened < 0 ? -errno : opened;
         }
         return -EACCES;
 }
 
-static int read_bundle(const Link *link, const char *path, Bundle *ret) {
+static int read_bundle(const Link *link, const char *path, uint32_t uid, Bundle *ret) {
         _cleanup_(bundle_parser_freep) BundleParser *parser = NULL;
         _cleanup_close_ int fd = -EBADF;
         char buffer[16384];
-        struct stat st;
         int r;
 
-        fd = open_config(link, path);
+        fd = open_config(link, path, uid);
         if (fd < 0)
                 return fd;
-        if (fstat(fd, &st) < 0)
-                return -errno;
-        if (!S_ISREG(st.st_mode))
-                return -EINVAL;
 
         parser = bundle_parser_new(ret);
         if (!parser)
@@ -181,23 +195,15 @@ static int read_bundle(const Link *link, const char *path, Bundle *ret) {
         }
 }
 
-static void working_directory(uint32_t pid, char *ret, size_t size) {
-        char name[32];
-        ssize_t n;
-
-        (void) snprintf(name, sizeof(name), "/proc/%u/cwd", pid);
-        n = readlink(name, ret, size - 1);
-        ret[MAX(n, 0)] = '\0';
-}
-
 /* What is known of whose @command is, before any call is looked at. */
-static int identify(const Link *link, const Command *command, uint32_t pid, Identity *identity, BundleManager *manager,
+static int identify(const Link *link, const Command *command, Identity *identity, BundleManager *manager,
                     Bundle *bundle, bool *has_bundle) {
-        char path[COMMAND_BUNDLE_MAX + 1];
         LinkEntry *entry;
         int r;
 
         *has_bundle = false;
+        if (command->uid != 0 && command->kind == COMMAND_CNI)
+                return -ENOENT;
         if (command->kind == COMMAND_CNI && *command->pod_uid) {
                 (void) snprintf(identity->sandbox_id, sizeof(identity->sandbox_id), "%s", command->id);
                 (void) snprintf(identity->container_id, sizeof(identity->container_id), "%s", command->id);
@@ -207,27 +213,28 @@ static int identify(const Link *link, const Command *command, uint32_t pid, Iden
                 return 0;
         }
 
-        (void) snprintf(path, sizeof(path), "%s", command->bundle);
-        if (!*path && command->kind == COMMAND_SHIM)
-                working_directory(pid, path, sizeof(path));
-        if (*path && *command->id) {
-                r = read_bundle(link, path, bundle);
+        if (*command->bundle && *command->id) {
+                r = read_bundle(link, command->bundle, command->uid, bundle);
                 if (r < 0) {
                         counters_add(link->counters, COUNTERS_WATCH, COUNTERS_INPUT_BAD, r == -EBADMSG);
                 } else {
                         *has_bundle = true;
-                        *manager = bundle_manager(bundle, path, command->id);
+                        *manager = bundle_manager(bundle, command->bundle, command->id);
+                        if (command->uid != 0 && *manager != BUNDLE_MANAGER_PODMAN)
+                                *manager = BUNDLE_MANAGER_UNKNOWN;
                         bundle_identity(bundle, *manager, command->id, identity);
                         return 0;
                 }
         }
 
-        entry = *command->id ? find_entry(link, command->id) : NULL;
+        entry = *command->id ? find_entry(link, command->id, command->uid) : NULL;
         if (entry) {
                 owner_identity(entry->owner, identity);
                 *manager = owner_manager(entry->owner);
                 return 0;
         }
+        if (command->uid != 0)
+                return -ENOENT;
         (void) snprintf(identity->container_id, sizeof(identity->container_id), "%s", command->id);
         return *command->id ? 0 : -ENOENT;
 }
@@ -294,7 +301,8 @@ static int find_parent(Link *link, const Command *command, BundleManager manager
         ContextRecord start;
         int r;
 
-        if (context_find(link->context, &query, &match) < 0)
+        /* What a user runs, kubelet did not ask for. */
+        if (command->uid != 0 || context_find(link->context, &query, &match) < 0)
                 match.found = CONTEXT_FOUND_NONE;
 
         *ret_found = match.found;
@@ -311,7 +319,7 @@ static int find_parent(Link *link, const Command *command, BundleManager manager
         case CONTEXT_FOUND_START:
                 complete(identity, &match.record.identity);
                 if (!probe &&
-                    (time_ns < match.record.start_ns || time_ns - match.record.start_ns <= STORY_START_MAX_NS)) {
+                    (time_ns < match.record.start_ns || time_ns - match.record.start_ns <= link->start_window_ns)) {
                         origin->parent = match.record.trace;
                         return 0;
                 }
@@ -360,6 +368,7 @@ static int find_only_call(Link *link, StoryOrigin *ret) {
                 return -ENOENT;
         ret->owner = owner_new(&only.record.identity, BUNDLE_MANAGER_CRIO, NULL);
         ret->parent = only.record.trace;
+        ret->live = true;
         return ret->owner ? 0 : -ENOMEM;
 }
 
@@ -371,7 +380,7 @@ static bool learnt(const Owner *owner, const Identity *identity) {
         return !*known.pod_uid && *identity->pod_uid;
 }
 
-int link_find(Link *link, const Command *command, uint32_t pid, uint64_t time_ns, StoryOrigin *ret) {
+int link_find(Link *link, const Command *command, uint64_t time_ns, StoryOrigin *ret) {
         BundleManager manager = BUNDLE_MANAGER_UNKNOWN;
         _cleanup_free_ Bundle *bundle = NULL;
         StoryOrigin origin = {};
@@ -386,12 +395,12 @@ int link_find(Link *link, const Command *command, uint32_t pid, uint64_t time_ns
         assert(ret);
 
         if (command->kind == COMMAND_PINNS)
-                return find_only_call(link, ret);
+                return command->uid == 0 ? find_only_call(link, ret) : -ENOENT;
 
         bundle = malloc(sizeof(*bundle));
         if (!bundle)
                 return -ENOMEM;
-        r = identify(link, command, pid, &identity, &manager, bundle, &has_bundle);
+        r = identify(link, command, &identity, &manager, bundle, &has_bundle);
         if (r < 0)
                 return r;
 
@@ -400,19 +409,21 @@ int link_find(Link *link, const Command *command, uint32_t pid, uint64_t time_ns
         if (r < 0)
                 return r;
 
-        entry = *command->id ? find_entry(link, command->id) : NULL;
+        entry = *command->id ? find_entry(link, command->id, command->uid) : NULL;
         if (found == CONTEXT_FOUND_NONE) {
                 if (is_probe(command))
                         r = link_root(link, &origin.parent);
-                else if (entry && entry->start_ns != 0 && time_ns - entry->start_ns <= STORY_START_MAX_NS)
+                else if (entry && entry->start_ns != 0 && time_ns - entry->start_ns <= link->start_window_ns)
                         origin.parent = entry->start; /* between the end of the call and its start file */
                 else
                         derive(link, &identity, &origin.parent);
                 if (r < 0)
                         return r;
         }
-        if (command->has_traceparent)
+        if (command->has_traceparent && command->uid == 0)
                 origin.parent = command->traceparent;
+        else if (command->has_traceparent)
+                add_link(&origin, &command->traceparent, "environment"); /* as with what a pod's author writes */
 
         if (entry && !has_bundle && !learnt(entry->owner, &identity)) {
                 origin.owner = owner_ref(entry->owner); /* it knows the hooks, too */
@@ -420,12 +431,13 @@ int link_find(Link *link, const Command *command, uint32_t pid, uint64_t time_ns
                 origin.owner = owner_new(&identity, manager, has_bundle ? bundle : NULL);
                 if (!origin.owner)
                         return -ENOMEM;
-                entry = remember(link, origin.owner);
+                entry = remember(link, origin.owner, command->uid);
         }
         if (found == CONTEXT_FOUND_PARENT && entry->start_ns == 0 && !leads_back(command)) {
                 entry->start = origin.parent;
                 entry->start_ns = time_ns;
         }
+        origin.live = found == CONTEXT_FOUND_PARENT;
         *ret = origin;
         return 0;
 }

@@ -41,12 +41,19 @@ Node *node_free(Node *node) {
         for (size_t i = 0; i < node->n_held; i++)
                 span_free(node->held[i]);
         free(node->held);
-        free(node->marks);
+        node_forget(node);
         free(node->links);
         free(node->why);
         owner_unref(node->owner);
         free(node);
         return parent;
+}
+
+void node_forget(Node *node) {
+        free(node->marks);
+        node->marks = NULL;
+        node->n_marks = 0;
+        work_free(&node->work);
 }
 
 bool node_open(const Node *node) {
@@ -260,6 +267,37 @@ int node_span_new(const Node *node, const char *name, const TraceContext *contex
         return 0;
 }
 
+int node_work_span(const Node *node, const char *engine, const Work *work, const TraceContext *context,
+                   const TraceContext *parent, Span **ret) {
+        char name[COMMAND_NAME_MAX + 32];
+        Span *span;
+        int r;
+
+        assert(work);
+        assert(ret);
+
+        (void) snprintf(name, sizeof(name), "%s%s%s", engine ? engine : "", engine ? ": " : "", work_name(work->kind));
+        r = node_span_new(node, name, context, parent, &span);
+        if (r < 0)
+                return r;
+        span_set_time(span, node_wall(node, work->begin_ns), node_wall(node, work->end_ns));
+        span_attr_int(span, "podspan.work.calls", work->n);
+        span_attr_int(span, "podspan.work.busy_ns", (int64_t) work->busy_ns);
+        *ret = span;
+        return 0;
+}
+
+void node_span_work(const Node *node, Span *span, uint64_t begin_ns, uint64_t end_ns, uint64_t run_delay_ns) {
+        for (EventWork kind = EVENT_WORK_CREATE; kind < _EVENT_WORK_MAX; kind++) {
+                uint64_t time_ns = work_within(&node->work, kind, begin_ns, end_ns);
+
+                if (kind == EVENT_WAIT_CPU)
+                        time_ns = MAX(time_ns, run_delay_ns);
+                if (time_ns >= NSEC_PER_MSEC)
+                        span_attr_int(span, work_attribute(kind), (int64_t) time_ns);
+        }
+}
+
 void node_span_exit(Span *span, int status) {
         char type[32];
 
@@ -297,8 +335,7 @@ int node_span(const Node *node, Span **ret) {
         span_attr_int(span, "process.pid", node->pid);
         span_attr_str(span, "oci.hook.stage", node->stage);
         span_attr_str(span, "podspan.cni.interface", node->ifname);
-        if (node->run_delay_ns >= NSEC_PER_MSEC)
-                span_attr_int(span, "podspan.cpu.wait_ns", (int64_t) node->run_delay_ns);
+        node_span_work(node, span, node->begin_ns, node->end_ns, node->run_delay_ns);
         node_span_exit(span, node->status);
         for (size_t i = 0; i < node->n_links; i++)
                 span_link(span, &node->links[i], node->why[i]);

@@ -11,6 +11,7 @@
 #include "command.h"
 #include "owner.h"
 #include "span.h"
+#include "work.h"
 
 #define NODE_MARKS_MAX 48
 
@@ -51,6 +52,9 @@ struct Node {
         bool mute;      /* none below it either */
         bool engine;    /* has a container engine above it, or is one */
         bool monitored; /* a podspan monitor tells how the container ends */
+        bool serves;    /* an engine: CRI calls have caused commands of it */
+        bool live;      /* a CRI call in flight has caused it */
+        bool busy;      /* counted as under way */
         bool hold;      /* a probe: spans only if it fails or is slow */
         bool finished;
         bool incomplete;
@@ -74,6 +78,7 @@ struct Node {
         unsigned n_children;
         NodeMark *marks; /* allocated with the first */
         size_t n_marks;
+        WorkList work;
 
         Span **held; /* with hold */
         size_t n_held;
@@ -87,6 +92,9 @@ struct Node {
 Node *node_new(Node *parent, const Command *command, uint32_t pid, uint64_t begin_ns, const Clk *clk);
 /* Releases what it holds, and its reference to the parent, which is returned for the caller to drop. */
 Node *node_free(Node *node);
+
+/* Drops what only its own spans needed. */
+void node_forget(Node *node);
 
 /* Is it a span that is still open? */
 bool node_open(const Node *node);
@@ -111,5 +119,13 @@ int node_span(const Node *node, Span **ret);
 /* A span of @node's owner called @name, in @context below @parent. */
 int node_span_new(const Node *node, const char *name, const TraceContext *context, const TraceContext *parent,
                   Span **ret);
+/* A span of a piece of its work, or of the work of @engine for it (NULL: none). */
+int node_work_span(const Node *node, const char *engine, const Work *work, const TraceContext *context,
+                   const TraceContext *parent, Span **ret);
+/*
+ * Says what the interval went to, per kind that took a millisecond. @run_delay_ns: how long the thread that is
+ * known waited for a CPU.
+ */
+void node_span_work(const Node *node, Span *span, uint64_t begin_ns, uint64_t end_ns, uint64_t run_delay_ns);
 /* Sets exit code or signal, and the status, of wait(2)'s @status. */
 void node_span_exit(Span *span, int status);

@@ -10,11 +10,11 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include "log.h"
+#include "notify.h"
 #include "privilege.h"
+#include "sysfilter.h"
 #include "watch.h"
 
 #define ROOTS_MAX 8
@@ -97,10 +97,26 @@ static int parse_argv(int argc, char **argv) {
         return 1;
 }
 
+static int drop_privileges(const Program *p) {
+        const char *readable[LINK_ROOTS_MAX + 1];
+        PrivilegePaths paths = { .readable = readable, .state_fd = p->state_fd };
+        int r;
+
+        for (size_t i = 0; i < p->watch.link.n_roots; i++)
+                readable[paths.n_readable++] = p->watch.link.roots[i];
+        readable[paths.n_readable++] = "/proc";
+
+        r = privilege_drop(&paths, sysfilter_kill_wanted());
+        if (r < 0)
+                return log_error_errno(r, "Cannot give up privileges: %m");
+        if (r == PRIVILEGE_NO_LANDLOCK)
+                log_info("This kernel has no Landlock: the file system is not closed off");
+        return 0;
+}
+
 static int setup(Program *p) {
         _cleanup_free_ char *message = NULL;
         const char *state_dir = config_state_dir(arg_state_dir);
-        const char *seccomp = getenv("PODSPAN_SECCOMP");
         int r;
 
         (void) mallopt(M_TRIM_THRESHOLD, 64 * 1024);
@@ -126,37 +142,16 @@ static int setup(Program *p) {
                 return log_error_errno(r,
                                        "Cannot watch processes (needs CAP_BPF, CAP_PERFMON, Linux 5.17 with BTF): %m");
 
-        r = privilege_drop(seccomp && strcmp(seccomp, "kill") == 0);
-        if (r < 0)
-                return log_error_errno(r, "Cannot load the system call filter: %m");
-        return 0;
-}
-
-/* sd_notify(3)'s datagram, without libsystemd: it would be most of this program's memory. */
-static void notify(const char *state) {
-        const char *path = getenv("NOTIFY_SOCKET");
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        _cleanup_close_ int fd = -EBADF;
-        size_t len = path ? strlen(path) : 0;
-
-        if (len < 2 || len >= sizeof(address.sun_path))
-                return;
-        memcpy(address.sun_path, path, len);
-        if (*path == '@')
-                address.sun_path[0] = '\0';
-        fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd >= 0)
-                (void) sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *) &address,
-                              (socklen_t) (offsetof(struct sockaddr_un, sun_path) + len));
+        return drop_privileges(p);
 }
 
 static int run(Program *p) {
         int r;
 
         log_info("Watching%s", p->config.enable_tracing ? "" : " nothing, tracing is disabled");
-        notify("READY=1");
+        notify_send("READY=1");
         r = watch_run(&p->watch);
-        notify("STOPPING=1");
+        notify_send("STOPPING=1");
         return r < 0 ? log_error_errno(r, "Ended: %m") : 0;
 }
 

@@ -1,15 +1,13 @@
 #include <assert.h>
 #include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include "command.h"
 #include "resync.h"
 #include "story.h"
 
 #define STAT_MAX         1024
+#define CMDLINE_MAX      (64 * 1024)
 #define STAT_FIELD_START 22 /* starttime, counted from 1 */
 
 int resync_parse_stat(const char *s, size_t len, char ret_comm[static EVENT_COMM_SIZE], uint64_t *ret_start_ns) {
@@ -74,62 +72,42 @@ bool resync_gone(uint32_t pid, uint64_t start_ns) {
                (r == 0 && now_ns / STORY_START_TICK_NS != start_ns / STORY_START_TICK_NS);
 }
 
-/* The long-lived program of this (cut) name. */
-static const CommandProgram *find_program(const char comm[static EVENT_COMM_SIZE]) {
-        for (const CommandProgram *program = command_programs; program->name; program++)
-                if ((program->kind == COMMAND_ENGINE || program->kind == COMMAND_SHIM ||
-                     program->kind == COMMAND_MONITOR || program->kind == COMMAND_OURS) &&
-                    strncmp(comm, program->name, EVENT_COMM_SIZE - 1) == 0)
-                        return program;
-        return NULL;
-}
-
-static int scan_process(uint32_t pid, ResyncFn fn, void *userdata) {
-        _cleanup_close_ int fd = open_process(pid);
+int resync_complete(Event *event, const char *file, char **ret, size_t *ret_size) {
         _cleanup_free_ char *data = NULL, *args = NULL;
-        Event event = { .type = EVENT_EXEC, .flags = EVENT_NAMED, .pid = pid };
-        const CommandProgram *program;
-        size_t n_args;
-        struct stat st;
-        ssize_t n_file;
+        _cleanup_close_ int fd = -EBADF;
+        char comm[EVENT_COMM_SIZE];
+        size_t n_args, n_file;
+        uint64_t start_ns;
+        int r;
 
-        if (fd < 0 || read_stat(fd, event.comm, &event.start_ns) < 0)
-                return 0;
-        program = find_program(event.comm);
-        if (!program || fstatat(fd, "exe", &st, 0) < 0 || st.st_uid != 0 || st.st_mode & (S_IWGRP | S_IWOTH) ||
-            util_read_file_at(fd, "cmdline", 64 * 1024, &args, &n_args) < 0)
-                return 0;
+        assert(event);
+        assert(file);
+        assert(ret);
+        assert(ret_size);
+
+        /* Through one descriptor, which stays with this very process whoever gets its pid. */
+        fd = open_process(event->pid);
+        if (fd < 0)
+                return fd == -ENOENT ? -ESRCH : fd;
+        r = read_stat(fd, comm, &start_ns);
+        if (r < 0)
+                return r;
+        if (start_ns / STORY_START_TICK_NS != event->start_ns / STORY_START_TICK_NS)
+                return -ESRCH;
+        r = util_read_file_at(fd, "cmdline", CMDLINE_MAX, &args, &n_args);
+        if (r < 0)
+                return r;
+
+        n_file = strlen(file) + 1;
         n_args = MIN(n_args, (size_t) EVENT_ARGS_MAX);
-
-        data = malloc(EVENT_FILE_MAX + n_args);
+        data = malloc(n_file + n_args);
         if (!data)
                 return -ENOMEM;
-        n_file = readlinkat(fd, "exe", data, EVENT_FILE_MAX - 1);
-        if (n_file <= 0)
-                return 0;
-        data[n_file++] = '\0';
+        memcpy(data, file, n_file);
         memcpy(data + n_file, args, n_args);
-        event.file_size = (uint16_t) n_file;
-        event.args_size = (uint16_t) n_args;
-        return fn(userdata, &event, data, (size_t) n_file + n_args, program->track);
-}
-
-int resync_scan(ResyncFn fn, void *userdata) {
-        struct dirent *entry;
-        DIR *directory;
-        int r = 0;
-
-        assert(fn);
-
-        directory = opendir("/proc");
-        if (!directory)
-                return -errno;
-        while (r >= 0 && (entry = readdir(directory))) {
-                uint64_t pid;
-
-                if (util_parse_u64(entry->d_name, strlen(entry->d_name), &pid) == 0 && pid <= UINT32_MAX)
-                        r = scan_process((uint32_t) pid, fn, userdata);
-        }
-        (void) closedir(directory);
-        return MIN(r, 0);
+        event->file_size = (uint16_t) n_file;
+        event->args_size = (uint16_t) n_args;
+        *ret = TAKE_PTR(data);
+        *ret_size = n_file + n_args;
+        return 0;
 }

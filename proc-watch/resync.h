@@ -3,18 +3,19 @@
 /*
  * Resync
  *
- * What runs already: container engines, serving shims and monitors, read from /proc as the exec events that were
- * missed, at the start and after losses. Commands that were under way stay unseen, they are over in a moment.
+ * What runs already: container engines, serving shims and monitors come from the kernel side (source_scan()) as the
+ * exec events that were missed, at the start and after losses. Their command lines are read from /proc here. Commands
+ * that were under way stay unseen, they are over in a moment.
  */
 
 #include "event.h"
 #include "util.h"
 
-/* An exec event as the kernel side would have sent it; its process is to be tracked with @track_flags. */
-typedef int (*ResyncFn)(void *userdata, const Event *event, const char *data, size_t size, uint32_t track_flags);
-
-/* Reads /proc and calls @fn for each known long-lived program. 0, or a negative errno of /proc's or of @fn. */
-int resync_scan(ResyncFn fn, void *userdata);
+/*
+ * Adds the command line to @event, an exec event of a process that runs, whose program is called @file. Returns 0 with
+ * what follows the event in @ret (the caller's), -ESRCH if it is another process by now, or another negative errno.
+ */
+int resync_complete(Event *event, const char *file, char **ret, size_t *ret_size);
 
 /* Is the process @pid with this start no longer there? */
 bool resync_gone(uint32_t pid, uint64_t start_ns);

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include "command.h"
+#include "probes.h"
 #include "source.h"
 #include "watch.skel.h"
 
@@ -15,6 +16,8 @@
 struct Source {
         LoopSource loop_source;
         struct watch_bpf *bpf;
+        Probes probes;
+        uint32_t turns;
         struct ring_buffer *ring;
         SourceFn fn;
         SourceBatchFn batch;
@@ -57,17 +60,38 @@ static int on_ring(LoopSource *loop_source, uint32_t events) {
         return r;
 }
 
-/* One of the two shapes of the OOM tracepoint, or none where the kernel has neither. */
+static void choose_probes(Source *source, bool wanted) {
+        struct bpf_program *const programs[PROBES_MAX] = {
+                source->bpf->progs.on_call,
+                source->bpf->progs.on_return,
+                source->bpf->progs.on_switch,
+        };
+
+        probes_calls((uint8_t *) source->bpf->rodata->calls);
+        for (size_t i = 0; i < PROBES_MAX; i++) {
+                (void) bpf_program__set_autoload(programs[i], wanted);
+                bpf_program__set_autoattach(programs[i], false);
+                source->probes.programs[i] = wanted ? programs[i] : NULL;
+        }
+}
+
+/* One of the two shapes of the OOM tracepoint, or none where the kernel has neither; and without the probes where it
+ * has no use for them. */
 static int load(Source *source) {
-        static const int attempts[] = { 1, 2, 0 };
+        static const struct {
+                int victim;
+                bool probes;
+        } attempts[] = { { 1, true }, { 2, true }, { 0, true }, { 1, false }, { 2, false }, { 0, false } };
         int r = -EINVAL;
 
         for (size_t i = 0; i < ARRAY_SIZE(attempts); i++) {
                 source->bpf = watch_bpf__open();
                 if (!source->bpf)
                         return -errno;
-                (void) bpf_program__set_autoload(source->bpf->progs.on_victim_task, attempts[i] == 1);
-                (void) bpf_program__set_autoload(source->bpf->progs.on_victim_pid, attempts[i] == 2);
+                (void) bpf_program__set_autoload(source->bpf->progs.on_victim_task, attempts[i].victim == 1);
+                (void) bpf_program__set_autoload(source->bpf->progs.on_victim_pid, attempts[i].victim == 2);
+                source->probes = (Probes) PROBES_NULL;
+                choose_probes(source, attempts[i].probes);
                 r = watch_bpf__load(source->bpf);
                 if (r == 0)
                         return 0;
@@ -113,6 +137,7 @@ int source_new(Loop *loop, SourceFn fn, SourceBatchFn batch, void *userdata, Sou
         if (!source)
                 return -ENOMEM;
         source->loop_source = (LoopSource) LOOP_SOURCE_NULL;
+        source->probes = (Probes) PROBES_NULL;
         source->fn = fn;
         source->batch = batch;
         source->userdata = userdata;
@@ -145,13 +170,69 @@ Source *source_free(Source *source) {
                 return NULL;
         loop_source_remove(&source->loop_source);
         ring_buffer__free(source->ring);
+        probes_detach(&source->probes);
         watch_bpf__destroy(source->bpf);
         free(source);
         return NULL;
 }
 
-int source_track(Source *source, uint32_t pid, uint32_t track_flags) {
-        Track track = { .flags = track_flags };
+int source_scan(Source *source, SourceFoundFn fn, void *userdata) {
+        struct {
+                Event event;
+                char file[EVENT_FILE_MAX];
+        } found;
+        _cleanup_close_ int fd = -EBADF;
+        size_t have = 0;
+        int r;
 
-        return bpf_map__update_elem(source->bpf->maps.tracked, &pid, sizeof(pid), &track, sizeof(track), BPF_NOEXIST);
+        assert(source);
+        assert(fn);
+
+        fd = bpf_iter_create(bpf_link__fd(source->bpf->links.on_task));
+        if (fd < 0)
+                return fd;
+        for (;;) {
+                ssize_t n = read(fd, (char *) &found + have, sizeof(found) - have);
+
+                if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                        continue; /* so it says between a million processes and the next */
+                if (n <= 0)
+                        return n < 0 ? -errno : 0;
+                have += (size_t) n;
+                if (have < sizeof(found))
+                        continue;
+                have = 0;
+                found.file[sizeof(found.file) - 1] = '\0';
+                r = fn(userdata, &found.event, found.file);
+                if (r < 0)
+                        return r;
+        }
+}
+
+int source_follow(Source *source, bool commands, bool engines) {
+        bool now = __atomic_load_n(&source->bpf->bss->follow, __ATOMIC_RELAXED) != 0, wanted = commands || engines;
+        int r;
+
+        __atomic_store_n(&source->bpf->bss->follow_engines, engines, __ATOMIC_RELAXED);
+        if (now == wanted)
+                return 0;
+        if (wanted) {
+                r = probes_attach(&source->probes);
+                if (r < 0)
+                        return r;
+                if (++source->turns == 0)
+                        source->turns = 1;
+        } else {
+                probes_detach(&source->probes);
+        }
+        __atomic_store_n(&source->bpf->bss->follow, wanted ? source->turns : 0, __ATOMIC_RELAXED);
+        return 0;
+}
+
+bool source_follows(const Source *source) {
+        return __atomic_load_n(&source->bpf->bss->follow, __ATOMIC_RELAXED) != 0;
+}
+
+int source_drain(Source *source) {
+        return on_ring(&source->loop_source, EPOLLIN);
 }

@@ -26,5 +26,22 @@ int source_new(Loop *loop, SourceFn fn, SourceBatchFn batch, void *userdata, Sou
 Source *source_free(Source *source);
 DEFINE_CLEANUP(Source *, source_free);
 
-/* Tells the kernel side to follow the process @pid, which runs a program of this name. 0 or a negative errno. */
-int source_track(Source *source, uint32_t pid, uint32_t track_flags);
+/* A process that runs already: an exec event without arguments, and the name of its program. */
+typedef int (*SourceFoundFn)(void *userdata, const Event *event, const char *file);
+
+/*
+ * Lets the kernel side look through all processes for long-lived programs of known names, which it follows from then
+ * on, and calls @fn for each. 0, or a negative errno of the kernel's or of @fn.
+ */
+int source_scan(Source *source, SourceFoundFn fn, void *userdata);
+
+/*
+ * Says whether anybody wants to know what commands spend their time with (EVENT_WORK), and whether what engines do
+ * themselves: attaches the probes or detaches them. 0 or a negative errno: then nothing of it is told.
+ */
+int source_follow(Source *source, bool commands, bool engines);
+
+bool source_follows(const Source *source);
+
+/* Takes what is in the ring now, as if it had become readable. 0 or what the callbacks return. */
+int source_drain(Source *source);

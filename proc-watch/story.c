@@ -11,9 +11,9 @@
 #include <sys/wait.h>
 #include "node.h"
 #include "story.h"
+#include "tell.h"
 
-#define BUCKETS    1024
-#define PHASES_MAX 24
+#define BUCKETS 1024
 
 typedef struct Process Process;
 
@@ -27,13 +27,14 @@ struct Process {
 };
 
 struct Story {
-        StoryHost host;
-        uint64_t slow_ns;
-        StoryStats stats;
+        Tell tell;
+        uint64_t slow_ns, start_window_ns;
+        size_t n_processes;
+        size_t n_busy; /* commands at the top that are under way */
         Process *buckets[BUCKETS];
 };
 
-int story_new(const StoryHost *host, uint64_t slow_ns, Story **ret) {
+int story_new(const StoryHost *host, uint64_t slow_ns, uint64_t start_window_ns, Story **ret) {
         Story *story;
 
         assert(host);
@@ -42,73 +43,28 @@ int story_new(const StoryHost *host, uint64_t slow_ns, Story **ret) {
         story = calloc(1, sizeof(*story));
         if (!story)
                 return -ENOMEM;
-        story->host = *host;
+        story->tell.host = *host;
         story->slow_ns = slow_ns;
+        story->start_window_ns = start_window_ns;
         *ret = story;
         return 0;
 }
 
-/* To the caller, or to the probe above that is not decided on yet. */
-static void emit(Story *story, Node *node, Span *consume_span) {
-        _cleanup_(span_freep) Span *span = consume_span;
-        Node *holder = NULL;
-
-        for (Node *above = node; above; above = above->nested ? above->parent : NULL)
-                if (above->hold)
-                        holder = above;
-        if (!holder) {
-                story->host.emit(story->host.userdata, TAKE_PTR(span));
-                return;
-        }
-
-        if (!holder->held)
-                holder->held = calloc(STORY_HELD_MAX, sizeof(Span *));
-        if (holder->held && holder->n_held < STORY_HELD_MAX)
-                holder->held[holder->n_held++] = TAKE_PTR(span);
-        else
-                story->stats.n_dropped++;
-}
-
-static void emit_phases(Story *story, Node *node) {
-        NodePhase phases[PHASES_MAX];
-        size_t n = node_phases(node, phases, PHASES_MAX);
-
-        for (size_t i = 0; i < n; i++) {
-                TraceContext context;
-                Span *span;
-
-                if (tracecontext_new_child(&node->context, &context) < 0 ||
-                    node_span_new(node, phases[i].name, &context, &node->context, &span) < 0) {
-                        story->stats.n_dropped++;
-                        continue;
-                }
-                span_set_time(span, node_wall(node, phases[i].begin_ns), node_wall(node, phases[i].end_ns));
-                if (phases[i].run_delay_ns >= NSEC_PER_MSEC)
-                        span_attr_int(span, "podspan.cpu.wait_ns", (int64_t) phases[i].run_delay_ns);
-                emit(story, node, span);
-        }
-}
-
 static void finish(Story *story, Node *node, uint64_t time_ns, int status) {
         Node *parent = node->parent;
-        Span *span;
 
         if (node->finished)
                 return;
         node->end_ns = MAX(time_ns, node->begin_ns);
         node->status = status;
 
-        if (!node->silent) {
-                emit_phases(story, node);
-                if (node_span(node, &span) < 0)
-                        story->stats.n_dropped++;
-                else
-                        emit(story, node, span);
-        }
+        if (!node->silent)
+                tell_node(&story->tell, node);
         node->finished = true;
-        free(node->marks);
-        node->marks = NULL;
-        node->n_marks = 0;
+        node_forget(node);
+        if (node->busy)
+                story->n_busy--;
+        node->busy = false;
 
         if (!node_open(parent))
                 return;
@@ -116,28 +72,6 @@ static void finish(Story *story, Node *node, uint64_t time_ns, int status) {
         /* What a monitor does after that is its long life, not the start that somebody waits for. */
         if (parent->kind == COMMAND_MONITOR && node->kind == COMMAND_RUNTIME && node->nested)
                 finish(story, parent, node->end_ns, 0);
-}
-
-/* A probe has ended: was it worth its spans? */
-static void decide(Story *story, Node *node) {
-        bool failed = node->status != 0 || node->container_status > 0;
-
-        bool slow = node->last_ns - node->begin_ns >= story->slow_ns;
-
-        if (failed || slow) {
-                /* A call that was neither slow nor failed has no span of its own: there is no parent then. */
-                for (size_t i = 0; i < node->n_held && !slow; i++)
-                        span_drop_parent(node->held[i], node->parent_context.span_id);
-                for (size_t i = 0; i < node->n_held; i++)
-                        story->host.emit(story->host.userdata, TAKE_PTR(node->held[i]));
-                node->n_held = 0;
-        } else {
-                Command command = { .kind = node->kind };
-
-                memcpy(command.name, node->name, sizeof(command.name));
-                memcpy(command.verb, node->verb, sizeof(command.verb));
-                story->host.counted(story->host.userdata, &command);
-        }
 }
 
 static void unref(Story *story, Node *node) {
@@ -153,7 +87,7 @@ static void unref(Story *story, Node *node) {
                                 parent->status = node->status;
                 }
                 if (node->hold && !(node->nested && parent->hold))
-                        decide(story, node);
+                        tell_probe(&story->tell, node, story->slow_ns);
                 node = node_free(node);
         }
 }
@@ -172,7 +106,7 @@ static void forget(Story *story, Process **slot) {
         *slot = process->next;
         unref(story, process->node);
         free(process);
-        story->stats.n_processes--;
+        story->n_processes--;
 }
 
 /* /proc tells a start in clock ticks only. */
@@ -197,8 +131,8 @@ static Process *find_process(Story *story, const Event *event) {
 static int add_process(Story *story, const Event *event, Node *node, Process **ret) {
         Process *process;
 
-        if (story->stats.n_processes >= STORY_PROCESSES_MAX) {
-                story->stats.n_dropped++;
+        if (story->n_processes >= STORY_PROCESSES_MAX) {
+                story->tell.n_dropped++;
                 return -EUSERS;
         }
         process = calloc(1, sizeof(*process));
@@ -212,7 +146,7 @@ static int add_process(Story *story, const Event *event, Node *node, Process **r
                 node->n_refs++;
         process->next = story->buckets[event->pid % BUCKETS];
         story->buckets[event->pid % BUCKETS] = process;
-        story->stats.n_processes++;
+        story->n_processes++;
         *ret = process;
         return 0;
 }
@@ -239,7 +173,7 @@ static int nest(Story *story, Node *node, Node *parent, const Command *command) 
         while (top->nested)
                 top = top->parent;
         if (++top->n_children > STORY_CHILDREN_MAX) {
-                story->stats.n_dropped++;
+                story->tell.n_dropped++;
                 node->silent = node->mute = true;
                 return 0;
         }
@@ -250,17 +184,49 @@ static int nest(Story *story, Node *node, Node *parent, const Command *command) 
         return tracecontext_new_child(&parent->context, &node->context);
 }
 
+/* The command that made the running container of @owner, or NULL. */
+static const Node *find_creator(const Story *story, const Owner *owner) {
+        for (size_t i = 0; i < BUCKETS; i++)
+                for (const Process *process = story->buckets[i]; process; process = process->next)
+                        if (process->container && process->node && !process->node->hold && process->node->owner &&
+                            strcmp(owner_id(process->node->owner), owner_id(owner)) == 0)
+                                return process->node;
+        return NULL;
+}
+
+/* A probe that nobody else knows the start of leads back to the command that we have seen. */
+static void lead_back(const Story *story, const Node *node, StoryOrigin *origin) {
+        const Node *creator = node->hold && origin->n_links == 0 ? find_creator(story, origin->owner) : NULL;
+
+        if (creator && !creator->silent) {
+                origin->links[0] = creator->context;
+                origin->why[0] = "start";
+                origin->n_links = 1;
+        }
+}
+
+/* The engine above @node serves CRI calls. */
+static void note_engine(const Node *node) {
+        for (Node *above = node->parent; above; above = above->parent)
+                if (above->kind == COMMAND_ENGINE)
+                        above->serves = true;
+}
+
 /* Finds out whose @node at the top is. -ENOENT: nobody's. */
 static int place(Story *story, Node *node, const Command *command) {
         StoryOrigin origin = {};
         int r;
 
-        r = story->host.find(story->host.userdata, command, node->pid, node_wall(node, node->begin_ns), &origin);
+        r = story->tell.host.find(story->tell.host.userdata, command, node_wall(node, node->begin_ns), &origin);
         if (r < 0)
                 return r;
 
+        lead_back(story, node, &origin);
         node->owner = origin.owner;
         node->parent_context = origin.parent;
+        node->live = origin.live;
+        if (origin.live)
+                note_engine(node);
         if (origin.n_links > 0) {
                 node->links = calloc(origin.n_links, sizeof(*node->links));
                 node->why = calloc(origin.n_links, sizeof(*node->why));
@@ -295,6 +261,7 @@ static void note_start(Story *story, const Node *start) {
 static int begin(Story *story, Process *process, const Event *event, const Command *command, Node *parent,
                  const Clk *now) {
         Node *node;
+        bool poll;
         int r;
 
         node = node_new(parent, command, event->pid, event->time_ns, now);
@@ -312,9 +279,10 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
         node->engine = command->kind == COMMAND_ENGINE || (parent && parent->engine);
         node->monitored = command->kind == COMMAND_OURS || (parent && parent->monitored);
         node->silent = node->mute || !node_speaks(node, command, parent);
-        if (!node->silent && command_is_poll(command)) {
+        poll = !node->silent && command_is_poll(command);
+        if (poll && (command->kind != COMMAND_RUNTIME || !*command->id)) {
                 node->silent = node->mute = true;
-                story->host.counted(story->host.userdata, command);
+                story->tell.host.counted(story->tell.host.userdata, command);
         }
         if (node->silent)
                 return 0;
@@ -328,25 +296,16 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
                 r = place(story, node, command);
         if (r >= 0 && node->kind == COMMAND_RUNTIME && strcmp(node->verb, "start") == 0)
                 note_start(story, node);
+        if (poll && r == -ENOENT) {
+                node->mute = true; /* no call waits for it */
+                story->tell.host.counted(story->tell.host.userdata, command);
+        }
+        node->busy = r >= 0 && !node->nested && !node->hold;
+        if (node->busy)
+                story->n_busy++;
         if (r < 0)
                 node->silent = true; /* nobody's, or no memory: its own children may still be somebody's */
         return r == -ENOMEM ? r : 0;
-}
-
-/* A span of the time from @begin_ns to @end_ns in @node's life, in @context below @parent. */
-static int emit_time(Story *story, Node *node, const char *name, const TraceContext *context,
-                     const TraceContext *parent, uint64_t begin_ns, uint64_t end_ns, uint32_t pid) {
-        Span *span;
-        int r;
-
-        r = node_span_new(node, name, context, parent, &span);
-        if (r < 0)
-                return r;
-        span_set_time(span, node_wall(node, begin_ns), node_wall(node, end_ns));
-        if (pid != 0)
-                span_attr_int(span, "process.pid", pid);
-        emit(story, node, span);
-        return 0;
 }
 
 /*
@@ -375,17 +334,18 @@ static int process_entrypoint(Story *story, Process *process, const Event *event
         r = tracecontext_new_child(&node->context, &context);
         if (r < 0)
                 return r;
-        r = emit_time(story, node, "entrypoint", &context, &top->parent_context, begin_ns, event->time_ns, event->pid);
+        r = tell_time(&story->tell, node, "entrypoint", &context, &top->parent_context, begin_ns, event->time_ns,
+                      event->pid);
         if (r < 0 || node->start_ns <= begin_ns || node->start_ns > event->time_ns)
                 return r;
 
         r = tracecontext_new_child(&context, &child);
         if (r >= 0)
-                r = emit_time(story, node, "created", &child, &context, begin_ns, node->start_ns, 0);
+                r = tell_time(&story->tell, node, "created", &child, &context, begin_ns, node->start_ns, 0);
         if (r >= 0)
                 r = tracecontext_new_child(&context, &child);
         if (r >= 0)
-                r = emit_time(story, node, "starting", &child, &context, node->start_ns, event->time_ns, 0);
+                r = tell_time(&story->tell, node, "starting", &child, &context, node->start_ns, event->time_ns, 0);
         return r;
 }
 
@@ -411,6 +371,8 @@ static int process_exec(Story *story, const Event *event, const char *data, size
         }
 
         node = process->node;
+        if (command.claimed && command.kind != COMMAND_CNI && (!node || node->kind != command.kind))
+                command.kind = COMMAND_OTHER;
         if (node && command.kind == COMMAND_RUNTIME && strcmp(command.verb, "init") == 0)
                 return 0; /* a runtime's helper works for the runtime */
         if (process->own && !node->finished && !node->silent &&
@@ -445,6 +407,15 @@ static void process_attach(Story *story, const Event *event) {
                 node_mark(process->node, NODE_MARK_ATTACH_FIRST, event->time_ns, event->run_delay_ns, event->pid);
 }
 
+static void process_work(Story *story, const Event *event) {
+        Process *process = find_process(story, event);
+        Node *node = process ? process->node : NULL;
+
+        if (!node || node->finished || (node->kind == COMMAND_ENGINE ? !process->own : node->silent))
+                return;
+        work_add(&node->work, (EventWork) event->status, event->time_ns, event->length_ns);
+}
+
 /* A container's own process has ended. */
 static int process_container_exit(Story *story, Node *node, const Event *event, const Clk *now) {
         uint64_t wall = now->realtime_ns + (event->time_ns - now->monotonic_ns);
@@ -462,9 +433,9 @@ static int process_container_exit(Story *story, Node *node, const Event *event, 
         while (top->nested)
                 top = top->parent;
         parent = top->parent_context;
-        late = !node->hold && event->time_ns - node->entry_ns > STORY_START_MAX_NS;
+        late = !node->hold && event->time_ns - node->entry_ns > story->start_window_ns;
         if (late) {
-                r = story->host.root(story->host.userdata, &parent);
+                r = story->tell.host.root(story->tell.host.userdata, &parent);
                 if (r < 0)
                         return 0;
         }
@@ -482,7 +453,7 @@ static int process_container_exit(Story *story, Node *node, const Event *event, 
         node_span_exit(span, event->status);
         if (late)
                 span_link(span, &node->context, "start");
-        emit(story, node, span);
+        tell_span(&story->tell, node, span);
         return 0;
 }
 
@@ -525,9 +496,52 @@ int story_event(Story *story, const Event *event, const char *data, size_t size,
                 return 0;
         case EVENT_EXIT:
                 return process_exit(story, event, now);
+        case EVENT_WORK:
+                process_work(story, event);
+                return 0;
         default:
                 return -EBADMSG;
         }
+}
+
+static bool overlaps(const Work *work, const StoryInterval *time) {
+        return work->begin_ns < time->end_ns && time->begin_ns < work->end_ns;
+}
+
+static bool is_only(const StoryCall *call, const Work *work) {
+        if (work->begin_ns < call->time.begin_ns || work->end_ns > call->time.end_ns)
+                return false;
+        for (size_t i = 0; i < call->n_others; i++)
+                if (overlaps(work, &call->others[i]))
+                        return false;
+        return true;
+}
+
+void story_call(Story *story, const StoryCall *call) {
+        Node node = { .owner = call->owner, .clk = call->clk };
+
+        for (size_t i = 0; i < BUCKETS; i++)
+                for (const Process *process = story->buckets[i]; process; process = process->next) {
+                        const Node *engine = process->own ? process->node : NULL;
+
+                        if (!engine || engine->kind != COMMAND_ENGINE || !engine->serves)
+                                continue;
+                        for (size_t k = 0; k < engine->work.n; k++)
+                                if (work_is_span(&engine->work.items[k]) && is_only(call, &engine->work.items[k]))
+                                        tell_work(&story->tell, &node, engine->name, &engine->work.items[k],
+                                                  &call->context);
+                }
+}
+
+void story_forget_work(Story *story, uint64_t time_ns) {
+        for (size_t i = 0; i < BUCKETS; i++)
+                for (const Process *process = story->buckets[i]; process; process = process->next)
+                        if (process->own && process->node && process->node->kind == COMMAND_ENGINE)
+                                work_forget(&process->node->work, time_ns);
+}
+
+bool story_busy(const Story *story) {
+        return story->n_busy > 0;
 }
 
 void story_lost(Story *story) {
@@ -557,7 +571,7 @@ void story_prune(Story *story, bool (*gone)(void *userdata, uint32_t pid, uint64
 }
 
 StoryStats story_stats(const Story *story) {
-        return story->stats;
+        return (StoryStats){ .n_processes = story->n_processes, .n_dropped = story->tell.n_dropped };
 }
 
 Story *story_free(Story *story) {

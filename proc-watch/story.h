@@ -23,14 +23,14 @@
 #define STORY_PROCESSES_MAX 8192
 #define STORY_CHILDREN_MAX  128
 #define STORY_HELD_MAX      64
-#define STORY_START_TICK_NS (10 * NSEC_PER_MSEC)     /* proc(5), starttime: USER_HZ is 100 */
-#define STORY_START_MAX_NS  (15 * 60 * NSEC_PER_SEC) /* an exit later than this after the start is no part of it */
+#define STORY_START_TICK_NS (10 * NSEC_PER_MSEC) /* proc(5), starttime: USER_HZ is 100 */
 
 typedef struct Story Story;
 
 /* Where a command belongs. */
 typedef struct StoryOrigin {
         Owner *owner;        /* a reference */
+        bool live;           /* a CRI call in flight has caused it */
         TraceContext parent; /* a zero span id: a root in this trace */
         TraceContext links[SPAN_LINKS_MAX];
         const char *why[SPAN_LINKS_MAX]; /* literals */
@@ -39,10 +39,10 @@ typedef struct StoryOrigin {
 
 typedef struct StoryHost {
         /*
-         * Finds the origin of @command, run by process @pid at @time_ns of the wall clock. Returns 0, -ENOENT where it
+         * Finds the origin of @command, run at @time_ns of the wall clock. Returns 0, -ENOENT where it
          * is nobody's, or another negative errno: no span then.
          */
-        int (*find)(void *userdata, const Command *command, uint32_t pid, uint64_t time_ns, StoryOrigin *ret);
+        int (*find)(void *userdata, const Command *command, uint64_t time_ns, StoryOrigin *ret);
         /* A new trace, for an exit long after the start; 0 or a negative errno. */
         int (*root)(void *userdata, TraceContext *ret);
         /* Takes a finished span; it is the callee's. */
@@ -57,8 +57,11 @@ typedef struct StoryStats {
         uint64_t n_dropped; /* spans above a bound */
 } StoryStats;
 
-/* @slow_ns: a probe that takes longer becomes spans. 0 with a story owned by the caller, or -ENOMEM. */
-int story_new(const StoryHost *host, uint64_t slow_ns, Story **ret);
+/*
+ * @slow_ns: a probe that takes longer becomes spans. @start_window_ns: an exit later than this after the start is no
+ * part of it. 0 with a story owned by the caller, or -ENOMEM.
+ */
+int story_new(const StoryHost *host, uint64_t slow_ns, uint64_t start_window_ns, Story **ret);
 Story *story_free(Story *story);
 DEFINE_CLEANUP(Story *, story_free);
 
@@ -68,6 +71,31 @@ DEFINE_CLEANUP(Story *, story_free);
  * Returns 0, -EBADMSG for an event that is malformed, or -ENOMEM.
  */
 int story_event(Story *story, const Event *event, const char *data, size_t size, const Clk *now);
+
+typedef struct StoryInterval {
+        uint64_t begin_ns, end_ns;
+} StoryInterval;
+
+/* A CRI call that has ended. Times are CLOCK_MONOTONIC. */
+typedef struct StoryCall {
+        Owner *owner; /* borrowed */
+        TraceContext context;
+        Clk clk;
+        StoryInterval time;
+        const StoryInterval *others; /* borrowed: when others were in flight */
+        size_t n_others;
+} StoryCall;
+
+/*
+ * Tells what the engines that serve CRI calls did themselves while @call alone was in flight, below it. Which engine
+ * does is known from the commands that calls have caused.
+ */
+void story_call(Story *story, const StoryCall *call);
+/* Forgets what engines did until @time_ns. */
+void story_forget_work(Story *story, uint64_t time_ns);
+
+/* Is a command under way that will be told, other than a probe? */
+bool story_busy(const Story *story);
 
 /* Events have been lost: what is open may be incomplete. */
 void story_lost(Story *story);

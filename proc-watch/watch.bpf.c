@@ -6,6 +6,9 @@
  * process that lives 0.3 ms has been read whole before it runs its first instruction. A container's own processes are
  * never followed: tracking of a branch ends with the exec of the container's command, of which only the exit is told.
  *
+ * A name alone is not believed: its process must be in the host's pid namespace, and either only root can have written
+ * the program, or a container engine is among its ancestors.
+ *
  * An unrelated process pays a hash look-up each for its fork, exec, rename and exit, and wakes nobody.
  */
 
@@ -46,6 +49,8 @@ struct {
 struct Scratch {
         Event event;
         char data[8192 + EVENT_VAR_MAX];
+        Event found; /* resync: header and file name of a process that runs already */
+        char found_file[EVENT_FILE_MAX];
 };
 
 struct {
@@ -84,6 +89,17 @@ static bool track(__u32 pid, const Track *entry) {
         return false;
 }
 
+/* Can only root have written this program? */
+static bool roots_own(struct file *file) {
+        struct inode *inode = BPF_CORE_READ(file, f_inode);
+
+        return BPF_CORE_READ(inode, i_uid.val) == 0 && !(BPF_CORE_READ(inode, i_mode) & WRITABLE_BY_OTHERS);
+}
+
+static bool on_host(struct task_struct *task) {
+        return BPF_CORE_READ(task, thread_pid, level) == 0;
+}
+
 static __u32 mount_namespace(struct task_struct *task) {
         struct nsproxy *nsproxy = task->nsproxy;
 
@@ -103,8 +119,9 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child) {
         if (!from || from->flags & TRACK_CONTAINER)
                 return 0;
 
+        entry.flags = from->flags & TRACK_DAEMON;
         if (from->flags & (TRACK_CRUN | TRACK_CRUN_EXEC))
-                entry.flags = TRACK_CRUN_CHILD | (from->flags & TRACK_CRUN_EXEC);
+                entry.flags |= TRACK_CRUN_CHILD | (from->flags & TRACK_CRUN_EXEC);
         entry.mnt_ns = from->mnt_ns;
         if (!track(pid, &entry))
                 return 0;
@@ -174,6 +191,55 @@ static bool runs_exec(const struct Scratch *room) {
         return search.found;
 }
 
+struct Directory {
+        struct dentry *dentry;
+        struct vfsmount *mnt;
+        __u32 offset, first; /* in Scratch.data */
+        bool whole;          /* the root has been reached */
+};
+
+/* One step from a directory towards the root: its name, or over the edge of its mount. */
+static long copy_part(__u32 index, struct Directory *directory) {
+        struct dentry *dentry = directory->dentry;
+        struct vfsmount *mnt = directory->mnt;
+        __u32 zero = 0, offset = directory->offset;
+        struct Scratch *room = bpf_map_lookup_elem(&scratch, &zero);
+        struct mount *mount;
+        long len;
+
+        if (!room || offset - directory->first > EVENT_CWD_MAX - EVENT_PART_MAX)
+                return 1;
+        if (dentry == BPF_CORE_READ(mnt, mnt_root)) {
+                mount = (struct mount *) ((char *) mnt - bpf_core_field_offset(struct mount, mnt));
+                directory->whole = BPF_CORE_READ(mount, mnt_parent) == mount;
+                if (directory->whole)
+                        return 1;
+                directory->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+                mount = BPF_CORE_READ(mount, mnt_parent);
+                directory->mnt = (struct vfsmount *) ((char *) mount + bpf_core_field_offset(struct mount, mnt));
+                return 0;
+        }
+        offset &= 8191;
+        len = bpf_probe_read_kernel_str(room->data + offset, EVENT_PART_MAX, BPF_CORE_READ(dentry, d_name.name));
+        if (len <= 0)
+                return 1;
+        directory->offset = offset + (__u32) len;
+        directory->dentry = BPF_CORE_READ(dentry, d_parent);
+        return 0;
+}
+
+static void copy_cwd(struct Scratch *room, struct task_struct *task) {
+        struct Directory directory = {
+                .dentry = BPF_CORE_READ(task, fs, pwd.dentry),
+                .mnt = BPF_CORE_READ(task, fs, pwd.mnt),
+        };
+
+        directory.offset = directory.first = room->event.file_size + room->event.args_size + room->event.env_size;
+        bpf_loop(EVENT_CWD_PARTS, copy_part, &directory, 0);
+        if (directory.whole)
+                room->event.cwd_size = (__u16) (directory.offset - directory.first);
+}
+
 static void copy_exec(struct Scratch *room, struct linux_binprm *binprm, struct task_struct *task) {
         unsigned long args = task->mm->arg_start, size = task->mm->arg_end - args;
         struct Environment env = { .at = task->mm->env_start, .end = task->mm->env_end };
@@ -220,9 +286,9 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
         name = bpf_map_lookup_elem(&names, comm);
         if (name) {
                 name_flags = *name;
-                /* A name counts in the host's pid namespace, and where only root could have written the program. */
-                named = task->thread_pid->level == 0 && binprm->file->f_inode->i_uid.val == 0 &&
-                        !(binprm->file->f_inode->i_mode & WRITABLE_BY_OTHERS);
+                /* Of a script, the file is its interpreter's, which says nothing. */
+                named = on_host(task) &&
+                        (was_flags & TRACK_DAEMON || (binprm->interp == binprm->filename && roots_own(binprm->file)));
         }
         /* Without the barrier the compiler tests two pointers in one go, which the verifier forbids. */
         barrier_var(was_tracked);
@@ -234,28 +300,33 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
         if (entrypoint)
                 now.flags = TRACK_CONTAINER;
         else if (named)
-                now.flags = name_flags;
+                now.flags = name_flags | (was_flags & TRACK_DAEMON);
         else if ((comm[0] >= '0' && comm[0] <= '9') || (comm[0] == 'e' && comm[1] == 'x' && comm[2] == 'e' && !comm[3]))
-                now.flags = was_flags &
-                            (TRACK_CRUN | TRACK_CRUN_EXEC); /* a runtime that executes its own copy, by descriptor */
+                /* a runtime that executes its own copy, by descriptor */
+                now.flags = was_flags & (TRACK_CRUN | TRACK_CRUN_EXEC | TRACK_DAEMON);
+        else
+                now.flags = was_flags & TRACK_DAEMON;
         room = bpf_map_lookup_elem(&scratch, &zero);
         if (!room)
                 return 0;
         fill(&room->event, EVENT_EXEC, task);
-        room->event.uid = binprm->file->f_inode->i_uid.val;
+        room->event.uid = task->cred->euid.val;
         if (entrypoint) {
                 room->event.flags = EVENT_ENTRYPOINT;
         } else {
-                room->event.flags = named ? EVENT_NAMED : 0;
+                room->event.flags = (named ? EVENT_NAMED : 0) | (on_host(task) ? 0 : EVENT_INSIDE);
                 copy_exec(room, binprm, task);
+                if (now.flags & TRACK_CWD)
+                        copy_cwd(room, task);
         }
         if (now.flags & TRACK_CRUN && runs_exec(room))
                 now.flags |= TRACK_CRUN_EXEC;
         if (!track(pid, &now))
                 return 0;
 
-        size = sizeof(room->event) + room->event.file_size + room->event.args_size + room->event.env_size;
-        if (size <= sizeof(*room))
+        size = sizeof(room->event) + room->event.file_size + room->event.args_size + room->event.env_size +
+               room->event.cwd_size;
+        if (size <= sizeof(room->event) + sizeof(room->data))
                 emit(room, size, true);
         return 0;
 }
@@ -334,6 +405,8 @@ static void mark_victim(__u32 pid) {
                 entry->flags |= TRACK_OOM;
 }
 
+#include "work.bpf.h"
+
 /* Since Linux 6.8 the tracepoint hands over the task, before that its pid; one of the two gets loaded. */
 SEC("?tp_btf/mark_victim")
 int BPF_PROG(on_victim_task, struct task_struct *task) {
@@ -344,5 +417,51 @@ int BPF_PROG(on_victim_task, struct task_struct *task) {
 SEC("?tp_btf/mark_victim")
 int BPF_PROG(on_victim_pid, int pid) {
         mark_victim(pid);
+        return 0;
+}
+
+/*
+ * What runs already, read at the start and after losses: each long-lived program known by name, as the exec event that
+ * was missed, without arguments. The kernel follows it from here on.
+ */
+SEC("iter/task")
+int on_task(struct bpf_iter__task *ctx) {
+        struct task_struct *task = ctx->task;
+        __u32 pid, zero = 0, flags = 0, *name;
+        char comm[EVENT_COMM_SIZE] = {};
+        struct Scratch *room;
+        struct file *file;
+        Track *entry, now = {};
+        long len;
+
+        if (!task || task->pid != task->tgid)
+                return 0;
+        bpf_probe_read_kernel_str(comm, sizeof(comm), task->comm);
+        name = bpf_map_lookup_elem(&names, comm);
+        if (!name || !(*name & TRACK_RESIDENT))
+                return 0;
+
+        pid = (__u32) task->tgid;
+        entry = bpf_map_lookup_elem(&tracked, &pid);
+        if (entry)
+                flags = entry->flags;
+        file = BPF_CORE_READ(task, mm, exe_file);
+        if (flags & TRACK_CONTAINER || !file || !on_host(task) || !(flags & TRACK_DAEMON || roots_own(file)))
+                return 0;
+        now.flags = *name;
+        now.mnt_ns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+        if (!entry && !track(pid, &now))
+                return 0;
+
+        room = bpf_map_lookup_elem(&scratch, &zero);
+        if (!room)
+                return 0;
+        fill(&room->found, EVENT_EXEC, task);
+        room->found.flags = EVENT_NAMED;
+        room->found.uid = BPF_CORE_READ(task, cred, euid.val);
+        len = bpf_probe_read_kernel_str(room->found_file, EVENT_FILE_MAX,
+                                        BPF_CORE_READ(file, f_path.dentry, d_name.name));
+        room->found.file_size = len > 0 && len <= EVENT_FILE_MAX ? (__u16) len : 0;
+        bpf_seq_write(ctx->meta->seq, &room->found, sizeof(room->found) + EVENT_FILE_MAX);
         return 0;
 }

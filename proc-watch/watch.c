@@ -1,5 +1,10 @@
 #include <assert.h>
+#include <stdalign.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include "contextmatch.h"
 #include "log.h"
 #include "resync.h"
 #include "watch.h"
@@ -19,10 +24,10 @@ static int on_flush(LoopTimer *timer) {
         return 0;
 }
 
-static int host_find(void *userdata, const Command *command, uint32_t pid, uint64_t time_ns, StoryOrigin *ret) {
+static int host_find(void *userdata, const Command *command, uint64_t time_ns, StoryOrigin *ret) {
         Watch *watch = userdata;
 
-        return link_find(&watch->link, command, pid, time_ns, ret);
+        return link_find(&watch->link, command, time_ns, ret);
 }
 
 static int host_root(void *userdata, TraceContext *ret) {
@@ -60,13 +65,17 @@ static int on_event(void *userdata, const Event *event, const char *data, size_t
         return r == -ENOMEM ? 0 : MIN(r, 0) == -EBADMSG ? 0 : r;
 }
 
-static int on_found(void *userdata, const Event *event, const char *data, size_t size, uint32_t track_flags) {
+static int on_found(void *userdata, const Event *found, const char *file) {
+        _cleanup_free_ char *data = NULL;
         Watch *watch = userdata;
+        Event event = *found;
+        size_t size;
 
-        if (story_knows(watch->story, event->pid, event->start_ns))
+        if (story_knows(watch->story, event.pid, event.start_ns))
                 return 0;
-        (void) source_track(watch->source, event->pid, track_flags);
-        return on_event(watch, event, data, size);
+        if (resync_complete(&event, file, &data, &size) < 0)
+                return 0; /* gone, or going */
+        return on_event(watch, &event, data, size);
 }
 
 static bool is_gone(void *userdata, uint32_t pid, uint64_t start_ns) {
@@ -77,7 +86,7 @@ static bool is_gone(void *userdata, uint32_t pid, uint64_t start_ns) {
 static int resync(Watch *watch) {
         watch->has_now = false;
         story_prune(watch->story, is_gone, watch);
-        return resync_scan(on_found, watch);
+        return source_scan(watch->source, on_found, watch);
 }
 
 static int on_resync(LoopTimer *timer) {
@@ -87,14 +96,106 @@ static int on_resync(LoopTimer *timer) {
         watch->resync_pending = false;
         r = resync(watch);
         if (r < 0)
-                (void) log_warning_errno(r, "Cannot read /proc after a loss of events: %m");
+                (void) log_warning_errno(r, "Cannot look for running programs after a loss of events: %m");
         return 0;
+}
+
+/* Lets the kernel side tell what time goes to while a command or call is under way, and a moment longer. */
+static void follow(Watch *watch) {
+        bool engines = calls_single(&watch->calls), commands = engines || story_busy(watch->story);
+
+        if (!watch->source)
+                return;
+        if (commands) {
+                (void) loop_timer_stop(&watch->linger_timer);
+                (void) source_follow(watch->source, true, engines);
+        } else if (source_follows(watch->source)) {
+                (void) source_follow(watch->source, true, false);
+                (void) loop_timer_set(&watch->linger_timer, WATCH_LINGER_NS, 0);
+        }
+}
+
+static int on_linger(LoopTimer *timer) {
+        Watch *watch = container_of(timer, Watch, linger_timer);
+
+        (void) source_follow(watch->source, false, false);
+        return 0;
+}
+
+static int begin_call(const char *name, const ContextRecord *record, void *userdata) {
+        Watch *watch = userdata;
+        const Clk now = clk_now();
+
+        calls_begin(&watch->calls, name, calls_followed(name) ? record : NULL, &now);
+        return 0;
+}
+
+static void on_call(Watch *watch, const struct inotify_event *event) {
+        StoryInterval others[CALLS_MAX];
+        const Clk now = clk_now();
+        ContextRecord record;
+        StoryCall call;
+
+        if (event->mask & IN_Q_OVERFLOW)
+                calls_clear(&watch->calls);
+        if (event->len == 0 || !contextmatch_version_known(event->name))
+                return;
+        if (event->mask & (IN_CREATE | IN_MOVED_TO)) {
+                /* Whose it is matters only while there is no other. */
+                bool wanted = watch->calls.n_live == 0 && calls_followed(event->name) &&
+                              context_read_live(&watch->context, event->name, &record) >= 0;
+
+                calls_begin(&watch->calls, event->name, wanted ? &record : NULL, &now);
+        } else {
+                if (calls_end(&watch->calls, event->name, &now, &call, others))
+                        story_call(watch->story, &call);
+                story_forget_work(watch->story, calls_since(&watch->calls, &now));
+        }
+}
+
+static int on_calls(LoopSource *source, uint32_t events) {
+        Watch *watch = container_of(source, Watch, calls_source);
+        alignas(struct inotify_event) char buffer[4096];
+        ssize_t n;
+        int r;
+
+        (void) events;
+        /* What happened before the call ended is in the ring by now. */
+        r = source_drain(watch->source);
+        if (r < 0)
+                return r;
+        n = read(watch->calls_fd, buffer, sizeof(buffer));
+        for (ssize_t at = 0; at < n;) {
+                const struct inotify_event *event = (const struct inotify_event *) (buffer + at);
+
+                on_call(watch, event);
+                at += (ssize_t) (sizeof(*event) + event->len);
+        }
+        follow(watch);
+        return 0;
+}
+
+/* Without it nothing is told of what engines do themselves. */
+static int watch_calls(Watch *watch) {
+        char path[32];
+
+        if (watch->context.kind_fd[CONTEXT_LIVE] < 0)
+                return 0;
+        watch->calls_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+        if (watch->calls_fd < 0)
+                return -errno;
+        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", watch->context.kind_fd[CONTEXT_LIVE]);
+        if (inotify_add_watch(watch->calls_fd, path, IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM) < 0)
+                return -errno;
+        (void) context_list(&watch->context, CONTEXT_LIVE, begin_call, watch);
+        return loop_source_add(&watch->calls_source, watch->loop, watch->calls_fd, EPOLLIN, on_calls);
 }
 
 static int on_batch(void *userdata, uint64_t n_lost) {
         Watch *watch = userdata;
 
         watch->has_now = false;
+        follow(watch);
         if (n_lost == 0)
                 return 0;
 
@@ -141,7 +242,8 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
         r = context_init(&watch->context, state_fd, true, COUNTERS_WATCH, watch->counters);
         if (r < 0)
                 return r;
-        r = link_init(&watch->link, &watch->context, watch->counters, config->tracing_sampling_rate_per_million);
+        r = link_init(&watch->link, &watch->context, watch->counters, config->tracing_sampling_rate_per_million,
+                      config->start_window_ns);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < n_roots; i++) {
@@ -149,7 +251,7 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
                 if (r < 0)
                         return r;
         }
-        r = story_new(&host, config->slow_call_ns, &watch->story);
+        r = story_new(&host, config->slow_call_ns, config->start_window_ns, &watch->story);
         if (r < 0)
                 return r;
 
@@ -162,6 +264,9 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
         r = loop_timer_add(&watch->resync_timer, watch->loop, on_resync);
         if (r < 0)
                 return r;
+        r = loop_timer_add(&watch->linger_timer, watch->loop, on_linger);
+        if (r < 0)
+                return r;
         (void) sigemptyset(&set);
         (void) sigaddset(&set, SIGTERM);
         (void) sigaddset(&set, SIGINT);
@@ -169,6 +274,9 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
 }
 
 void watch_deinit(Watch *watch) {
+        loop_source_remove(&watch->calls_source);
+        watch->calls_fd = close_fd(watch->calls_fd);
+        calls_clear(&watch->calls);
         watch->source = source_free(watch->source);
         watch->story = story_free(watch->story);
         flush(watch);
@@ -177,6 +285,7 @@ void watch_deinit(Watch *watch) {
         spool_deinit(&watch->spool);
         watch->counters = counters_free(watch->counters);
         loop_signal_remove(&watch->signals);
+        loop_timer_remove(&watch->linger_timer);
         loop_timer_remove(&watch->resync_timer);
         loop_timer_remove(&watch->flush_timer);
         watch->loop = loop_free(watch->loop);
@@ -188,6 +297,9 @@ int watch_start(Watch *watch) {
         r = source_new(watch->loop, on_event, on_batch, watch, &watch->source);
         if (r < 0)
                 return r;
+        r = watch_calls(watch);
+        if (r < 0)
+                (void) log_warning_errno(r, "Cannot follow the calls in flight: %m");
         return resync(watch);
 }
 

@@ -7,6 +7,7 @@
  * WATCH_FLUSH_NS after their end.
  */
 
+#include "calls.h"
 #include "config.h"
 #include "link.h"
 #include "source.h"
@@ -14,7 +15,8 @@
 
 #define WATCH_SPANS_MAX 256
 #define WATCH_FLUSH_NS  (100 * NSEC_PER_MSEC)
-#define WATCH_RESYNC_NS (10 * NSEC_PER_SEC) /* after losses, at most this often */
+#define WATCH_LINGER_NS (200 * NSEC_PER_MSEC) /* probes stay attached after the last command or call */
+#define WATCH_RESYNC_NS (10 * NSEC_PER_SEC)   /* after losses, at most this often */
 
 typedef struct Watch {
         Loop *loop;
@@ -26,6 +28,9 @@ typedef struct Watch {
         Source *source;
         LoopTimer flush_timer;
         LoopTimer resync_timer;
+        LoopTimer linger_timer;
+        LoopSource calls_source; /* inotify of the live context files */
+        Calls calls;
         LoopSignal signals;
         const char *service_name;
         Span *spans[WATCH_SPANS_MAX];
@@ -34,12 +39,14 @@ typedef struct Watch {
         bool has_now;
         Clk now; /* of this batch */
         int state_fd;
+        int calls_fd;
 } Watch;
 
-#define WATCH_NULL                                                                               \
-        {                                                                                        \
-                .spool = SPOOL_NULL, .context = CONTEXT_NULL, .flush_timer = LOOP_TIMER_NULL,    \
-                .resync_timer = LOOP_TIMER_NULL, .signals = LOOP_SIGNAL_NULL, .state_fd = -EBADF \
+#define WATCH_NULL                                                                                                  \
+        {                                                                                                           \
+                .spool = SPOOL_NULL, .context = CONTEXT_NULL, .flush_timer = LOOP_TIMER_NULL,                       \
+                .resync_timer = LOOP_TIMER_NULL, .linger_timer = LOOP_TIMER_NULL, .calls_source = LOOP_SOURCE_NULL, \
+                .signals = LOOP_SIGNAL_NULL, .state_fd = -EBADF, .calls_fd = -EBADF                                 \
         }
 
 /*

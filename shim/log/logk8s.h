@@ -18,7 +18,7 @@
 
 #include "loglines.h"
 
-#define LOGK8S_BUFFER   (64U * 1024) /* bytes of records before a write */
+#define LOGK8S_BUFFER   (100U * 1024) /* bytes of records before a write */
 #define LOGK8S_COPY_MAX 1024 /* bytes of a record that are copied; longer ones are written from where they are */
 #define LOGK8S_SEGMENTS 64
 #define LOGK8S_HEADER   45 /* bytes before the content */

@@ -392,6 +392,7 @@ def test_wrap_environment_context_is_the_parent(state):
                                             "BAGGAGE": "k=v"})
     span = collected(state).one()
     assert (span.trace_id, span.parent_id) == tuple(TRACEPARENT.split("-")[1:3])
+    assert span.trace_state == "v=1"
     assert done.stdout.decode().split() == [f"00-{span.trace_id}-{span.span_id}-01", "v=1", "k=v"]
 
 

@@ -123,12 +123,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                         tap_request(&tap, piece, n, iov);
                         take(&tap, &state, iov);
                 } else {
-                        tap_release(&tap, false, iov);
+                        tap_release(&tap, UINT64_MAX, iov);
                         take(&tap, &state, iov);
                 }
                 free(piece);
         }
-        tap_release(&tap, true, iov);
+        tap_release_end(&tap, iov);
         take(&tap, &state, iov);
         tap_deinit(&tap, TAP_END_SHUTDOWN);
 

@@ -114,7 +114,8 @@ def _from_otlp_json(batch):
                     int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"]),
                     _json_attributes(span.get("attributes", [])), resource, status.get("code", UNSET),
                     status.get("message", ""),
-                    [(link["traceId"], link["spanId"]) for link in span.get("links", [])], span.get("flags", 0))
+                    [(link["traceId"], link["spanId"]) for link in span.get("links", [])], span.get("flags", 0),
+                    span.get("traceState", ""))
 
 
 class Collector(_Backend):

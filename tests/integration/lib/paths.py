@@ -17,6 +17,8 @@ _BUILT = {
     "podspan-watch": "proc-watch/podspan-watch",
     "podspan": "cli/podspan",
     "podspan-probe": "cli/podspan-probe",
+    "podspan-conmon": "shim/podspan-conmon",
+    "fakeruntime": "tests/bench/fakeruntime",
 }
 
 

@@ -13,25 +13,33 @@ _LIMITS = ["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=20000:20000"]
 
 
 class Podman:
-    """Runs single containers; hooks: {stage: [argv, …]}."""
+    """Runs single containers; hooks: {stage: [argv, …]}; conmon is the monitor's path."""
 
-    def __init__(self, runtime="crun", hooks=None):
+    def __init__(self, runtime="crun", hooks=None, conmon=None):
         self.folder = Path(tempfile.mkdtemp(prefix="podman-"))
         self.cgroup = f"/{self.folder.parent.name}-{self.folder.name}"
-        self.runtime, self.hooks = runtime, hooks or {}
+        self.runtime, self.hooks, self.conmon = runtime, hooks or {}, conmon
 
-    def __call__(self, *arguments, check=True):
-        """podman with this instance's global options."""
+    def command(self, *arguments):
+        """The command line: podman with this instance's global options."""
         hooks = hooks_d(self.folder / "hooks.d", self.hooks)
-        return run(packaged("podman"), "--root", self.folder / "root", "--runroot", self.folder / "runroot", "--tmpdir",
-                   self.folder / "tmp", "--storage-driver", "overlay", "--cgroup-manager", "cgroupfs",
-                   "--events-backend", "file", "--network-config-dir", self.folder / "networks",
-                   "--runtime", packaged(self.runtime), "--hooks-dir", hooks, *arguments, check=check)
+        monitor = ["--conmon", self.conmon] if self.conmon else []
+        return [packaged("podman"), "--root", self.folder / "root", "--runroot", self.folder / "runroot", "--tmpdir",
+                self.folder / "tmp", "--storage-driver", "overlay", "--cgroup-manager", "cgroupfs",
+                "--events-backend", "file", "--network-config-dir", self.folder / "networks",
+                "--runtime", packaged(self.runtime), "--hooks-dir", hooks, *monitor, *arguments]
+
+    def __call__(self, *arguments, check=True, **options):
+        """Runs podman."""
+        return run(*self.command(*arguments), check=check, **options)
+
+    def run_options(self, *options):
+        """What `run` needs here: no network, the limits that can be set, our cgroup."""
+        return ["--network", "none", "--cgroup-parent", self.cgroup, *_LIMITS, *options]
 
     def run(self, *arguments, check=True):
         """podman run --rm, without a network."""
-        return self("run", "--rm", "--network", "none", "--cgroup-parent", self.cgroup, *_LIMITS, *arguments,
-                    check=check)
+        return self("run", "--rm", *self.run_options(*arguments), check=check)
 
     def __enter__(self):
         try:
@@ -45,7 +53,7 @@ class Podman:
     def close(self):
         """Removes containers and storage."""
         self("rm", "--force", "--all", check=False)
-        session.end_orphans("conmon", "podman")
+        session.end_orphans("conmon", "podspan-conmon", "podman")
         session.unmount_below(self.folder)
         session.remove_cgroups(self.cgroup)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -24,7 +24,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 _COVERED = ["/run/containerd", "/run/netns", "/run/crio", "/run/runc", "/run/crun", "/run/libpod", "/run/containers",
             "/var/lib/cni", "/var/lib/containers", "/var/lib/kubelet", "/var/log/containers", "/var/log/pods",
-            "/dev/shm"]
+            "/run/systemd/journal", "/dev/shm"]
 _HUGETLB = Path("/sys/fs/cgroup/hugetlb")
 _libc = ctypes.CDLL(None, use_errno=True)
 

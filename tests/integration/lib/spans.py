@@ -26,6 +26,7 @@ class Span:
     status_message: str = ""
     links: list = dataclasses.field(default_factory=list)
     flags: int = 0
+    trace_state: str = ""
 
     @property
     def service(self):
@@ -75,7 +76,8 @@ def from_otlp(message):
                 span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex(), span.name, span.kind,
                 span.start_time_unix_nano, span.end_time_unix_nano, attributes_of(span.attributes), resource,
                 span.status.code, span.status.message,
-                [(link.trace_id.hex(), link.span_id.hex()) for link in span.links], span.flags)
+                [(link.trace_id.hex(), link.span_id.hex()) for link in span.links], span.flags,
+                span.trace_state)
                 for span in scope.spans]
     return result
 

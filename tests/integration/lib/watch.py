@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
-from .paths import built
+from .paths import built, packaged
 from .podspan import Notify
 from .process import Daemon, Failed
+from .spans import Spans
+
+WATCH = "podspan-watch"
+
+_CAPABILITIES = "-all,+bpf,+perfmon,+dac_read_search"  # those that its unit leaves it
 
 
 class Watch:
@@ -14,7 +19,8 @@ class Watch:
         self._podspan = podspan
         self._notify = Notify(podspan.folder / "watch-notify.sock")
         self.daemon = Daemon(
-            "podspan-watch", [built("podspan-watch"), *podspan.options, "--bundle-root", podspan.folder.parent],
+            "podspan-watch", [packaged("setpriv"), f"--bounding-set={_CAPABILITIES}", built("podspan-watch"),
+                              *podspan.options, "--bundle-root", podspan.folder.parent],
             podspan.folder, env={"NOTIFY_SOCKET": str(self._notify.path), "PODSPAN_SECCOMP": "kill"})
         try:
             self.daemon.wait_until(self._notify.ready, "READY=1")
@@ -46,3 +52,35 @@ class Watch:
 
     def __exit__(self, *_):
         self.close()
+
+
+def of(spans, **wanted):
+    """Spans of podspan-watch with this name, container, parent (a span's id) and pod (its UID)."""
+    return Spans(span for span in spans.of(service=WATCH) if
+                 wanted.get("name") in (None, span.name) and
+                 wanted.get("container") in (None, span.attributes.get("container.id")) and
+                 wanted.get("parent") in (None, span.parent_id) and
+                 wanted.get("pod") in (None, span.resource.get("k8s.pod.uid")))
+
+
+def one(spans, **wanted):
+    """The only one of them."""
+    found = of(spans, **wanted)
+    assert len(found) == 1, f"{len(found)} spans for {wanted} among:\n{spans}"
+    return found[0]
+
+
+def has(*names, **wanted):
+    """A condition: there is at least one of each name."""
+    return lambda spans: {span.name for span in of(spans, **wanted)}.issuperset(names)
+
+
+def hook(folder, name, script):
+    """The command of a hook that is a shell script."""
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    for above in (folder, *folder.parents):
+        if above.name.startswith(("pytest-", "test_")):
+            above.chmod(0o755)
+    return [str(path)]

@@ -243,6 +243,8 @@ static void put_span(Rig *rig, Names *traces, Names *spans, const Podspan__Otlp_
                    *parent = name_of(spans, s->parent_span_id);
 
         put(rig, "%s %s %s<%s f%u", strrchr(s->name, '/') + 1, trace, span, parent, s->flags & 1);
+        if (s->trace_state[0])
+                put(rig, " [%s]", s->trace_state);
         for (size_t i = 0; i < s->n_attributes; i++) {
                 const Podspan__Otlp__KeyValue *kv = s->attributes[i];
 
@@ -387,6 +389,31 @@ static void start_is_one_trace(void **state) {
                             "RemoveContainer t6 s9<- f1 c2 main " SANDBOX " start=t4/s7\n"
                             "RemovePodSandbox t7 s10<- f1 " SANDBOX " start=t1/s1\n");
         rig_close(rig, TAP_END_CONNECTION_CLIENT);
+}
+
+static void callers_tracestate_is_kept(void **state) {
+        static const char *const cases[][2] = {
+                { " a=1 , b=2 ", " [a=1,b=2]" },
+                { "not a list", "" },
+        };
+        Rig *rig = *state;
+        char expect[128];
+
+        rig_open(rig);
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Bytes m = id_message("c1"), reply = none();
+
+                wire_headers(&rig->wire, false, rig->stream, 0,
+                             WIRE_FIELDS(WIRE_REQUEST(R "StopContainer"), "traceparent", CALLERS, "tracestate",
+                                         cases[i][0]));
+                wire_data(&rig->wire, false, rig->stream, WIRE_END_STREAM, m.p, m.n);
+                bytes_free(&m);
+                rig_play(rig);
+                rig_reply(rig, &reply, "0");
+                (void) snprintf(expect, sizeof(expect), "StopContainer t1 s1<s2 f1%s\n", cases[i][1]);
+                assert_string_equal(rig_spans(rig, NULL), expect);
+        }
+        rig_close(rig, TAP_END_SHUTDOWN);
 }
 
 static void callers_trace_is_followed(void **state) {
@@ -645,6 +672,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(start_is_one_trace, setup, teardown),
                 cmocka_unit_test_setup_teardown(callers_trace_is_followed, setup, teardown),
+                cmocka_unit_test_setup_teardown(callers_tracestate_is_kept, setup, teardown),
                 cmocka_unit_test_setup_teardown(rate_zero_changes_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(polls_are_counted, setup, teardown),
                 cmocka_unit_test_setup_teardown(ends_of_every_kind, setup, teardown),

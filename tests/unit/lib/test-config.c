@@ -71,6 +71,7 @@ static void test_defaults(void **state) {
         assert_true(config.tracing_batch_size == 4 << 20);
         assert_true(config.tracing_export_rate_bytes == 8 << 20);
         assert_true(config.slow_call_ns == NSEC_PER_SEC);
+        assert_true(config.start_window_ns == 15 * 60 * NSEC_PER_SEC);
         assert_true(config.inject_traceparent);
         assert_string_equal(config.link_annotations, "tracing.k8s.io/traceparent");
         assert_true(config.record_error_message);
@@ -442,6 +443,7 @@ static void test_env(void **state) {
                   T "ENDPOINT" },
                 { { O "ENDPOINT=http://a:1", T "ENDPOINT=" }, "tracing_endpoint", "http://a:1", O "ENDPOINT" },
                 { { O "TIMEOUT=2500" }, "tracing_timeout", "2500ms", O "TIMEOUT" },
+                { { O "TIMEOUT=0" }, "tracing_timeout", "1h", O "TIMEOUT" },
                 { { T "TIMEOUT=3000", O "TIMEOUT=2500" }, "tracing_timeout", "3s", T "TIMEOUT" },
                 { { O "COMPRESSION=none" }, "tracing_compression", "none", O "COMPRESSION" },
                 { { O "CERTIFICATE=/a" }, "tracing_certificate", "/a", O "CERTIFICATE" },

@@ -55,7 +55,7 @@ static void shares(void **state) {
         assert_true(counters_shared(reader));
         assert_int_equal(fstatat(fixture->fd, "counters", &st, 0), 0);
         assert_int_equal(st.st_size, SIZE);
-        assert_int_equal(st.st_mode & 07777, 0660);
+        assert_int_equal(st.st_mode & 07777, 0640);
 
         counters_add(writer, COUNTERS_HOOK, COUNTERS_SPANS_WRITTEN, 3);
         counters_add(reader, COUNTERS_HOOK, COUNTERS_SPANS_WRITTEN, UINT64_C(1) << 40);
@@ -145,6 +145,103 @@ static void hostile_file(void **state) {
         must_be_private(-EBADF);
 }
 
+/* A file that somebody else may write could be cut short under us: it is replaced, and meanwhile not mapped. */
+static void writable_by_others(void **state) {
+        Fixture *fixture = *state;
+
+        for (unsigned i = 0; i < 2; i++) {
+                Counters *counters = counters_open(fixture->fd, true);
+                struct stat st;
+
+                assert_true(counters_shared(counters));
+                counters_free(counters);
+                assert_int_equal(fchmodat(fixture->fd, "counters", i == 0 ? 0660 : 0602, 0), 0);
+
+                counters = counters_open(fixture->fd, true);
+                assert_true(counters_shared(counters));
+                assert_int_equal(fstatat(fixture->fd, "counters", &st, 0), 0);
+                assert_int_equal(st.st_mode & 07777, 0640);
+
+                /* The one that was there before is not the one that is mapped. */
+                counters_add(counters, COUNTERS_CRI, COUNTERS_DROP_IO, 1);
+                assert_int_equal(counters_get(counters, COUNTERS_CRI, COUNTERS_DROP_IO), 1);
+                counters_free(counters);
+                assert_int_equal(unlinkat(fixture->fd, "counters", 0), 0);
+        }
+}
+
+/* As in /run/podspan: the directory is root's, and podspand's user may make files in it. */
+static int as_nobody(Fixture *fixture) {
+        Counters *counters;
+        int fd;
+
+        if (setresuid(65534, 65534, 65534) < 0)
+                return 1;
+        /* Nobody who is not the owner has a descriptor by which the file can be cut short. */
+        fd = openat(fixture->fd, "counters", O_WRONLY | O_CLOEXEC);
+        if (fd >= 0)
+                return 2;
+        counters = counters_open(fixture->fd, true);
+        if (!counters_shared(counters))
+                return 3;
+        counters_add(counters, COUNTERS_AGENT, COUNTERS_AGENT_SPANS, 7);
+        counters_add(counters, COUNTERS_CRI, COUNTERS_SPANS_WRITTEN, 1000);
+        if (counters_get(counters, COUNTERS_AGENT, COUNTERS_AGENT_SPANS) != 7)
+                return 4;
+        counters_free(counters);
+        return 0;
+}
+
+static void other_user(void **state) {
+        Fixture *fixture = *state;
+        Counters *counters, *reader;
+        int status, fd;
+        pid_t pid;
+
+        if (geteuid() != 0)
+                skip();
+
+        assert_int_equal(fchmod(fixture->fd, 03777), 0);
+        counters = counters_open(fixture->fd, true);
+        counters_add(counters, COUNTERS_CRI, COUNTERS_SPANS_WRITTEN, 5);
+        counters_add(counters, COUNTERS_AGENT, COUNTERS_AGENT_SPANS, 1);
+
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0)
+                _exit(as_nobody(fixture));
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+
+        /* A producer sees what it counted; a reader all, but of another user's file only what that may speak of. */
+        assert_int_equal(counters_get(counters, COUNTERS_AGENT, COUNTERS_AGENT_SPANS), 1);
+        reader = counters_open(fixture->fd, false);
+        assert_true(counters_shared(reader));
+        assert_int_equal(counters_get(reader, COUNTERS_AGENT, COUNTERS_AGENT_SPANS), 8);
+        assert_int_equal(counters_get(reader, COUNTERS_CRI, COUNTERS_SPANS_WRITTEN), 5);
+        counters_free(reader);
+
+        /* Cut short by its owner, which is who it hurts. */
+        fd = openat(fixture->fd, "counters-65534", O_WRONLY | O_TRUNC | O_CLOEXEC);
+        assert_true(fd >= 0);
+        close_fd(fd);
+        reader = counters_open(fixture->fd, false);
+        assert_int_equal(counters_get(reader, COUNTERS_AGENT, COUNTERS_AGENT_SPANS), 1);
+        counters_free(reader);
+        counters_free(counters);
+
+        /* One that pretends to be the directory owner's is neither mapped nor read; a producer of the owner's replaces
+         * it. */
+        assert_int_equal(unlinkat(fixture->fd, "counters", 0), 0);
+        assert_int_equal(renameat(fixture->fd, "counters-65534", fixture->fd, "counters"), 0);
+        counters = counters_open(fixture->fd, false);
+        assert_false(counters_shared(counters));
+        counters_free(counters);
+        counters = counters_open(fixture->fd, true);
+        assert_true(counters_shared(counters));
+        counters_free(counters);
+}
+
 /* Eight processes make and fill it at once: nothing is lost. */
 static void raced(void **state) {
         Fixture *fixture = *state;
@@ -202,6 +299,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(shares, setup, teardown),
                 cmocka_unit_test_setup_teardown(layout, setup, teardown),
                 cmocka_unit_test_setup_teardown(hostile_file, setup, teardown),
+                cmocka_unit_test_setup_teardown(writable_by_others, setup, teardown),
+                cmocka_unit_test_setup_teardown(other_user, setup, teardown),
                 cmocka_unit_test_setup_teardown(raced, setup, teardown),
                 cmocka_unit_test(none),
                 cmocka_unit_test(names),

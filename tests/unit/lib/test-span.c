@@ -94,6 +94,8 @@ static void whole(void **state) {
 
         span_set_time(span, 1000, 2000);
         span_set_parent_remote(span, true);
+        span_set_tracestate(span, NULL);
+        span_set_tracestate(span, "vendor=1,other=2");
         span_attr_str(span, "a.string", "text");
         span_attr_strn(span, "a.part", "texture", 4);
         span_attr_int(span, "an.int", -5);
@@ -113,6 +115,7 @@ static void whole(void **state) {
         assert_memory_equal(out->span_id.data, context.span_id, 8);
         assert_int_equal(out->parent_span_id.len, 8);
         assert_memory_equal(out->parent_span_id.data, parent.span_id, 8);
+        assert_string_equal(out->trace_state, "vendor=1,other=2");
         assert_string_equal(out->name, "runtime.v1.RuntimeService/RunPodSandbox");
         assert_int_equal(out->kind, 2);
         assert_int_equal(out->start_time_unix_nano, 1000);

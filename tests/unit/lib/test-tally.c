@@ -244,6 +244,25 @@ static int on_stop(const char *method, const TallyCell *sum, void *userdata) {
 }
 
 /* A writer is seen while it lives, several are one, and asking takes nothing from them. */
+/* A file that somebody else could cut short is not mapped but replaced. */
+static void test_writable_by_others(void **state) {
+        struct stat st;
+        Tally *tally;
+
+        (void) state;
+
+        tally = tally_open(dir_fd, true);
+        tally_add(tally, "a", NOW, 1, false, false);
+        assert_null(tally_free(tally));
+        assert_int_equal(fchmodat(dir_fd, "tally", 0660, 0), 0);
+        tally = tally_open(dir_fd, true);
+        assert_non_null(tally);
+        assert_int_equal(list(tally, NOW, TALLY_MINUTES).n, 0);
+        assert_int_equal(fstatat(dir_fd, "tally", &st, 0), 0);
+        assert_int_equal(st.st_mode & 07777, 0640);
+        assert_null(tally_free(tally));
+}
+
 static void test_writer(void **state) {
         Tally *first, *second;
 
@@ -290,6 +309,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_long_name, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_hostile_file, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_writable_by_others, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_writer, setup, teardown),
         };

@@ -17,6 +17,8 @@
 #define SANDBOX "eada9831d136d687"
 #define BUNDLE  "/run/containerd/io.containerd.runtime.v2.task/k8s.io/" ID
 
+#define START_WINDOW_NS (15 * 60 * NSEC_PER_SEC) /* the default */
+
 typedef struct Fixture {
         char dir[64];
         Session session;
@@ -195,12 +197,12 @@ static void test_start(void **userdata) {
         TraceContext start;
         Origin origin;
 
-        start = put(f, CONTEXT_START, "StartContainer", f->now_ns - ORIGIN_START_MAX_NS);
+        start = put(f, CONTEXT_START, "StartContainer", f->now_ns - START_WINDOW_NS);
         origin = find(f, STAGE_POSTSTOP, no_env);
         assert_parent(&origin, ORIGIN_START, &start);
 
         /* A nanosecond later it is a trace of its own. */
-        start = put(f, CONTEXT_START, "StartContainer", f->now_ns - ORIGIN_START_MAX_NS - 1);
+        start = put(f, CONTEXT_START, "StartContainer", f->now_ns - START_WINDOW_NS - 1);
         origin = find(f, STAGE_POSTSTOP, no_env);
         assert_int_equal(origin.source, ORIGIN_ROOT);
         assert_memory_not_equal(origin.parent.trace_id, start.trace_id, sizeof(start.trace_id));
@@ -232,7 +234,7 @@ static void test_record(void **userdata) {
         origin = find(f, STAGE_POSTSTART, no_env);
         assert_parent(&origin, ORIGIN_RECORD, &record);
 
-        record = put(f, CONTEXT_HOOK, "createRuntime", f->now_ns - ORIGIN_START_MAX_NS - 1);
+        record = put(f, CONTEXT_HOOK, "createRuntime", f->now_ns - START_WINDOW_NS - 1);
         origin = find(f, STAGE_POSTSTOP, no_env);
         assert_int_equal(origin.source, ORIGIN_ROOT);
         assert_int_equal(origin.n_links, 1);
@@ -242,7 +244,7 @@ static void test_record(void **userdata) {
 /* Without an interceptor a sandbox's spans share a trace, however long it lives. */
 static void test_derived_record(void **userdata) {
         Fixture *f = *userdata;
-        ContextRecord record = make_record("createRuntime", ID, f->now_ns - 2 * ORIGIN_START_MAX_NS);
+        ContextRecord record = make_record("createRuntime", ID, f->now_ns - 2 * START_WINDOW_NS);
         Origin origin;
 
         strcpy(record.identity.sandbox_id, SANDBOX);

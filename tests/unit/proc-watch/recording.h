@@ -5,7 +5,7 @@
  *
  *     TYPE TIME START PID PARENT FLAGS STATUS RUN_DELAY UID FILE_SIZE ARGS_SIZE ENV_SIZE COMM DATA
  *
- * in decimal, COMM and DATA in hex ("-" where empty).
+ * in decimal, COMM and DATA in hex ("-" where empty); the rest of DATA is the working directory's.
  */
 
 #include <inttypes.h>
@@ -54,7 +54,7 @@ static inline int recording_parse(char *line, Recording *ret) {
         if (ret->n == RECORDING_MAX ||
             sscanf(line,
                    "%" SCNu32 " %" SCNu64 " %" SCNu64 " %" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNd32 " %" SCNu64
-                   " %" SCNu32 " %u %u %u %63s %8704s",
+                   " %" SCNu32 " %u %u %u %63s %10752s",
                    &event->type, &event->time_ns, &event->start_ns, &event->pid, &event->parent, &event->flags,
                    &event->status, &event->run_delay_ns, &event->uid, &file, &args, &env, comm, hex) != 14)
                 return -EBADMSG;
@@ -64,6 +64,7 @@ static inline int recording_parse(char *line, Recording *ret) {
         if (*comm != '-' && util_hex_decode(comm, strlen(comm) / 2, (uint8_t *) event->comm) < 0)
                 return -EBADMSG;
         to->size = *hex == '-' ? 0 : strlen(hex) / 2;
+        event->cwd_size = (uint16_t) (to->size - MIN(to->size, (size_t) file + args + env));
         to->data = malloc(to->size + 1);
         if (!to->data || (to->size > 0 && util_hex_decode(hex, to->size, (uint8_t *) to->data) < 0))
                 return -EBADMSG;

@@ -16,6 +16,8 @@ static const struct {
         bool named;
         CommandKind kind;
         const char *name, *verb, *id, *bundle;
+        const char *directory; /* the last name first */
+        bool inside;
 } cases[] = {
         { "runc create", "/usr/sbin/runc",
           "runc~--root~/run/r~--log~/l~--log-format~json~--systemd-cgroup~create~--bundle~/b/" ID "~--pid-file~/p~" ID
@@ -40,6 +42,19 @@ static const struct {
         { "shim start", "/usr/bin/containerd-shim-runc-v2",
           "/usr/bin/containerd-shim-runc-v2~-namespace~k8s.io~-id~" ID "~-address~/run/c.sock~start~", "", true,
           COMMAND_SHIM, "containerd-shim-runc-v2", "start", ID, "" },
+        { "shim start, by where it runs", "/usr/bin/containerd-shim-runc-v2", "shim~-id~" ID "~start~", "", true,
+          COMMAND_SHIM, "containerd-shim-runc-v2", "start", ID, "/run/c/k8s.io/" ID, ID "~k8s.io~c~run~", false },
+        { "a bundle that is named counts more", "/usr/bin/containerd-shim-runc-v2",
+          "shim~-id~" ID "~-bundle~/b~delete~", "", true, COMMAND_SHIM, "containerd-shim-runc-v2", "delete", ID, "/b",
+          "x~", false },
+        { "a directory with a nameless part", "/usr/bin/containerd-shim-runc-v2", "shim~-id~" ID "~start~", "", true,
+          COMMAND_SHIM, "containerd-shim-runc-v2", "start", ID, "", "a~~b~", false },
+        { "only a shim's directory is its bundle", "/usr/sbin/runc", "runc~create~" ID "~", "", true, COMMAND_RUNTIME,
+          "runc", "create", ID, "", "b~", false },
+        { "a plugin of a container's own", "/bridge", "bridge~", "CNI_COMMAND=ADD~CNI_ARGS=K8S_POD_UID=u-1~", false,
+          COMMAND_OTHER, "bridge", "", "", "", "", true },
+        { "a container's own, by descriptor", "/proc/self/fd/7", "runc~create~--bundle~/b~" ID "~", "", false,
+          COMMAND_OTHER, "runc", "", "", "", "", true },
         { "shim serving", "/usr/bin/containerd-shim-runc-v2", "shim~-namespace~k8s.io~-id~" ID "~-address~/s~", "",
           true, COMMAND_SHIM, "containerd-shim-runc-v2", "", ID, "" },
         { "shim delete", "/usr/bin/containerd-shim-runc-v2", "shim~-id~" ID "~-bundle~/b~delete~", "", true,
@@ -75,7 +90,8 @@ static size_t fill(char *to, const char *s) {
 /* Builds the event of case @i with the argument block cut by @cut bytes, in a buffer of the exact size. */
 static int parse(size_t i, size_t cut, Command *ret) {
         static char data[EVENT_DATA_MAX];
-        Event event = { .type = EVENT_EXEC, .flags = cases[i].named ? EVENT_NAMED : 0 };
+        Event event = { .type = EVENT_EXEC,
+                        .flags = (cases[i].named ? EVENT_NAMED : 0) | (cases[i].inside ? EVENT_INSIDE : 0) };
         size_t size = 0, n;
         char *exact;
         int r;
@@ -91,6 +107,9 @@ static int parse(size_t i, size_t cut, Command *ret) {
         size += n;
         n = fill(data + size, cases[i].env);
         event.env_size = (uint16_t) n;
+        size += n;
+        n = cases[i].directory ? fill(data + size, cases[i].directory) : 0;
+        event.cwd_size = (uint16_t) n;
         size += n;
 
         exact = malloc(size > 0 ? size : 1);

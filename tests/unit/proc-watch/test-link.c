@@ -13,6 +13,8 @@
 #include <cmocka.h>
 #include "link.h"
 
+#define WINDOW_NS (15 * 60 * NSEC_PER_SEC)
+
 typedef struct Fixture {
         char folder[64];
         int state_fd;
@@ -28,7 +30,7 @@ static int set_up(void **state) {
         assert_non_null(mkdtemp(fixture->folder));
         fixture->state_fd = open(fixture->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         assert_int_equal(context_init(&fixture->context, fixture->state_fd, true, COUNTERS_WATCH, NULL), 0);
-        assert_int_equal(link_init(&fixture->link, &fixture->context, NULL, 0), 0);
+        assert_int_equal(link_init(&fixture->link, &fixture->context, NULL, 0, WINDOW_NS), 0);
         assert_int_equal(link_add_root(&fixture->link, fixture->folder), 0);
         *state = fixture;
         return 0;
@@ -96,7 +98,7 @@ static void by_call(void **state) {
                 Identity identity;
 
                 publish(fixture, cases[i].operation, "u-1", id, cases[i].span);
-                assert_int_equal(link_find(&fixture->link, &command, 0, 2 * NSEC_PER_SEC, &origin), 0);
+                assert_int_equal(link_find(&fixture->link, &command, 2 * NSEC_PER_SEC, &origin), 0);
                 assert_int_equal(origin.parent.span_id[0], cases[i].span);
                 owner_identity(origin.owner, &identity);
                 assert_string_equal(identity.pod_name, "web");
@@ -112,13 +114,13 @@ static void cni_of_the_pod(void **state) {
 
         publish(fixture, "RunPodSandbox", "u-1", "", 7);
         publish(fixture, "RunPodSandbox", "u-2", "", 8);
-        assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), 0);
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
         assert_int_equal(origin.parent.span_id[0], 7);
         owner_unref(origin.owner);
 
         /* pinns names nobody: with two candidates it is nobody's. */
         command = (Command){ .kind = COMMAND_PINNS, .name = "pinns" };
-        assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), -ENOENT);
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), -ENOENT);
 }
 
 static void environment_first(void **state) {
@@ -129,7 +131,7 @@ static void environment_first(void **state) {
         publish(fixture, "StartContainer", "u-1", "c1", 1);
         command.has_traceparent = true;
         command.traceparent = (TraceContext){ .trace_id = { 9 }, .span_id = { 9 } };
-        assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), 0);
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
         assert_int_equal(origin.parent.span_id[0], 9);
         owner_unref(origin.owner);
 }
@@ -142,9 +144,9 @@ static void derived(void **state) {
         TraceContext expected;
 
         tracecontext_derive("c9", 2, &expected);
-        assert_int_equal(link_find(&fixture->link, &create, 0, 0, &a), 0);
-        assert_int_equal(link_find(&fixture->link, &start, 0, 0, &b), 0);
-        assert_int_equal(link_find(&fixture->link, &exec, 0, 0, &c), 0);
+        assert_int_equal(link_find(&fixture->link, &create, 0, &a), 0);
+        assert_int_equal(link_find(&fixture->link, &start, 0, &b), 0);
+        assert_int_equal(link_find(&fixture->link, &exec, 0, &c), 0);
         assert_memory_equal(a.parent.trace_id, expected.trace_id, 16);
         assert_memory_equal(b.parent.trace_id, expected.trace_id, 16);
         assert_memory_not_equal(c.parent.trace_id, expected.trace_id, 16);
@@ -161,7 +163,7 @@ static void parallel_probes(void **state) {
 
         publish(fixture, "ExecSync", "u-1", "c1", 1);
         publish(fixture, "ExecSync", "u-1", "c1", 2);
-        assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), 0);
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
         assert_int_equal(origin.parent.span_id[0], 0);
         assert_int_equal(origin.n_links, 2);
         assert_string_equal(origin.why[0], "candidate");
@@ -172,7 +174,7 @@ static void start_is_remembered(void **state) {
         static const struct {
                 uint64_t after_ns;
                 bool parent;
-        } cases[] = { { NSEC_PER_SEC, true }, { STORY_START_MAX_NS + NSEC_PER_SEC, false } };
+        } cases[] = { { NSEC_PER_SEC, true }, { WINDOW_NS + NSEC_PER_SEC, false } };
         Fixture *fixture = *state;
         ContextRecord record = { .start_ns = NSEC_PER_SEC, .trace = { .trace_id = { 5 }, .span_id = { 5 } } };
 
@@ -183,8 +185,7 @@ static void start_is_remembered(void **state) {
                 Command command = runtime("delete", "c1");
                 StoryOrigin origin;
 
-                assert_int_equal(link_find(&fixture->link, &command, 0, record.start_ns + cases[i].after_ns, &origin),
-                                 0);
+                assert_int_equal(link_find(&fixture->link, &command, record.start_ns + cases[i].after_ns, &origin), 0);
                 assert_int_equal(origin.parent.span_id[0], cases[i].parent ? 5 : 0);
                 assert_int_equal(origin.n_links, cases[i].parent ? 0 : 1);
                 owner_unref(origin.owner);
@@ -204,7 +205,7 @@ static void own_memory(void **state) {
                 uint8_t span;
         } cases[] = { { "create", NSEC_PER_SEC, 6 },
                       { "start", 2 * NSEC_PER_SEC, 6 },
-                      { "start", STORY_START_MAX_NS + 3 * NSEC_PER_SEC, 0 } };
+                      { "start", WINDOW_NS + 3 * NSEC_PER_SEC, 0 } };
         ContextHandle handle;
 
         assert_int_equal(context_publish(&fixture->context, &record, &handle), 0);
@@ -212,7 +213,7 @@ static void own_memory(void **state) {
                 Command command = runtime(cases[i].verb, "c1");
                 StoryOrigin origin;
 
-                assert_int_equal(link_find(&fixture->link, &command, 0, cases[i].time_ns, &origin), 0);
+                assert_int_equal(link_find(&fixture->link, &command, cases[i].time_ns, &origin), 0);
                 assert_int_equal(origin.parent.span_id[0], cases[i].span);
                 owner_unref(origin.owner);
                 context_retract(&fixture->context, &handle);
@@ -241,11 +242,138 @@ static void bundles(void **state) {
                 uint32_t used = 0;
 
                 (void) snprintf(command.bundle, sizeof(command.bundle), "%s/%s", fixture->folder, cases[i].name);
-                assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), 0);
+                assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
                 assert_int_equal(owner_hook_stage(origin.owner, "/h", BUNDLE_PRESTART, BUNDLE_POSTSTOP, &used) != NULL,
                                  cases[i].read);
                 owner_unref(origin.owner);
         }
+}
+
+static void write_bundle(Fixture *fixture, const char *name, const char *text) {
+        char path[256];
+        FILE *file;
+
+        (void) snprintf(path, sizeof(path), "%s/%s", fixture->folder, name);
+        assert_int_equal(mkdir(path, 0755), 0);
+        (void) snprintf(path, sizeof(path), "%s/%s/config.json", fixture->folder, name);
+        file = fopen(path, "we");
+        assert_non_null(file);
+        (void) fputs(text, file);
+        assert_int_equal(fclose(file), 0);
+}
+
+#define HOOKED "{\"hooks\": {\"prestart\": [{\"path\": \"/h\"}]}}"
+
+static bool bundle_read(Fixture *fixture, const char *bundle, uint32_t uid) {
+        static unsigned n;
+        StoryOrigin origin = {};
+        uint32_t used = 0;
+        char id[16];
+        Command command;
+        bool read;
+
+        (void) snprintf(id, sizeof(id), "fresh%u", n++);
+        command = runtime("create", id);
+        command.uid = uid;
+        (void) snprintf(command.bundle, sizeof(command.bundle), "%s", bundle);
+        if (link_find(&fixture->link, &command, 0, &origin) < 0)
+                return false;
+        read = owner_hook_stage(origin.owner, "/h", BUNDLE_PRESTART, BUNDLE_POSTSTOP, &used) != NULL;
+        owner_unref(origin.owner);
+        return read;
+}
+
+/* What a bundle's path can lead to besides a bundle: nothing of it is read, nothing blocks. */
+static void hostile_bundles(void **state) {
+        static const char *const names[] = {
+                "link", "fifo", "big", "folder", "good/../good", "good/../../etc", "deep"
+        };
+        Fixture *fixture = *state;
+        char path[256], good[256];
+
+        write_bundle(fixture, "good", HOOKED);
+        (void) snprintf(good, sizeof(good), "%s/good", fixture->folder);
+        assert_true(bundle_read(fixture, good, 0));
+
+        (void) snprintf(path, sizeof(path), "%s/link", fixture->folder);
+        assert_int_equal(symlink("good", path), 0);
+        (void) snprintf(path, sizeof(path), "%s/deep", fixture->folder);
+        assert_int_equal(mkdir(path, 0755), 0);
+        (void) snprintf(path, sizeof(path), "%s/deep/config.json", fixture->folder);
+        assert_int_equal(symlink("../good/config.json", path), 0);
+        (void) snprintf(path, sizeof(path), "%s/fifo", fixture->folder);
+        assert_int_equal(mkdir(path, 0755), 0);
+        (void) snprintf(path, sizeof(path), "%s/fifo/config.json", fixture->folder);
+        assert_int_equal(mkfifo(path, 0644), 0);
+        (void) snprintf(path, sizeof(path), "%s/folder", fixture->folder);
+        assert_int_equal(mkdir(path, 0755), 0);
+        (void) snprintf(path, sizeof(path), "%s/folder/config.json", fixture->folder);
+        assert_int_equal(mkdir(path, 0755), 0);
+        write_bundle(fixture, "big", HOOKED);
+        (void) snprintf(path, sizeof(path), "%s/big/config.json", fixture->folder);
+        assert_int_equal(truncate(path, 100 << 20), 0);
+
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+                (void) snprintf(path, sizeof(path), "%s/%s", fixture->folder, names[i]);
+                /* ".." that stays below the root is no harm. */
+                assert_int_equal(bundle_read(fixture, path, 0), strcmp(names[i], "good/../good") == 0);
+        }
+        (void) snprintf(path, sizeof(path), "%sx/good", fixture->folder);
+        assert_false(bundle_read(fixture, path, 0));
+        assert_false(bundle_read(fixture, "/etc", 0));
+        assert_false(bundle_read(fixture, "relative", 0));
+}
+
+/* What runs as a user is believed in what is the user's own, and never to be a pod's. */
+static void users_commands(void **state) {
+        Fixture *fixture = *state;
+        const uint32_t uid = 12345;
+        Command command = runtime("create", "c1");
+        char path[256];
+        StoryOrigin origin;
+        Identity identity;
+
+        write_bundle(fixture, "bundle", "{\"annotations\": {\"io.kubernetes.cri.sandbox-uid\": \"u-1\"}}");
+        publish(fixture, "StartContainer", "u-1", "c1", 1);
+        (void) snprintf(command.bundle, sizeof(command.bundle), "%s/bundle", fixture->folder);
+
+        /* Root's container, known or not. */
+        command.uid = uid;
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), -ENOENT);
+        command.uid = 0;
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
+        assert_int_equal(origin.parent.span_id[0], 1);
+        owner_unref(origin.owner);
+        command.uid = uid;
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), -ENOENT);
+
+        /* The user's own: no pod, no call, and what the environment says is a link. */
+        (void) snprintf(path, sizeof(path), "%s/bundle/config.json", fixture->folder);
+        if (chown(path, uid, uid) < 0)
+                skip();
+        command.has_traceparent = true;
+        command.traceparent = (TraceContext){ .trace_id = { 9 }, .span_id = { 9 } };
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
+        owner_identity(origin.owner, &identity);
+        assert_string_equal(identity.pod_uid, "");
+        assert_string_equal(identity.container_id, "c1");
+        assert_int_equal(origin.parent.span_id[0], 0);
+        assert_int_equal(origin.n_links, 1);
+        assert_int_equal(origin.links[0].span_id[0], 9);
+        owner_unref(origin.owner);
+
+        /* From then on by id alone. */
+        command = runtime("kill", "c1");
+        command.uid = uid;
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
+        owner_unref(origin.owner);
+        command.uid = uid + 1;
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), -ENOENT);
+
+        command = (Command){ .kind = COMMAND_CNI, .verb = "ADD", .id = "c1", .pod_uid = "u-1", .uid = uid };
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), -ENOENT);
+        command = (Command){ .kind = COMMAND_PINNS, .uid = uid };
+        assert_int_equal(link_find(&fixture->link, &command, 0, &origin), -ENOENT);
 }
 
 static void replaced_when_full(void **state) {
@@ -258,7 +386,7 @@ static void replaced_when_full(void **state) {
 
                 (void) snprintf(id, sizeof(id), "c%d", i);
                 command = runtime("create", id);
-                assert_int_equal(link_find(&fixture->link, &command, 0, 0, &origin), 0);
+                assert_int_equal(link_find(&fixture->link, &command, 0, &origin), 0);
                 assert_string_equal(owner_id(origin.owner), id);
                 owner_unref(origin.owner);
         }
@@ -267,15 +395,9 @@ static void replaced_when_full(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(by_call),
-                TEST(cni_of_the_pod),
-                TEST(environment_first),
-                TEST(derived),
-                TEST(own_memory),
-                TEST(parallel_probes),
-                TEST(start_is_remembered),
-                TEST(bundles),
-                TEST(replaced_when_full),
+                TEST(by_call),         TEST(cni_of_the_pod),  TEST(environment_first),   TEST(derived),
+                TEST(own_memory),      TEST(parallel_probes), TEST(start_is_remembered), TEST(bundles),
+                TEST(hostile_bundles), TEST(users_commands),  TEST(replaced_when_full),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,13 @@
-#include "fixture.h"
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include "otlp.pb-c.h"
+#include "util.h"
 #include "wiredepth.h"
 
 #define MESSAGE (&podspan__otlp__any_value__descriptor)

@@ -1,0 +1,127 @@
+#include <assert.h>
+#include <string.h>
+#include "calls.h"
+#include "contextmatch.h"
+
+static const char *const not_followed[] = { "ExecSync", "Exec", "PullImage", "RemoveImage", NULL };
+
+bool calls_followed(const char *name) {
+        const char *operation = name + strlen(CONTEXTMATCH_VERSION), *end;
+
+        assert(name);
+
+        if (!contextmatch_version_known(name))
+                return false;
+        end = strchr(operation, '-');
+        return end && !contextmatch_operation_asked(not_followed, operation, (size_t) (end - operation));
+}
+
+static uint64_t hash(const char *name) {
+        return util_hash(UTIL_HASH_INIT, name, strlen(name));
+}
+
+static bool is_live(const Call *call) {
+        return call->time.end_ns == UINT64_MAX;
+}
+
+static void drop(Calls *calls, size_t i) {
+        owner_unref(calls->items[i].owner);
+        calls->items[i] = calls->items[--calls->n];
+}
+
+/* Those over when the oldest that is in flight began are nobody's neighbour any more. */
+static void tidy(Calls *calls, const Clk *now) {
+        uint64_t since = calls_since(calls, now);
+
+        for (size_t i = 0; i < calls->n;)
+                if (calls->items[i].time.end_ns < since)
+                        drop(calls, i);
+                else
+                        i++;
+}
+
+void calls_begin(Calls *calls, const char *name, const ContextRecord *record, const Clk *now) {
+        Call call = { .name = hash(name), .time = { now->monotonic_ns, UINT64_MAX } };
+
+        assert(calls);
+        assert(now);
+
+        for (size_t i = 0; i < calls->n; i++)
+                if (calls->items[i].name == call.name && is_live(&calls->items[i]))
+                        return;
+        tidy(calls, now);
+        if (calls->n == CALLS_MAX) {
+                calls->n_unknown++;
+                return;
+        }
+        if (record) {
+                uint64_t age = now->realtime_ns > record->start_ns ? now->realtime_ns - record->start_ns : 0;
+
+                call.owner = owner_new(&record->identity, BUNDLE_MANAGER_UNKNOWN, NULL);
+                call.context = record->trace;
+                call.time.begin_ns -= MIN(age, call.time.begin_ns);
+        }
+        calls->items[calls->n++] = call;
+        calls->n_live++;
+}
+
+bool calls_end(Calls *calls, const char *name, const Clk *now, StoryCall *ret, StoryInterval *others) {
+        uint64_t wanted = hash(name);
+        Call *call = NULL;
+        size_t n = 0;
+
+        assert(calls);
+        assert(now);
+        assert(ret);
+        assert(others);
+
+        tidy(calls, now);
+        for (size_t i = 0; i < calls->n; i++)
+                if (calls->items[i].name == wanted && is_live(&calls->items[i]))
+                        call = &calls->items[i];
+        if (!call) {
+                calls->n_unknown -= MIN(calls->n_unknown, 1U);
+                return false;
+        }
+        calls->n_live--;
+        call->time.end_ns = now->monotonic_ns;
+        if (!call->owner || calls->n_unknown > 0)
+                return false;
+
+        for (size_t i = 0; i < calls->n; i++)
+                if (&calls->items[i] != call)
+                        others[n++] = calls->items[i].time;
+        *ret = (StoryCall){
+                .owner = call->owner,
+                .context = call->context,
+                .clk = *now,
+                .time = call->time,
+                .others = others,
+                .n_others = n,
+        };
+        return true;
+}
+
+bool calls_single(const Calls *calls) {
+        if (calls->n_live != 1 || calls->n_unknown > 0)
+                return false;
+        for (size_t i = 0; i < calls->n; i++)
+                if (is_live(&calls->items[i]))
+                        return calls->items[i].owner;
+        return false;
+}
+
+uint64_t calls_since(const Calls *calls, const Clk *now) {
+        uint64_t since = now->monotonic_ns;
+
+        for (size_t i = 0; i < calls->n; i++)
+                if (is_live(&calls->items[i]))
+                        since = MIN(since, calls->items[i].time.begin_ns);
+        return since;
+}
+
+void calls_clear(Calls *calls) {
+        while (calls->n > 0)
+                drop(calls, 0);
+        *calls = (Calls){};
+}

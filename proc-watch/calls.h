@@ -1,0 +1,48 @@
+#pragma once
+
+/*
+ * Calls
+ *
+ * The CRI calls in flight, and those just over: when which were, so that what an engine does itself can be told to
+ * belong to the only one. No I/O: names of live context files (docs/context.md) come in as they appear and go.
+ */
+
+#include "clk.h"
+#include "context.h"
+#include "story.h"
+
+#define CALLS_MAX 128 /* in flight or just over; while there are more in flight, none is the only one */
+
+typedef struct Call {
+        uint64_t name; /* hash of the file's */
+        Owner *owner;  /* a reference; NULL: not known whose */
+        TraceContext context;
+        StoryInterval time; /* end: UINT64_MAX while in flight */
+} Call;
+
+typedef struct Calls {
+        Call items[CALLS_MAX];
+        size_t n;
+        size_t n_live;
+        size_t n_unknown; /* in flight, above the bound */
+} Calls;
+
+/* Is the file @name of a call whose engine's work is to be told: one about a sandbox or container, and no probe? */
+bool calls_followed(const char *name);
+
+/* The file @name has appeared. @record (NULL: not read) is its. */
+void calls_begin(Calls *calls, const char *name, const ContextRecord *record, const Clk *now);
+
+/*
+ * It has gone. Returns true if @ret says what was known of the call; @ret's owner and @others, room for CALLS_MAX,
+ * are valid until the next call of a function here.
+ */
+bool calls_end(Calls *calls, const char *name, const Clk *now, StoryCall *ret, StoryInterval *others);
+
+/* Is exactly one in flight, and one to be followed? */
+bool calls_single(const Calls *calls);
+
+/* What engines did before this is of no use any more. */
+uint64_t calls_since(const Calls *calls, const Clk *now);
+
+void calls_clear(Calls *calls);

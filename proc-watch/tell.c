@@ -1,0 +1,121 @@
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include "tell.h"
+
+#define PHASES_MAX 32
+
+void tell_span(Tell *tell, Node *node, Span *consume_span) {
+        _cleanup_(span_freep) Span *span = consume_span;
+        Node *holder = NULL;
+
+        for (Node *above = node; above; above = above->nested ? above->parent : NULL)
+                if (above->hold)
+                        holder = above;
+        if (!holder) {
+                tell->host.emit(tell->host.userdata, TAKE_PTR(span));
+                return;
+        }
+
+        if (!holder->held)
+                holder->held = calloc(STORY_HELD_MAX, sizeof(Span *));
+        if (holder->held && holder->n_held < STORY_HELD_MAX)
+                holder->held[holder->n_held++] = TAKE_PTR(span);
+        else
+                tell->n_dropped++;
+}
+
+int tell_time(Tell *tell, Node *node, const char *name, const TraceContext *context, const TraceContext *parent,
+              uint64_t begin_ns, uint64_t end_ns, uint32_t pid) {
+        Span *span;
+        int r;
+
+        r = node_span_new(node, name, context, parent, &span);
+        if (r < 0)
+                return r;
+        span_set_time(span, node_wall(node, begin_ns), node_wall(node, end_ns));
+        if (pid != 0)
+                span_attr_int(span, "process.pid", pid);
+        tell_span(tell, node, span);
+        return 0;
+}
+
+static int tell_phase(Tell *tell, Node *node, const NodePhase *phase, const TraceContext *context) {
+        Span *span;
+        int r;
+
+        r = node_span_new(node, phase->name, context, &node->context, &span);
+        if (r < 0)
+                return r;
+        span_set_time(span, node_wall(node, phase->begin_ns), node_wall(node, phase->end_ns));
+        node_span_work(node, span, phase->begin_ns, phase->end_ns, phase->run_delay_ns);
+        tell_span(tell, node, span);
+        return 0;
+}
+
+void tell_work(Tell *tell, Node *node, const char *engine, const Work *work, const TraceContext *parent) {
+        TraceContext context;
+        Span *span;
+
+        if (tracecontext_new_child(parent, &context) < 0 ||
+            node_work_span(node, engine, work, &context, parent, &span) < 0)
+                tell->n_dropped++;
+        else
+                tell_span(tell, node, span);
+}
+
+void tell_node(Tell *tell, Node *node) {
+        TraceContext contexts[PHASES_MAX];
+        NodePhase phases[PHASES_MAX];
+        size_t n = node_phases(node, phases, PHASES_MAX);
+        Span *span;
+        int r;
+
+        for (size_t i = 0; i < n; i++) {
+                r = tracecontext_new_child(&node->context, &contexts[i]);
+                if (r >= 0)
+                        r = tell_phase(tell, node, &phases[i], &contexts[i]);
+                if (r < 0) {
+                        tell->n_dropped++;
+                        contexts[i] = node->context;
+                }
+        }
+
+        /* Of programs that are somebody else's, the attributes say enough. */
+        for (size_t i = 0; n > 0 && i < node->work.n; i++) {
+                const Work *work = &node->work.items[i];
+                const TraceContext *parent = &node->context;
+
+                if (!work_is_span(work) || work->begin_ns < node->begin_ns || work->end_ns > node->end_ns)
+                        continue;
+                for (size_t k = 0; k < n; k++)
+                        if (phases[k].begin_ns <= work->begin_ns && work->end_ns <= phases[k].end_ns)
+                                parent = &contexts[k];
+                tell_work(tell, node, NULL, work, parent);
+        }
+
+        if (node_span(node, &span) < 0)
+                tell->n_dropped++;
+        else
+                tell_span(tell, node, span);
+}
+
+void tell_probe(Tell *tell, Node *node, uint64_t slow_ns) {
+        bool failed = node->status != 0 || node->container_status > 0;
+        bool slow = node->last_ns - node->begin_ns >= slow_ns;
+
+        if (failed || slow) {
+                /* A call that was neither slow nor failed has no span of its own: there is no parent then. */
+                for (size_t i = 0; i < node->n_held && !slow; i++)
+                        span_drop_parent(node->held[i], node->parent_context.span_id);
+                for (size_t i = 0; i < node->n_held; i++)
+                        tell->host.emit(tell->host.userdata, TAKE_PTR(node->held[i]));
+                node->n_held = 0;
+        } else {
+                Command command = { .kind = node->kind };
+
+                memcpy(command.name, node->name, sizeof(command.name));
+                memcpy(command.verb, node->verb, sizeof(command.verb));
+                tell->host.counted(tell->host.userdata, &command);
+        }
+}

@@ -1,0 +1,201 @@
+/*
+ * What a followed process spends its time with: pieces of work in the kernel (a mount, an fsync, a cgroup's file),
+ * which are system calls of some length, and waits, from the scheduler. Part of watch.bpf.c.
+ *
+ * A tracepoint on every system call and every context switch is a price that all processes pay, so the reader attaches
+ * these programs (probes.h) only while somebody's command or call is under way.
+ */
+
+/* Set by the reader: another number for each time in which these programs are attached; and whether engines' own work
+ * counts, too. */
+__u32 follow;
+__u32 follow_engines;
+
+/* EventWork by number of system call, 0: not looked at. WAIT_PEER and _EVENT_WORK_MAX (idle) are about sleep only. Set
+ * before loading. */
+const volatile __u8 calls[EVENT_CALLS_MAX];
+
+struct {
+        __uint(type, BPF_MAP_TYPE_LRU_HASH);
+        __uint(max_entries, THREADS_MAX);
+        __type(key, __u32);
+        __type(value, Thread);
+} threads SEC(".maps");
+
+#define S_IFMT           0170000
+#define S_IFIFO          0010000
+#define CGROUP_MAGIC     0x27e0eb
+#define CGROUP2_MAGIC    0x63677270
+#define RING_FOR_PROCESS (RING_SIZE / 2) /* process events come first */
+
+/* The entry of a task that is followed, made where it is missing; NULL if it is not. */
+static Thread *followed(struct task_struct *task, bool waits) {
+        __u32 pid = task->tgid, tid = task->pid, turn = follow;
+        const Track *entry = bpf_map_lookup_elem(&tracked, &pid);
+        Thread fresh = {}, *thread;
+
+        if (!entry || entry->flags & TRACK_CONTAINER)
+                return NULL;
+        /* An engine's many threads are idle most of the time: what they sleep for says nothing. */
+        if (entry->flags & TRACK_ENGINE && (waits || !follow_engines))
+                return NULL;
+
+        thread = bpf_map_lookup_elem(&threads, &tid);
+        if (thread && thread->turn == turn && thread->start_ns == task->start_boottime)
+                return thread;
+        fresh.turn = turn;
+        fresh.start_ns = task->start_boottime;
+        if (bpf_map_update_elem(&threads, &tid, &fresh, BPF_ANY) != 0)
+                return NULL;
+        return bpf_map_lookup_elem(&threads, &tid);
+}
+
+static void emit_work(struct task_struct *task, __u32 work, __u64 begin_ns, __u64 end_ns) {
+        Event event;
+
+        if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > RING_FOR_PROCESS)
+                return;
+        fill(&event, EVENT_WORK, task);
+        event.time_ns = end_ns;
+        event.length_ns = end_ns - begin_ns;
+        event.parent = task->pid;
+        event.status = (__s32) work;
+        (void) bpf_ringbuf_output(&ring, &event, sizeof(event), BPF_RB_NO_WAKEUP);
+}
+
+static __u32 kind_of_call(long call) {
+        return call >= 0 && call < EVENT_CALLS_MAX ? calls[call] : 0;
+}
+
+/* The system call a task is in, -1: none (a fault, an interrupt); and its first argument. */
+static int system_call(struct pt_regs *regs) {
+        if (bpf_core_field_exists(((struct pt_regs___call_x86 *) 0)->orig_ax))
+                return (int) BPF_CORE_READ((struct pt_regs___call_x86 *) regs, orig_ax);
+        if (bpf_core_field_exists(((struct pt_regs___call_arm64 *) 0)->syscallno))
+                return BPF_CORE_READ((struct pt_regs___call_arm64 *) regs, syscallno);
+        return -1;
+}
+
+static long first_argument(struct pt_regs *regs) {
+        if (bpf_core_field_exists(((struct pt_regs___call_x86 *) 0)->di))
+                return (long) BPF_CORE_READ((struct pt_regs___call_x86 *) regs, di);
+        if (bpf_core_field_exists(((struct pt_regs___call_arm64 *) 0)->orig_x0))
+                return (long) BPF_CORE_READ((struct pt_regs___call_arm64 *) regs, orig_x0);
+        return -1;
+}
+
+/* The inode behind a descriptor of this task, NULL if there is none. */
+static struct inode *inode_of(struct task_struct *task, long fd) {
+        struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+        struct file *file = NULL, **files;
+
+        if (fd < 0 || !table || (unsigned long) fd >= BPF_CORE_READ(table, max_fds))
+                return NULL;
+        files = BPF_CORE_READ(table, fd);
+        bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+        return file ? BPF_CORE_READ(file, f_inode) : NULL;
+}
+
+static bool in_cgroup(struct inode *inode) {
+        unsigned long magic = inode ? BPF_CORE_READ(inode, i_sb, s_magic) : 0;
+
+        return magic == CGROUP_MAGIC || magic == CGROUP2_MAGIC;
+}
+
+/* Opening a FIFO waits for whoever opens its other end. */
+static bool is_fifo(struct inode *inode) {
+        return inode && (BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFIFO;
+}
+
+SEC("?tp_btf/sys_enter")
+int BPF_PROG(on_call, struct pt_regs *regs, long call) {
+        __u32 work = kind_of_call(call);
+        Thread *thread;
+
+        if (!work || work >= EVENT_WAIT_CPU || !follow)
+                return 0;
+        thread = followed(bpf_get_current_task_btf(), false);
+        if (thread) {
+                thread->work = work;
+                thread->begin_ns = bpf_ktime_get_ns();
+        }
+        return 0;
+}
+
+SEC("?tp_btf/sys_exit")
+int BPF_PROG(on_return, struct pt_regs *regs, long ret) {
+        __u32 tid = (__u32) bpf_get_current_pid_tgid(), work;
+        struct task_struct *task;
+        Thread *thread;
+        __u64 now;
+
+        work = kind_of_call(system_call(regs));
+        if (!work || work >= EVENT_WAIT_CPU || !follow)
+                return 0;
+        thread = bpf_map_lookup_elem(&threads, &tid);
+        if (!thread || thread->turn != follow || !thread->work)
+                return 0;
+        thread->work = 0;
+        now = bpf_ktime_get_ns();
+        if (now - thread->begin_ns < EVENT_WORK_MIN_NS)
+                return 0;
+
+        task = bpf_get_current_task_btf();
+        if (work == EVENT_WORK_CREATE && ret >= 0 && is_fifo(inode_of(task, ret)))
+                return 0;
+        if (work == EVENT_WORK_CGROUP && !in_cgroup(inode_of(task, first_argument(regs))))
+                return 0;
+        emit_work(task, work, thread->begin_ns, now);
+        return 0;
+}
+
+static void switched_out(struct task_struct *task, bool preempted) {
+        Thread *thread = followed(task, true);
+
+        if (!thread)
+                return;
+        thread->out_ns = bpf_ktime_get_ns();
+        thread->preempted = preempted || task->__state == 0;
+        if (thread->in_ns != 0)
+                thread->offset_ns = (__s64) (thread->in_ns - task->sched_info.last_arrival);
+}
+
+static void switched_in(struct task_struct *task) {
+        __u64 now = bpf_ktime_get_ns(), queued_ns = now, out_ns;
+        Thread *thread = followed(task, true);
+        __u32 kind;
+
+        if (!thread)
+                return;
+        thread->in_ns = now;
+        out_ns = thread->out_ns;
+        if (out_ns == 0 || now - out_ns < EVENT_WAIT_MIN_NS)
+                return;
+
+        /* Asleep until it was queued, then waiting for a CPU. */
+        if (thread->preempted)
+                queued_ns = out_ns;
+        else if (thread->offset_ns != 0 && task->sched_info.last_queued != 0)
+                queued_ns = task->sched_info.last_queued + (__u64) thread->offset_ns;
+        if (queued_ns < out_ns || queued_ns > now)
+                queued_ns = now;
+        if (now - queued_ns >= EVENT_WAIT_MIN_NS)
+                emit_work(task, EVENT_WAIT_CPU, queued_ns, now);
+        if (thread->work || queued_ns - out_ns < EVENT_WAIT_MIN_NS)
+                return;
+
+        kind = kind_of_call(system_call((struct pt_regs *) bpf_task_pt_regs(task)));
+        if (kind == EVENT_WAIT_PEER)
+                emit_work(task, EVENT_WAIT_PEER, out_ns, queued_ns);
+        else if (kind == 0)
+                emit_work(task, EVENT_WAIT_KERNEL, out_ns, queued_ns);
+}
+
+SEC("?tp_btf/sched_switch")
+int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next) {
+        if (!follow)
+                return 0;
+        switched_out(prev, preempt);
+        switched_in(next);
+        return 0;
+}

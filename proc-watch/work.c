@@ -1,0 +1,99 @@
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include "work.h"
+
+static const struct {
+        const char *name, *attribute;
+} kinds[_EVENT_WORK_MAX] = {
+        [EVENT_WORK_CREATE] = { "create files", "podspan.files.create_ns" },
+        [EVENT_WORK_RENAME] = { "rename", "podspan.files.rename_ns" },
+        [EVENT_WORK_REMOVE] = { "remove files", "podspan.files.remove_ns" },
+        [EVENT_WORK_SYNC] = { "fsync", "podspan.files.sync_ns" },
+        [EVENT_WORK_MOUNT] = { "mount", "podspan.mount_ns" },
+        [EVENT_WORK_UNMOUNT] = { "unmount", "podspan.unmount_ns" },
+        [EVENT_WORK_CGROUP] = { "cgroup write", "podspan.cgroup_ns" },
+        [EVENT_WORK_NAMESPACE] = { "join namespaces", "podspan.namespace_ns" },
+        [EVENT_WORK_FORK] = { "fork", "podspan.fork_ns" },
+        [EVENT_WAIT_CPU] = { "wait for a CPU", "podspan.cpu.wait_ns" },
+        [EVENT_WAIT_PEER] = { "wait for a peer", "podspan.peer.wait_ns" },
+        [EVENT_WAIT_KERNEL] = { "wait in the kernel", "podspan.kernel.wait_ns" },
+};
+
+void work_add(WorkList *list, EventWork kind, uint64_t end_ns, uint64_t length_ns) {
+        uint64_t begin_ns = end_ns - MIN(length_ns, end_ns);
+        Work *last;
+
+        assert(list);
+
+        if (kind < EVENT_WORK_CREATE || kind >= _EVENT_WORK_MAX)
+                return;
+        last = list->n > 0 ? &list->items[list->n - 1] : NULL;
+        if (last && last->kind == kind && begin_ns <= last->end_ns + WORK_GAP_NS) {
+                if (end_ns > last->end_ns) {
+                        last->busy_ns += end_ns - MAX(begin_ns, last->end_ns);
+                        last->end_ns = end_ns;
+                }
+                if (begin_ns < last->begin_ns) {
+                        last->busy_ns += last->begin_ns - begin_ns;
+                        last->begin_ns = begin_ns;
+                }
+                last->n++;
+                return;
+        }
+
+        if (!list->items)
+                list->items = calloc(WORK_MAX, sizeof(*list->items));
+        if (!list->items || list->n == WORK_MAX)
+                return;
+        list->items[list->n++] = (Work){
+                .begin_ns = begin_ns,
+                .end_ns = end_ns,
+                .busy_ns = end_ns - begin_ns,
+                .n = 1,
+                .kind = kind,
+        };
+}
+
+void work_forget(WorkList *list, uint64_t time_ns) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < list->n; i++)
+                if (list->items[i].end_ns > time_ns)
+                        list->items[n++] = list->items[i];
+        list->n = n;
+        if (n == 0)
+                work_free(list);
+}
+
+void work_free(WorkList *list) {
+        free(list->items);
+        *list = (WorkList){};
+}
+
+uint64_t work_within(const WorkList *list, EventWork kind, uint64_t begin_ns, uint64_t end_ns) {
+        uint64_t sum = 0, until = begin_ns;
+
+        for (size_t i = 0; i < list->n; i++) {
+                const Work *work = &list->items[i];
+                uint64_t from = MAX(work->begin_ns, until), to = MIN(work->end_ns, end_ns);
+
+                if (work->kind != kind || from >= to)
+                        continue;
+                sum += MIN(to - from, work->busy_ns);
+                until = to;
+        }
+        return sum;
+}
+
+bool work_is_span(const Work *work) {
+        return work->kind < EVENT_WAIT_CPU && work->busy_ns >= WORK_TELL_NS;
+}
+
+const char *work_name(EventWork kind) {
+        return kind > 0 && kind < _EVENT_WORK_MAX ? kinds[kind].name : NULL;
+}
+
+const char *work_attribute(EventWork kind) {
+        return kind > 0 && kind < _EVENT_WORK_MAX ? kinds[kind].attribute : NULL;
+}

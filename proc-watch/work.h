@@ -1,0 +1,44 @@
+#pragma once
+
+/*
+ * Work
+ *
+ * What a process spent its time with in the kernel (EVENT_WORK), in the order in which it is told: pieces of one kind
+ * that follow each other closely are one. Bounded; what is above is dropped. Times are CLOCK_MONOTONIC, in nanoseconds.
+ */
+
+#include <stddef.h>
+#include "event.h"
+#include "util.h"
+
+#define WORK_MAX     96
+#define WORK_GAP_NS  NSEC_PER_MSEC         /* what follows later than this is another piece */
+#define WORK_TELL_NS (500 * NSEC_PER_USEC) /* a piece of less is no span */
+
+typedef struct Work {
+        uint64_t begin_ns, end_ns;
+        uint64_t busy_ns; /* without the gaps */
+        uint32_t n;       /* system calls */
+        EventWork kind;
+} Work;
+
+typedef struct WorkList {
+        Work *items; /* allocated with the first */
+        size_t n;
+} WorkList;
+
+/* Adds what ended at @end_ns after @length_ns. */
+void work_add(WorkList *list, EventWork kind, uint64_t end_ns, uint64_t length_ns);
+/* Forgets what ended until @time_ns. */
+void work_forget(WorkList *list, uint64_t time_ns);
+void work_free(WorkList *list);
+
+/* How much time of the interval went to @kind. */
+uint64_t work_within(const WorkList *list, EventWork kind, uint64_t begin_ns, uint64_t end_ns);
+
+/* Is it work of its own that a span can stand for, and not a wait? */
+bool work_is_span(const Work *work);
+
+/* A literal: the name of a span, of an attribute with the time in nanoseconds. */
+const char *work_name(EventWork kind);
+const char *work_attribute(EventWork kind);
