@@ -17,13 +17,18 @@
 #include "monitor.h"
 #include "runtimecall.h"
 
-/* A runtime whose container is a shell: what it does stands in the variables BEFORE, INSIDE and AFTER. */
+/*
+ * A runtime whose container is a shell: what it does stands in the variables BEFORE, INSIDE and AFTER. The container
+ * begins once the runtime has ended, which would else reap it, as shells do.
+ */
 #define RUNTIME                                                                    \
         "#!/bin/sh\n"                                                              \
         "while [ $# -gt 1 ]; do case $1 in --pid-file) P=$2;; esac; shift; done\n" \
         "eval \"$BEFORE\"\n"                                                       \
+        "mkfifo $P.fifo\n"                                                         \
         "exec 9<&0\n"                                                              \
-        "sh -c \"$INSIDE\" 0<&9 9<&- &\n"                                          \
+        "sh -c \"read end <$P.fifo; $INSIDE\" 0<&9 9<&- &\n"                       \
+        "exec 8>$P.fifo\n"                                                         \
         "echo $! > $P\n"                                                           \
         "eval \"$AFTER\"\n"
 
@@ -260,7 +265,7 @@ static void test_no_pid_file(void **userdata) {
 static void test_exec_status(void **userdata) {
         Fixture *f = *userdata;
 
-        run(f, "", "sleep 0.1; exit 5", "exit 5", (MonitorOptions){ .runtime.verb = RUNTIME_EXEC });
+        run(f, "", "exit 5", "exit 5", (MonitorOptions){ .runtime.verb = RUNTIME_EXEC });
         assert_true(f->created && f->ended);
         assert_int_equal(f->end.code, 5);
 }
@@ -341,8 +346,9 @@ static void test_stuck_attached(void **userdata) {
         size_t len;
         int fd;
 
-        make(f, "", "seq 1 200000; exit 6", "", (MonitorOptions){});
+        make(f, "", "read x; seq 1 200000; exit 6", "", (MonitorOptions){ .has_stdin = true });
         fd = connect_to(f);
+        assert_int_equal(send(fd, "\n", 1, 0), 1);
         assert_int_equal(loop_run(f->loop), 0);
         assert_int_equal(f->end.code, 6);
         log = read_log(f, &len);
