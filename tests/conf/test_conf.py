@@ -22,6 +22,7 @@ INSTALLED = [
     "libexec/podspan/podspan-probe", "libexec/podspan/containerd-base-spec", "lib/systemd/system/podspand.service",
     "lib/systemd/system/podspan-cri@.service", "lib/systemd/system/run-podspan-spool.mount",
     "lib/sysusers.d/podspan.conf", "lib/tmpfiles.d/podspan.conf", "share/podspan/crio.conf.d/90-podspan.conf",
+    "share/podspan/crio.conf.d/91-podspan-monitor.conf", "libexec/podspan/podspan-conmon",
     "share/podspan/containerd/config-v2.toml", "share/podspan/containerd/config-v3.toml",
     "share/podspan/kubelet/90-podspan.conf", *(f"share/podspan/hooks.d/podspan-{stage}.json" for stage in STAGES),
     "/etc/podspan/podspan.conf", "lib/systemd/system/podspan-cri@.socket",
