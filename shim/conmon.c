@@ -636,12 +636,8 @@ int conmon_run(const ConmonLine *line, char *const *envp, Inherited *inherited) 
         write_last_spans(&conmon);
         if (conmon.ended && logs_sync(conmon.logs) < 0)
                 report_warning("Failed to sync log file");
-        if (command > 0) {
-                int code = exitstep_wait_command(command);
-
-                if (code != 0)
-                        conmon.exit_code = code;
-        }
+        if (command > 0 && exitstep_wait_command(command) != 0)
+                report_warning("Exit command failed");
         conmon_deinit(&conmon);
         return conmon.exit_code;
 }
