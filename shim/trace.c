@@ -314,9 +314,12 @@ static void add_stream(Trace *trace, const Monitor *monitor, LogsStream which, c
                 set_failed(span, "log_lost", "Output did not get into the log");
 }
 
+static bool is_slow(const Trace *trace, const MonitorEnd *end) {
+        return end->at.monotonic_ns - trace->called.monotonic_ns > trace->slow_call_ns;
+}
+
 bool trace_quiet(Trace *trace, const MonitorEnd *end) {
-        if (!trace->on || !trace->probe || end->code != 0 || end->timed_out ||
-            end->at.monotonic_ns - trace->called.monotonic_ns > trace->slow_call_ns)
+        if (!trace->on || !trace->probe || end->code != 0 || end->timed_out || is_slow(trace, end))
                 return false;
 
         if (open_session(trace))
@@ -367,6 +370,11 @@ void trace_ended(Trace *trace, const Monitor *monitor, const MonitorEnd *end) {
         for (int i = 0; i < LOGS_STREAM_MAX; i++)
                 add_stream(trace, monitor, (LogsStream) i, streams, &end->at);
 
+        /* The call that answers with an exit code has not failed: fast, it is no span, and ours are nobody's children.
+         */
+        if (trace->probe && trace->cause.source == CAUSE_CALL && !is_slow(trace, end))
+                for (size_t i = 0; i < trace->n_spans; i++)
+                        span_drop_parent(trace->spans[i], trace->cause.parent.span_id);
         trace->probe = false;
 }
 
