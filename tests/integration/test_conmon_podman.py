@@ -1,17 +1,11 @@
 """podman with podspan-conmon and with conmon: the same commands have the same output, files and exit codes."""
 
 import contextlib
-import fcntl
 import os
-import pty
 import re
-import select
 import signal
 import socket
-import struct
 import subprocess
-import termios
-import time
 
 import pytest
 
@@ -19,7 +13,8 @@ from lib import conmon, images
 from lib.conmon import Run, shell
 from lib.journal import Journal
 from lib.podman import Podman
-from lib.process import Failed, run, wait_for
+from lib.process import run, wait_for
+from lib.terminal import Talk, on_terminal
 
 IMAGE = "localhost/busybox:1"
 
@@ -132,46 +127,6 @@ def test_run_detached(podman):
     result = compare(podman, scenario)
     assert result[0] == 9
     assert result[2] == {"stdout": [("F", b"one"), ("P", b"end")], "stderr": [("F", b"two")]}
-
-
-def on_terminal(command, talk=None, size=(33, 77), timeout=60):
-    """Runs a command on a terminal of its own; talk(write, seen) is called with what has come; returns code and output."""
-    pid, master = pty.fork()
-    if pid == 0:
-        # The child reads its size once its parent has set it.
-        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", *size, 0, 0))
-        os.execv(command[0], command)
-    output, deadline = b"", time.monotonic() + timeout
-    try:
-        while True:
-            if not select.select([master], [], [], max(deadline - time.monotonic(), 0))[0]:
-                raise Failed(f"{command}: not within {timeout} s; so far {output}")
-            try:
-                chunk = os.read(master, 65536)
-            except OSError:
-                break
-            if not chunk:
-                break
-            output += chunk
-            if talk:
-                talk(lambda data: os.write(master, data), output)
-    finally:
-        if not output and not conmon.dead(pid):
-            os.kill(pid, signal.SIGKILL)
-        os.close(master)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return code, output
-
-
-class Talk:
-    """Says each line when what it waits for has come."""
-
-    def __init__(self, *turns):
-        self._turns = list(turns)
-
-    def __call__(self, write, seen):
-        if self._turns and self._turns[0][0] in seen:
-            write(self._turns.pop(0)[1])
 
 
 def test_run_terminal(podman):
