@@ -29,7 +29,8 @@ static void write_dir(const TapDir *dir, Pack *pack) {
                 pack_number(pack, dir->frame.flags);
                 pack_number(pack, dir->frame.stream);
                 pack_number(pack, dir->left);
-                pack_number(pack, dir->content);
+                /* Of SETTINGS it is not counted. */
+                pack_number(pack, MIN(dir->content, dir->left));
                 pack_number(pack, dir->padding);
                 pack_number(pack, dir->need_prefix);
                 pack_bytes(pack, dir->prefix, dir->n_prefix);
