@@ -765,7 +765,7 @@ def test_every_cell_has_its_test():
         assert path, f"{file} is not there"
         source = path.read_text(encoding="utf-8")
         function, _, case = test.rstrip("]").partition("[")
-        assert re.search(rf"def {function}\(" if file.endswith(".py") else rf"cmocka_unit_test\w*\({function}\b", source), (
+        assert re.search(rf"def {function}\(" if file.endswith(".py") else rf"(cmocka_unit_test\w*|TEST)\({function}\b", source), (
             f"{file} has no {function}")
         if case and file == Path(__file__).name and function == "test_hostile":
             assert case in HOSTILE, case

@@ -267,7 +267,7 @@ class Tap:
     def __init__(self, folder, rate=0, extra="", wrapper=(), env=None, prepare=None):
         self.folder, self.listen, self.runtime = folder, folder / "cri.sock", folder / "runtime.sock"
         self.state = folder / "state"
-        (self.state / "spool").mkdir(parents=True)
+        (self.state / "spool").mkdir(parents=True, exist_ok=True)
         if prepare:
             prepare(self.state)
         self.config = folder / "podspan.conf"
@@ -337,6 +337,12 @@ class Tap:
         """The names of context files of calls in flight."""
         folder = self.state / "context" / "live"
         return [name for name in os.listdir(folder) if not name.startswith(".")] if folder.exists() else []
+
+    def close_ended(self):
+        """For a test that has ended podspan-cri: makes room for another one in its folder."""
+        self.ended = True
+        self.close()
+        self.runtime.unlink()
 
     def close(self):
         """Ends it."""
