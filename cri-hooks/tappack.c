@@ -155,15 +155,14 @@ int tappack_read(Tap *tap, Unpack *unpack, const uint8_t *held, size_t n_held,
 
         n_calls = unpack_number(unpack, TAP_STREAMS_MAX);
         for (size_t i = 0; i < n_calls; i++) {
-                TapStream head = {
-                        .id = (uint32_t) unpack_number(unpack, 0x7fffffff),
-                        .want_request = unpack_bool(unpack),
-                        .want_reply = unpack_bool(unpack),
-                        .request_ended = unpack_bool(unpack),
-                        .crossed = unpack_bool(unpack),
-                };
+                TapStream head = {};
                 TapStream *stream;
 
+                head.id = (uint32_t) unpack_number(unpack, 0x7fffffff);
+                head.want_request = unpack_bool(unpack);
+                head.want_reply = unpack_bool(unpack);
+                head.request_ended = unpack_bool(unpack);
+                head.crossed = unpack_bool(unpack);
                 stream = unpack->failed || head.id % 2 == 0 ? NULL : read_call(tap, unpack);
                 if (!stream)
                         return unpack->failed ? unpack_result(unpack) : unpack_fail(unpack);
