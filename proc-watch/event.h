@@ -106,6 +106,7 @@ typedef enum TrackFlags {
 typedef struct Track {
         uint32_t flags; /* TrackFlags */
         uint32_t mnt_ns;
+        uint32_t child; /* of TRACK_CRUN_CHILD: what it has forked last */
 } Track;
 
 #define THREADS_MAX 1024 /* whose work is followed at a time; the least recent make room */

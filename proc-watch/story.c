@@ -178,6 +178,7 @@ static int nest(Story *story, Node *node, Node *parent, const Command *command) 
                 return 0;
         }
         node->nested = true;
+        node->clk = parent->clk; /* or a child could end some nanoseconds after its parent */
         node->owner = owner_ref(parent->owner);
         node->parent_context = parent->context;
         node->stage = node_hook_stage(parent, command->path);
