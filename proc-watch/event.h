@@ -68,7 +68,8 @@ typedef enum EventFlags {
  */
 typedef struct Event {
         uint64_t time_ns;
-        uint64_t start_ns; /* when the process began (CLOCK_BOOTTIME): with the pid this names it for good */
+        uint64_t start_ns;        /* when the process began (CLOCK_BOOTTIME): with the pid this names it for good */
+        uint64_t parent_start_ns; /* fork: when the parent began */
         union {
                 uint64_t run_delay_ns; /* how long the task has waited for a CPU so far */
                 uint64_t length_ns;    /* work: until time_ns */

@@ -130,6 +130,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child) {
 
         fill(&event, EVENT_FORK, child);
         event.parent = parent_pid;
+        event.parent_start_ns = parent->group_leader->start_boottime;
         emit(&event, sizeof(event), false);
         return 0;
 }
