@@ -68,7 +68,8 @@ typedef enum EventFlags {
  */
 typedef struct Event {
         uint64_t time_ns;
-        uint64_t start_ns; /* when the process began (CLOCK_BOOTTIME): with the pid this names it for good */
+        uint64_t start_ns;        /* when the process began (CLOCK_BOOTTIME): with the pid this names it for good */
+        uint64_t parent_start_ns; /* fork: when the parent began */
         union {
                 uint64_t run_delay_ns; /* how long the task has waited for a CPU so far */
                 uint64_t length_ns;    /* work: until time_ns */
@@ -106,6 +107,7 @@ typedef enum TrackFlags {
 typedef struct Track {
         uint32_t flags; /* TrackFlags */
         uint32_t mnt_ns;
+        uint32_t child; /* of TRACK_CRUN_CHILD: what it has forked last */
 } Track;
 
 #define THREADS_MAX 1024 /* whose work is followed at a time; the least recent make room */

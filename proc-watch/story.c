@@ -23,6 +23,8 @@ struct Process {
         uint32_t pid;
         bool own;       /* it is the node's command itself */
         bool container; /* it has become a container's own */
+        bool doubtful;  /* may have executed a program that we have not been told of */
+        bool astray;    /* forked by a doubtful one: the node is its ancestors', perhaps not the nearest */
         Node *node;     /* a reference, or NULL */
 };
 
@@ -152,15 +154,21 @@ static int add_process(Story *story, const Event *event, Node *node, Process **r
 }
 
 static int process_fork(Story *story, const Event *event) {
-        Process **slot = find_slot(story, event->parent), *process;
+        const Event parent = { .pid = event->parent, .start_ns = event->parent_start_ns };
+        Process **slot, *process;
         int r;
 
+        /* Where the ends of two processes were lost, each may have another's pid. */
         (void) find_process(story, event);
+        if (parent.start_ns != 0)
+                (void) find_process(story, &parent);
+        slot = find_slot(story, event->parent);
         if (!*slot || *find_slot(story, event->pid))
                 return 0;
         r = add_process(story, event, (*slot)->node, &process);
         if (r < 0)
                 return r == -EUSERS ? 0 : r;
+        process->astray = (*slot)->astray || (*slot)->doubtful;
         if ((*slot)->own)
                 node_mark((*slot)->node, NODE_MARK_FORK, event->time_ns, event->run_delay_ns, 0);
         return 0;
@@ -178,6 +186,7 @@ static int nest(Story *story, Node *node, Node *parent, const Command *command) 
                 return 0;
         }
         node->nested = true;
+        node->clk = parent->clk; /* or a child could end some nanoseconds after its parent */
         node->owner = owner_ref(parent->owner);
         node->parent_context = parent->context;
         node->stage = node_hook_stage(parent, command->path);
@@ -258,9 +267,12 @@ static void note_start(Story *story, const Node *start) {
                 }
 }
 
-static int begin(Story *story, Process *process, const Event *event, const Command *command, Node *parent,
+/* @above: the command that @process works for until now, or NULL. */
+static int begin(Story *story, Process *process, const Event *event, const Command *command, Node *above,
                  const Clk *now) {
-        Node *node;
+        /* Who has gone astray may be silent like its ancestors, but is below none of them. */
+        Node *parent = process->astray ? NULL : above, *node;
+        bool mute = above && above->mute, engine = above && above->engine, monitored = above && above->monitored;
         bool poll;
         int r;
 
@@ -270,14 +282,15 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
         unref(story, process->node);
         process->node = node;
         process->own = true;
+        process->astray = false;
 
         /* Marked whether it becomes a span or not: its time is not the runtime's own. */
         if (node_open(parent))
                 node_mark(parent, NODE_MARK_CHILD_BEGIN, node->begin_ns, 0, 0);
 
-        node->mute = (parent && parent->mute) || strcmp(command->name, "podspan-hook") == 0;
-        node->engine = command->kind == COMMAND_ENGINE || (parent && parent->engine);
-        node->monitored = command->kind == COMMAND_OURS || (parent && parent->monitored);
+        node->mute = mute || strcmp(command->name, "podspan-hook") == 0;
+        node->engine = command->kind == COMMAND_ENGINE || engine;
+        node->monitored = command->kind == COMMAND_OURS || monitored;
         node->silent = node->mute || !node_speaks(node, command, parent);
         poll = !node->silent && command_is_poll(command);
         if (poll && (command->kind != COMMAND_RUNTIME || !*command->id)) {
@@ -370,6 +383,7 @@ static int process_exec(Story *story, const Event *event, const char *data, size
                         return r == -EUSERS ? 0 : r;
         }
 
+        process->doubtful = false;
         node = process->node;
         if (command.claimed && command.kind != COMMAND_CNI && (!node || node->kind != command.kind))
                 command.kind = COMMAND_OTHER;
@@ -546,10 +560,14 @@ bool story_busy(const Story *story) {
 
 void story_lost(Story *story) {
         for (size_t i = 0; i < BUCKETS; i++)
-                for (Process *process = story->buckets[i]; process; process = process->next)
+                for (Process *process = story->buckets[i]; process; process = process->next) {
                         for (Node *node = process->node; node; node = node->parent)
                                 if (!node->finished)
                                         node->incomplete = true;
+                        /* A runtime, an engine … becomes nothing else; a script may. */
+                        process->doubtful |= !process->container &&
+                                             (!process->own || !process->node || process->node->kind == COMMAND_OTHER);
+                }
 }
 
 bool story_knows(const Story *story, uint32_t pid, uint64_t start_ns) {

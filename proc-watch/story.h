@@ -97,7 +97,10 @@ void story_forget_work(Story *story, uint64_t time_ns);
 /* Is a command under way that will be told, other than a probe? */
 bool story_busy(const Story *story);
 
-/* Events have been lost: what is open may be incomplete. */
+/*
+ * Events have been lost: what is open may be incomplete. What processes fork that may have executed something meanwhile
+ * is below no command that we know.
+ */
 void story_lost(Story *story);
 
 /* Is the process @pid known, with this start? */
