@@ -43,13 +43,14 @@ typedef enum EventWork {
         EVENT_WORK_CGROUP,    /* writing to a file of a cgroup */
         EVENT_WORK_NAMESPACE, /* unshare(2), setns(2) */
         EVENT_WORK_FORK,
-        EVENT_WAIT_CPU,    /* runnable, but another task runs */
-        EVENT_WAIT_PEER,   /* asleep in a system call that reads: what another process is to say */
-        EVENT_WAIT_KERNEL, /* asleep in any other: a lock, a disk */
+        EVENT_WORK_NETLINK, /* asking the kernel to change or tell of its network */
+        EVENT_WAIT_CPU,     /* runnable, but another task runs */
+        EVENT_WAIT_PEER,    /* asleep in a system call that reads: what another process is to say */
+        EVENT_WAIT_KERNEL,  /* asleep in any other: a lock, a disk */
         _EVENT_WORK_MAX,
 } EventWork;
 
-#define EVENT_WORK_MIN_NS (100 * 1000ULL)  /* one piece of work told */
+#define EVENT_WORK_MIN_NS (100 * 1000ULL)  /* one piece of work told; of mounts and namespaces all are */
 #define EVENT_WAIT_MIN_NS (1000 * 1000ULL) /* one wait told */
 
 typedef enum EventFlags {

@@ -892,12 +892,18 @@ static void crossed_goaway(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(verbatim),          cmocka_unit_test(crossed_goaway),
-                cmocka_unit_test(one_field_more),    cmocka_unit_test(peers_limits),
-                cmocka_unit_test(full_frame),        cmocka_unit_test(waiting_ends),
-                cmocka_unit_test(sixteen_mebibytes), cmocka_unit_test(surprises),
-                cmocka_unit_test(ack_too_early),     cmocka_unit_test(degrades_in_flight),
-                cmocka_unit_test(bounded_streams),   cmocka_unit_test(keeps_nothing_needlessly),
+                cmocka_unit_test(verbatim),
+                cmocka_unit_test(crossed_goaway),
+                cmocka_unit_test(one_field_more),
+                cmocka_unit_test(peers_limits),
+                cmocka_unit_test(full_frame),
+                cmocka_unit_test(waiting_ends),
+                cmocka_unit_test(sixteen_mebibytes),
+                cmocka_unit_test(surprises),
+                cmocka_unit_test(ack_too_early),
+                cmocka_unit_test(degrades_in_flight),
+                cmocka_unit_test(bounded_streams),
+                cmocka_unit_test(keeps_nothing_needlessly),
                 cmocka_unit_test(moved),
         };
 
