@@ -57,7 +57,7 @@ typedef enum CountersId {
         COUNTERS_HOOK_UNLINKED,         /* hook spans with a derived trace id: no context found */
         COUNTERS_AGENT_TIMEOUTS,        /* exports that timed out: their spans may arrive twice */
         COUNTERS_WATCH_LOST,            /* process events lost: the kernel's buffer or table was full */
-        COUNTERS_WATCH_COUNTED,         /* probes and polls seen by podspan-watch that became no span */
+        COUNTERS_WATCH_COUNTED,         /* probes and polls seen by podspan-watch or a monitor that became no span */
         COUNTERS_CRI_REFUSED,           /* connections refused: neither uid 0 nor podspan-cri's own */
         COUNTERS_CRI_CLOSED,            /* connections closed by podspan-cri: no memory, or no descriptors */
         COUNTERS_CRI_TAKEN_OVER,        /* connections taken over from a podspan-cri before this one */

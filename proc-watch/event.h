@@ -43,13 +43,14 @@ typedef enum EventWork {
         EVENT_WORK_CGROUP,    /* writing to a file of a cgroup */
         EVENT_WORK_NAMESPACE, /* unshare(2), setns(2) */
         EVENT_WORK_FORK,
-        EVENT_WAIT_CPU,    /* runnable, but another task runs */
-        EVENT_WAIT_PEER,   /* asleep in a system call that reads: what another process is to say */
-        EVENT_WAIT_KERNEL, /* asleep in any other: a lock, a disk */
+        EVENT_WORK_NETLINK, /* asking the kernel to change or tell of its network */
+        EVENT_WAIT_CPU,     /* runnable, but another task runs */
+        EVENT_WAIT_PEER,    /* asleep in a system call that reads: what another process is to say */
+        EVENT_WAIT_KERNEL,  /* asleep in any other: a lock, a disk */
         _EVENT_WORK_MAX,
 } EventWork;
 
-#define EVENT_WORK_MIN_NS (100 * 1000ULL)  /* one piece of work told */
+#define EVENT_WORK_MIN_NS (100 * 1000ULL)  /* one piece of work told; of mounts and namespaces all are */
 #define EVENT_WAIT_MIN_NS (1000 * 1000ULL) /* one wait told */
 
 typedef enum EventFlags {
@@ -68,7 +69,8 @@ typedef enum EventFlags {
  */
 typedef struct Event {
         uint64_t time_ns;
-        uint64_t start_ns; /* when the process began (CLOCK_BOOTTIME): with the pid this names it for good */
+        uint64_t start_ns;        /* when the process began (CLOCK_BOOTTIME): with the pid this names it for good */
+        uint64_t parent_start_ns; /* fork: when the parent began */
         union {
                 uint64_t run_delay_ns; /* how long the task has waited for a CPU so far */
                 uint64_t length_ns;    /* work: until time_ns */
@@ -106,6 +108,7 @@ typedef enum TrackFlags {
 typedef struct Track {
         uint32_t flags; /* TrackFlags */
         uint32_t mnt_ns;
+        uint32_t child; /* of TRACK_CRUN_CHILD: what it has forked last */
 } Track;
 
 #define THREADS_MAX 1024 /* whose work is followed at a time; the least recent make room */

@@ -23,6 +23,8 @@ struct Process {
         uint32_t pid;
         bool own;       /* it is the node's command itself */
         bool container; /* it has become a container's own */
+        bool doubtful;  /* may have executed a program that we have not been told of */
+        bool astray;    /* forked by a doubtful one: the node is its ancestors', perhaps not the nearest */
         Node *node;     /* a reference, or NULL */
 };
 
@@ -152,15 +154,21 @@ static int add_process(Story *story, const Event *event, Node *node, Process **r
 }
 
 static int process_fork(Story *story, const Event *event) {
-        Process **slot = find_slot(story, event->parent), *process;
+        const Event parent = { .pid = event->parent, .start_ns = event->parent_start_ns };
+        Process **slot, *process;
         int r;
 
+        /* Where the ends of two processes were lost, each may have another's pid. */
         (void) find_process(story, event);
+        if (parent.start_ns != 0)
+                (void) find_process(story, &parent);
+        slot = find_slot(story, event->parent);
         if (!*slot || *find_slot(story, event->pid))
                 return 0;
         r = add_process(story, event, (*slot)->node, &process);
         if (r < 0)
                 return r == -EUSERS ? 0 : r;
+        process->astray = (*slot)->astray || (*slot)->doubtful;
         if ((*slot)->own)
                 node_mark((*slot)->node, NODE_MARK_FORK, event->time_ns, event->run_delay_ns, 0);
         return 0;
@@ -178,6 +186,7 @@ static int nest(Story *story, Node *node, Node *parent, const Command *command) 
                 return 0;
         }
         node->nested = true;
+        node->clk = parent->clk; /* or a child could end some nanoseconds after its parent */
         node->owner = owner_ref(parent->owner);
         node->parent_context = parent->context;
         node->stage = node_hook_stage(parent, command->path);
@@ -224,6 +233,7 @@ static int place(Story *story, Node *node, const Command *command) {
         lead_back(story, node, &origin);
         node->owner = origin.owner;
         node->parent_context = origin.parent;
+        node->call = origin.call;
         node->live = origin.live;
         if (origin.live)
                 note_engine(node);
@@ -235,6 +245,13 @@ static int place(Story *story, Node *node, const Command *command) {
                 memcpy(node->links, origin.links, origin.n_links * sizeof(*node->links));
                 memcpy(node->why, origin.why, origin.n_links * sizeof(*node->why));
                 node->n_links = origin.n_links;
+        }
+        /* A monitor of ours that hands on a context speaks itself: what is seen here goes below its span of the call.
+         */
+        node->monitored = node->ours && node->kind == COMMAND_RUNTIME && command->has_traceparent && command->uid == 0;
+        if (node->monitored) {
+                node->context = command->traceparent;
+                return 0;
         }
         return tracecontext_new_child(&origin.parent, &node->context);
 }
@@ -258,9 +275,12 @@ static void note_start(Story *story, const Node *start) {
                 }
 }
 
-static int begin(Story *story, Process *process, const Event *event, const Command *command, Node *parent,
+/* @above: the command that @process works for until now, or NULL. */
+static int begin(Story *story, Process *process, const Event *event, const Command *command, Node *above,
                  const Clk *now) {
-        Node *node;
+        /* Who has gone astray may be silent like its ancestors, but is below none of them. */
+        Node *parent = process->astray ? NULL : above, *node;
+        bool mute = above && above->mute, engine = above && above->engine, ours = above && above->ours;
         bool poll;
         int r;
 
@@ -270,14 +290,15 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
         unref(story, process->node);
         process->node = node;
         process->own = true;
+        process->astray = false;
 
         /* Marked whether it becomes a span or not: its time is not the runtime's own. */
         if (node_open(parent))
                 node_mark(parent, NODE_MARK_CHILD_BEGIN, node->begin_ns, 0, 0);
 
-        node->mute = (parent && parent->mute) || strcmp(command->name, "podspan-hook") == 0;
-        node->engine = command->kind == COMMAND_ENGINE || (parent && parent->engine);
-        node->monitored = command->kind == COMMAND_OURS || (parent && parent->monitored);
+        node->mute = mute || strcmp(command->name, "podspan-hook") == 0;
+        node->engine = command->kind == COMMAND_ENGINE || engine;
+        node->ours = command->kind == COMMAND_OURS || ours;
         node->silent = node->mute || !node_speaks(node, command, parent);
         poll = !node->silent && command_is_poll(command);
         if (poll && (command->kind != COMMAND_RUNTIME || !*command->id)) {
@@ -308,12 +329,36 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
         return r == -ENOMEM ? r : 0;
 }
 
+/* The command that has made @created begin has reached its aim. */
+static void note_entry(Story *story, const Node *created, const Event *event) {
+        for (size_t i = 0; i < BUCKETS; i++)
+                for (Process *process = story->buckets[i]; process; process = process->next) {
+                        Node *node = process->node;
+
+                        if (process->own && node && node->kind == COMMAND_RUNTIME && node_open(node) &&
+                            strcmp(node->verb, "start") == 0 && node->owner && created->owner &&
+                            strcmp(owner_id(node->owner), owner_id(created->owner)) == 0)
+                                node_mark(node, NODE_MARK_ENTRY, event->time_ns, 0, 0);
+                }
+}
+
+/* What the life of the container that @node makes is below. */
+static const TraceContext *life_parent(const Node *node) {
+        static const uint8_t none[TRACECONTEXT_SPAN_ID_SIZE];
+
+        while (node->nested)
+                node = node->parent;
+        return node->monitored && memcmp(node->call.span_id, none, sizeof(none)) != 0 ? &node->call
+                                                                                      : &node->parent_context;
+}
+
 /*
  * The container's own command has begun. The span goes from "created", which is the end of `create` (in `run`: from
  * its begin), and falls into the wait for somebody to ask for the start, and the start.
  */
 static int process_entrypoint(Story *story, Process *process, const Event *event) {
-        Node *node = process->node, *top = node;
+        Node *node = process->node;
+        const TraceContext *parent;
         TraceContext context, child;
         uint64_t begin_ns;
         int r;
@@ -328,14 +373,13 @@ static int process_entrypoint(Story *story, Process *process, const Event *event
         if (node->hold)
                 return 0;
 
+        note_entry(story, node, event);
         begin_ns = MIN(node->finished ? node->end_ns : node->begin_ns, event->time_ns);
-        while (top->nested)
-                top = top->parent;
-        r = tracecontext_new_child(&node->context, &context);
+        parent = life_parent(node);
+        r = tracecontext_new_child(parent, &context);
         if (r < 0)
                 return r;
-        r = tell_time(&story->tell, node, "entrypoint", &context, &top->parent_context, begin_ns, event->time_ns,
-                      event->pid);
+        r = tell_time(&story->tell, node, "entrypoint", &context, parent, begin_ns, event->time_ns, event->pid);
         if (r < 0 || node->start_ns <= begin_ns || node->start_ns > event->time_ns)
                 return r;
 
@@ -370,6 +414,7 @@ static int process_exec(Story *story, const Event *event, const char *data, size
                         return r == -EUSERS ? 0 : r;
         }
 
+        process->doubtful = false;
         node = process->node;
         if (command.claimed && command.kind != COMMAND_CNI && (!node || node->kind != command.kind))
                 command.kind = COMMAND_OTHER;
@@ -420,7 +465,6 @@ static void process_work(Story *story, const Event *event) {
 static int process_container_exit(Story *story, Node *node, const Event *event, const Clk *now) {
         uint64_t wall = now->realtime_ns + (event->time_ns - now->monotonic_ns);
         TraceContext context, parent;
-        Node *top = node;
         Span *span;
         bool late;
         int r;
@@ -430,9 +474,7 @@ static int process_container_exit(Story *story, Node *node, const Event *event, 
         if (node->silent || node->monitored || node->entry_ns == 0)
                 return 0;
 
-        while (top->nested)
-                top = top->parent;
-        parent = top->parent_context;
+        parent = *life_parent(node);
         late = !node->hold && event->time_ns - node->entry_ns > story->start_window_ns;
         if (late) {
                 r = story->tell.host.root(story->tell.host.userdata, &parent);
@@ -504,33 +546,12 @@ int story_event(Story *story, const Event *event, const char *data, size_t size,
         }
 }
 
-static bool overlaps(const Work *work, const StoryInterval *time) {
-        return work->begin_ns < time->end_ns && time->begin_ns < work->end_ns;
-}
-
-static bool is_only(const StoryCall *call, const Work *work) {
-        if (work->begin_ns < call->time.begin_ns || work->end_ns > call->time.end_ns)
-                return false;
-        for (size_t i = 0; i < call->n_others; i++)
-                if (overlaps(work, &call->others[i]))
-                        return false;
-        return true;
-}
-
 void story_call(Story *story, const StoryCall *call) {
-        Node node = { .owner = call->owner, .clk = call->clk };
-
         for (size_t i = 0; i < BUCKETS; i++)
-                for (const Process *process = story->buckets[i]; process; process = process->next) {
-                        const Node *engine = process->own ? process->node : NULL;
-
-                        if (!engine || engine->kind != COMMAND_ENGINE || !engine->serves)
-                                continue;
-                        for (size_t k = 0; k < engine->work.n; k++)
-                                if (work_is_span(&engine->work.items[k]) && is_only(call, &engine->work.items[k]))
-                                        tell_work(&story->tell, &node, engine->name, &engine->work.items[k],
-                                                  &call->context);
-                }
+                for (const Process *process = story->buckets[i]; process; process = process->next)
+                        if (process->own && process->node && process->node->kind == COMMAND_ENGINE &&
+                            process->node->serves)
+                                tell_engine(&story->tell, process->node, call);
 }
 
 void story_forget_work(Story *story, uint64_t time_ns) {
@@ -546,10 +567,14 @@ bool story_busy(const Story *story) {
 
 void story_lost(Story *story) {
         for (size_t i = 0; i < BUCKETS; i++)
-                for (Process *process = story->buckets[i]; process; process = process->next)
+                for (Process *process = story->buckets[i]; process; process = process->next) {
                         for (Node *node = process->node; node; node = node->parent)
                                 if (!node->finished)
                                         node->incomplete = true;
+                        /* A runtime, an engine … becomes nothing else; a script may. */
+                        process->doubtful |= !process->container &&
+                                             (!process->own || !process->node || process->node->kind == COMMAND_OTHER);
+                }
 }
 
 bool story_knows(const Story *story, uint32_t pid, uint64_t start_ns) {

@@ -32,6 +32,7 @@ typedef struct StoryOrigin {
         Owner *owner;        /* a reference */
         bool live;           /* a CRI call in flight has caused it */
         TraceContext parent; /* a zero span id: a root in this trace */
+        TraceContext call;   /* likewise, whatever the environment says */
         TraceContext links[SPAN_LINKS_MAX];
         const char *why[SPAN_LINKS_MAX]; /* literals */
         size_t n_links;
@@ -97,7 +98,10 @@ void story_forget_work(Story *story, uint64_t time_ns);
 /* Is a command under way that will be told, other than a probe? */
 bool story_busy(const Story *story);
 
-/* Events have been lost: what is open may be incomplete. */
+/*
+ * Events have been lost: what is open may be incomplete. What processes fork that may have executed something meanwhile
+ * is below no command that we know.
+ */
 void story_lost(Story *story);
 
 /* Is the process @pid known, with this start? */

@@ -122,12 +122,15 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child) {
         entry.flags = from->flags & TRACK_DAEMON;
         if (from->flags & (TRACK_CRUN | TRACK_CRUN_EXEC))
                 entry.flags |= TRACK_CRUN_CHILD | (from->flags & TRACK_CRUN_EXEC);
+        else if (from->flags & TRACK_CRUN_CHILD)
+                from->child = pid;
         entry.mnt_ns = from->mnt_ns;
         if (!track(pid, &entry))
                 return 0;
 
         fill(&event, EVENT_FORK, child);
         event.parent = parent_pid;
+        event.parent_start_ns = parent->group_leader->start_boottime;
         emit(&event, sizeof(event), false);
         return 0;
 }
@@ -373,6 +376,17 @@ int BPF_PROG(on_attach, struct cgroup *to, const char *path, struct task_struct 
         return 0;
 }
 
+/*
+ * A child that has forked and goes, without a program of its own, was a step into a pid namespace that exists already:
+ * its child is the container's. (What the container's first process forks, and waits for, is a hook.)
+ */
+static void hand_over(__u32 child) {
+        Track *entry = bpf_map_lookup_elem(&tracked, &child);
+
+        if (entry && !(entry->flags & TRACK_CONTAINER))
+                entry->flags |= TRACK_CRUN_CHILD;
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task) {
         __u32 pid = task->tgid;
@@ -393,6 +407,8 @@ int BPF_PROG(on_exit, struct task_struct *task) {
                 event.flags |= EVENT_OOM;
         if (entry->flags & TRACK_CONTAINER)
                 event.flags |= EVENT_CONTAINER;
+        if (entry->flags & TRACK_CRUN_CHILD && entry->child)
+                hand_over(entry->child);
         bpf_map_delete_elem(&tracked, &pid);
         emit(&event, sizeof(event), true);
         return 0;

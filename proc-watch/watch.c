@@ -191,13 +191,15 @@ static int watch_calls(Watch *watch) {
         return loop_source_add(&watch->calls_source, watch->loop, watch->calls_fd, EPOLLIN, on_calls);
 }
 
-static int on_batch(void *userdata, uint64_t n_lost) {
+static void on_batch(void *userdata) {
         Watch *watch = userdata;
 
         watch->has_now = false;
         follow(watch);
-        if (n_lost == 0)
-                return 0;
+}
+
+static int on_lost(void *userdata, uint64_t n_lost) {
+        Watch *watch = userdata;
 
         counters_add(watch->counters, COUNTERS_WATCH, COUNTERS_WATCH_LOST, n_lost);
         story_lost(watch->story);
@@ -294,7 +296,7 @@ void watch_deinit(Watch *watch) {
 int watch_start(Watch *watch) {
         int r;
 
-        r = source_new(watch->loop, on_event, on_batch, watch, &watch->source);
+        r = source_new(watch->loop, on_event, on_lost, on_batch, watch, &watch->source);
         if (r < 0)
                 return r;
         r = watch_calls(watch);

@@ -11,31 +11,27 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "atomicfile.h"
+#include "caller.h"
 #include "conmon.h"
+#include "exitstep.h"
+#include "footprint.h"
 #include "monitor.h"
 #include "report.h"
 #include "runtimecall.h"
-#include "syncmessage.h"
+#include "trace.h"
 
-#define START_MESSAGE_MAX 8192
-#define OOM_SCORE         (-1000)
-
-#define FULL_DISK_RETRY_NS (200 * NSEC_PER_MSEC)
-#define FULL_DISK_RETRIES  150 /* 30 s */
+#define OOM_SCORE (-1000)
 
 typedef struct Conmon {
         const ConmonLine *line;
         char *const *envp;
-        Inherited *inherited;
 
         const char *bundle; /* NULL: none */
         char cwd[PATH_MAX];
         char *pid_file;
         char *link; /* of the bundle in --socket-dir-path; NULL: none */
 
-        int sync_fd;
-        int start_fd;
-        int attach_fd;
+        Caller caller;
         sigset_t mask; /* as it was at the start */
         bool default_sigpipe;
         int oom_score;
@@ -48,66 +44,28 @@ typedef struct Conmon {
         bool ended;
         MonitorEnd end;
         int exit_code;
+
+        RuntimeArgs runtime;
+        Trace trace;
+        LoopDefer write_spans;
+        pid_t caller_pid;
+        int runtime_status;
+        Clk runtime_ended;
+        AttachRecord attached[ATTACH_CLIENTS_MAX]; /* ended with the container, not told yet */
+        size_t n_attached;
 } Conmon;
 
 static void conmon_deinit(Conmon *conmon) {
         if (conmon->link)
                 (void) unlink(conmon->link);
+        loop_defer_cancel(&conmon->write_spans);
+        trace_deinit(&conmon->trace);
         monitor_deinit(&conmon->monitor);
         loop_signal_remove(&conmon->signals);
         conmon->logs = logs_free(conmon->logs);
         conmon->loop = loop_free(conmon->loop);
         free(TAKE_PTR(conmon->link));
         free(TAKE_PTR(conmon->pid_file));
-}
-
-/* The descriptor that the variable @name says, or -1 where it is not set. 0, or a negative errno already reported. */
-static int fd_from_environment(const char *name, int *ret) {
-        const char *value = getenv(name);
-        char *end;
-        long fd;
-
-        *ret = -1;
-        if (!value)
-                return 0;
-
-        errno = 0;
-        fd = strtol(value, &end, 10);
-        if (errno != 0 || *value == '\0' || *end != '\0' || fd < 0 || fd > INT_MAX) {
-                report_error("unable to parse %s %s", name, strerrordesc_np(EINVAL));
-                return -EINVAL;
-        }
-        if (fcntl((int) fd, F_SETFD, FD_CLOEXEC) < 0) {
-                report_error("unable to make %s CLOEXEC %m", name);
-                return -errno;
-        }
-        *ret = (int) fd;
-        return 0;
-}
-
-/* Tells the caller through *@fd; a caller that is gone closes it. 0 or a negative errno, already reported. */
-static int tell(Conmon *conmon, int *fd, int number, const char *text, size_t len) {
-        const char *key = conmon->line->api_version ? "data" : conmon->line->exec ? "exit_code" : "pid";
-        _cleanup_free_ char *message = NULL;
-        size_t size;
-        int r;
-
-        if (*fd < 0)
-                return 0;
-
-        r = syncmessage_format(key, number, text, len, &message, &size);
-        if (r < 0)
-                r = syncmessage_format(key, number, NULL, 0, &message, &size);
-        if (r == 0)
-                r = util_write_all(*fd, message, size);
-        if (r == -EPIPE) {
-                inherited_forget(conmon->inherited, *fd);
-                *fd = close_fd(*fd);
-                return 0;
-        }
-        if (r < 0)
-                report_error("Unable to send container stderr message to parent %s", strerrordesc_np(-r));
-        return r;
 }
 
 static int check_line(const ConmonLine *line) {
@@ -166,6 +124,28 @@ static int find_paths(Conmon *conmon) {
         return conmon->pid_file ? 0 : -ENOMEM;
 }
 
+static int on_write_spans(LoopDefer *defer) {
+        Conmon *conmon = container_of(defer, Conmon, write_spans);
+
+        trace_write(&conmon->trace);
+        if (!conmon->line->exec)
+                footprint_trim();
+        return 0;
+}
+
+/* Spans wait until everybody else has been served, and so does thrift. */
+static void write_spans_soon(Conmon *conmon) {
+        if (!conmon->ended)
+                loop_defer(&conmon->write_spans, conmon->loop, on_write_spans);
+}
+
+static void on_rotated(void *userdata, const LogsRotation *rotation) {
+        Conmon *conmon = userdata;
+
+        trace_rotated(&conmon->trace, rotation);
+        write_spans_soon(conmon);
+}
+
 static void on_lost(_unused_ void *userdata, const LogsLoss *loss) {
         report_warning("Failed to write to %s log: %s", loss->driver == LOGS_JOURNALD ? "journald" : "k8s-file",
                        strerrordesc_np(-loss->error));
@@ -189,7 +169,7 @@ static int open_logs(Conmon *conmon) {
                 .n_allowlist_dirs = line->log_allowlist_dirs.n,
                 .no_partial_message = line->no_container_partial_message,
                 .no_sync = line->no_sync_log || line->exec,
-                .hooks = { .lost = on_lost, .userdata = conmon },
+                .hooks = { .rotated = on_rotated, .lost = on_lost, .userdata = conmon },
         };
         _cleanup_free_ char *message = NULL;
         int r;
@@ -200,31 +180,6 @@ static int open_logs(Conmon *conmon) {
         else if (line->no_container_partial_message && !logs_has(conmon->logs, LOGS_JOURNALD))
                 report_warning("--no-container-partial-message has no effect without journald log driver");
         return r;
-}
-
-/* The caller moves us to another cgroup before it writes: until then there must be no other process of ours. */
-static int wait_for_start(Conmon *conmon) {
-        char message[START_MESSAGE_MAX];
-        ssize_t n;
-        int r;
-
-        r = fd_from_environment("_OCI_STARTPIPE", &conmon->start_fd);
-        if (r < 0 || conmon->start_fd <= 0)
-                return r;
-
-        do
-                n = read(conmon->start_fd, message, sizeof(message));
-        while (n < 0 && errno == EINTR);
-        if (n < 0) {
-                report_error("start-pipe read failed %m");
-                return -errno;
-        }
-
-        if (!conmon->line->exec_attach) {
-                inherited_forget(conmon->inherited, conmon->start_fd);
-                conmon->start_fd = close_fd(conmon->start_fd);
-        }
-        return 0;
 }
 
 /* Goes on in a child, unless the caller wants to wait for us. Returns in the child only. */
@@ -272,18 +227,9 @@ static int disconnect_stdio(void) {
 static int become_monitor(Conmon *conmon) {
         int r;
 
-        r = fd_from_environment("_OCI_SYNCPIPE", &conmon->sync_fd);
+        r = caller_open(&conmon->caller, conmon->line->exec_attach);
         if (r < 0)
                 return r;
-        if (conmon->line->exec_attach) {
-                r = fd_from_environment("_OCI_ATTACHPIPE", &conmon->attach_fd);
-                if (r < 0)
-                        return r;
-                if (conmon->attach_fd < 0) {
-                        report_error("--attach specified but _OCI_ATTACHPIPE was not");
-                        return -EINVAL;
-                }
-        }
 
         /* The caller waits for the end of our output. */
         if (!logs_passthrough(conmon->logs)) {
@@ -323,6 +269,13 @@ static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info) {
         return 0;
 }
 
+static void on_runtime_ended(void *userdata, int status, const Clk *at) {
+        Conmon *conmon = userdata;
+
+        conmon->runtime_status = status;
+        conmon->runtime_ended = *at;
+}
+
 static void on_created(void *userdata, pid_t pid) {
         Conmon *conmon = userdata;
 
@@ -330,7 +283,12 @@ static void on_created(void *userdata, pid_t pid) {
 
         /* The older exec API has one message only, the exit code. */
         if (conmon->line->api_version || !conmon->line->exec)
-                (void) tell(conmon, &conmon->sync_fd, (int) pid, NULL, 0);
+                (void) caller_tell(&conmon->caller, (int) pid, NULL, 0);
+
+        trace_created(&conmon->trace, pid);
+        trace_runtime_ended(&conmon->trace, conmon->runtime_status, &conmon->runtime_ended, /* failed= */ false, NULL,
+                            0);
+        write_spans_soon(conmon);
 }
 
 static void on_failed(void *userdata, int status, const char *text, size_t len) {
@@ -338,8 +296,9 @@ static void on_failed(void *userdata, int status, const char *text, size_t len) 
 
         if (len > 0)
                 report_warning("runtime stderr: %.*s", (int) len, text);
-        (void) tell(conmon, &conmon->sync_fd, -1, text, len);
+        (void) caller_tell(&conmon->caller, -1, text, len);
         report_error("Failed to create container: exit status %d", monitor_exit_code(status));
+        trace_runtime_ended(&conmon->trace, status, &conmon->runtime_ended, /* failed= */ true, text, len);
 
         conmon->exit_code = EXIT_FAILURE;
         loop_exit(conmon->loop, 0);
@@ -381,6 +340,17 @@ static void on_ended(void *userdata, const MonitorEnd *end) {
         loop_exit(conmon->loop, 0);
 }
 
+static void on_attach_ended(void *userdata, const AttachRecord *record) {
+        Conmon *conmon = userdata;
+
+        if (!conmon->ended) {
+                trace_attached(&conmon->trace, record);
+                write_spans_soon(conmon);
+        } else if (conmon->n_attached < ARRAY_SIZE(conmon->attached)) {
+                conmon->attached[conmon->n_attached++] = *record;
+        }
+}
+
 static void on_reopened(_unused_ void *userdata, int error) {
         if (error < 0)
                 report_warning("Failed to reopen log file: %s", strerrordesc_np(-error));
@@ -412,43 +382,77 @@ static int link_bundle(Conmon *conmon) {
         return 0;
 }
 
+/* Is it a health check? That is what podman executes by itself, and it is told as a probe is. Its caller's command line
+ * says so; the caller waits for us, so it is still there. */
+static bool is_health_check(pid_t caller) {
+        static const char word[] = "healthcheck";
+        _cleanup_close_ int fd = -EBADF;
+        char path[64], words[1024];
+        ssize_t n;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/cmdline", (int) caller);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        n = fd < 0 ? -1 : read(fd, words, sizeof(words));
+        return n > 0 && memmem(words, (size_t) n, word, sizeof(word)) != NULL;
+}
+
+static void find_cause(Conmon *conmon) {
+        const ConmonLine *line = conmon->line;
+        const TraceOptions options = {
+                .producer = COUNTERS_CONMON,
+                .service = CONMON_SERVICE,
+                .runtime = &conmon->runtime,
+                .envp = conmon->envp,
+        };
+
+        conmon->runtime = (RuntimeArgs){
+                .verb = line->exec      ? RUNTIME_EXEC
+                        : line->restore ? RUNTIME_RESTORE
+                                        : RUNTIME_CREATE,
+                .runtime = line->runtime,
+                .id = line->cid,
+                .bundle = conmon->bundle,
+                .pid_file = conmon->pid_file,
+                .process_spec = line->exec_process_spec,
+                .checkpoint = line->restore,
+                .globals = line->runtime_args.words,
+                .n_globals = line->runtime_args.n,
+                .options = line->runtime_opts.words,
+                .n_options = line->runtime_opts.n,
+                .systemd_cgroup = line->systemd_cgroup,
+                .no_pivot = line->no_pivot,
+                .no_new_keyring = line->no_new_keyring,
+        };
+        /* CRI-O executes through us for ExecSync only, which is what probes are. */
+        if (trace_init(&conmon->trace, &options))
+                conmon->trace.probe = line->exec && (!line->api_version || is_health_check(conmon->caller_pid));
+}
+
 static int set_up(Conmon *conmon) {
         const ConmonLine *line = conmon->line;
         const MonitorOptions options = {
-                .runtime = {
-                        .verb = line->exec ? RUNTIME_EXEC : line->restore ? RUNTIME_RESTORE : RUNTIME_CREATE,
-                        .runtime = line->runtime,
-                        .id = line->cid,
-                        .bundle = conmon->bundle,
-                        .pid_file = conmon->pid_file,
-                        .process_spec = line->exec_process_spec,
-                        .checkpoint = line->restore,
-                        .globals = line->runtime_args.words,
-                        .n_globals = line->runtime_args.n,
-                        .options = line->runtime_opts.words,
-                        .n_options = line->runtime_opts.n,
-                        .systemd_cgroup = line->systemd_cgroup,
-                        .no_pivot = line->no_pivot,
-                        .no_new_keyring = line->no_new_keyring,
-                },
+                .runtime = conmon->runtime,
                 .bundle = conmon->bundle,
                 .console_dir = getenv("TMPDIR") ?: "/tmp",
                 .notify_host = line->sdnotify_socket,
                 .terminal = line->terminal,
                 .has_stdin = line->has_stdin,
                 .leave_stdin_open = line->leave_stdin_open,
+                .usage = conmon->trace.on && !line->exec,
                 .timeout_ns = line->timeout > 0 ? (uint64_t) line->timeout * NSEC_PER_SEC : 0,
-                .gate_fd = line->exec_attach ? conmon->start_fd : -EBADF,
+                .gate_fd = line->exec_attach ? conmon->caller.start_fd : -EBADF,
                 .mask = &conmon->mask,
                 .default_sigpipe = conmon->default_sigpipe,
                 .oom_score_adj = conmon->oom_score,
                 .replace_listen_pid = line->replace_listen_pid,
                 .hooks = {
+                        .runtime_ended = on_runtime_ended,
                         .created = on_created,
                         .failed = on_failed,
                         .oom = on_oom,
                         .ended = on_ended,
                         .reopened = on_reopened,
+                        .attach_ended = on_attach_ended,
                         .userdata = conmon,
                 },
         };
@@ -480,65 +484,26 @@ static int set_up(Conmon *conmon) {
 }
 
 static int call_runtime(Conmon *conmon) {
+        _cleanup_free_ char **environment = NULL;
         int r;
 
         if (conmon->line->exec_attach && conmon->bundle && !logs_passthrough(conmon->logs)) {
-                r = tell(conmon, &conmon->attach_fd, 0, NULL, 0);
+                r = caller_tell_attach(&conmon->caller);
                 if (r < 0)
                         return r;
         }
 
-        r = monitor_start(&conmon->monitor, conmon->envp);
+        environment = trace_environment(&conmon->trace);
+        r = monitor_start(&conmon->monitor, environment ? environment : conmon->envp);
         if (r < 0) {
                 report_error("Failed to fork the create command %s", strerrordesc_np(-r));
                 return r;
         }
         conmon->runtime_called = true;
+        trace_runtime_called(&conmon->trace, conmon->monitor.runtime_pid);
 
-        if (conmon->start_fd > 0) {
-                inherited_forget(conmon->inherited, conmon->start_fd);
-                conmon->start_fd = close_fd(conmon->start_fd);
-        }
+        caller_started(&conmon->caller);
         return logs_passthrough(conmon->logs) ? disconnect_stdio() : 0;
-}
-
-static int on_time(LoopTimer *timer) {
-        loop_exit(timer->source.loop, 0);
-        return 0;
-}
-
-/* Lets the loop go on for @delay_ns. */
-static void pass_time(Conmon *conmon, uint64_t delay_ns) {
-        LoopTimer timer = LOOP_TIMER_NULL;
-
-        if (loop_timer_add(&timer, conmon->loop, on_time) < 0 || loop_timer_set(&timer, delay_ns, 0) < 0)
-                return;
-        (void) loop_run(conmon->loop);
-        loop_timer_remove(&timer);
-}
-
-static bool passes(int error) {
-        return error == -ENOSPC || error == -EDQUOT || error == -ENOMEM || error == -EMFILE || error == -ENFILE;
-}
-
-/* Others wait for this file: a full disk may have room again soon. */
-static int write_exit_file(Conmon *conmon, const char *dir, const char *name) {
-        char text[16];
-        int n, r;
-
-        n = snprintf(text, sizeof(text), "%d", conmon->end.code);
-        for (unsigned i = 0;; i++) {
-                r = atomicfile_write(dir, name, text, (size_t) n);
-                if (r == 0 || !passes(r) || i == FULL_DISK_RETRIES)
-                        break;
-                if (i == 0)
-                        report_warning("Failed to write %s to exit file %s/%s: %s: trying again", text, dir, name,
-                                       strerrordesc_np(-r));
-                pass_time(conmon, FULL_DISK_RETRY_NS);
-        }
-        if (r < 0)
-                report_error("Failed to write %s to exit file %s/%s: %s", text, dir, name, strerrordesc_np(-r));
-        return r;
 }
 
 /* The container has ended: tells everybody who waits for that, in the order in which they rely on it. */
@@ -549,82 +514,79 @@ static void tell_end(Conmon *conmon) {
         int r = 0;
 
         /* Ports are free for the next container before anybody can know that this one has ended. */
-        inherited_close(conmon->inherited, conmon->sync_fd);
+        inherited_close(conmon->caller.inherited, conmon->caller.sync_fd);
         monitor_disconnect(&conmon->monitor);
 
         if (line->persist_dir)
-                r = write_exit_file(conmon, line->persist_dir, "exit");
+                r = exitstep_write_file(conmon->loop, line->persist_dir, "exit", conmon->end.code);
         if (line->exit_dir) {
-                int r2 = write_exit_file(conmon, line->exit_dir, line->cid);
+                int r2 = exitstep_write_file(conmon->loop, line->exit_dir, line->cid, conmon->end.code);
 
                 r = r < 0 ? r : r2;
         }
         if (line->exec)
-                (void) tell(conmon, &conmon->sync_fd, conmon->end.code, text, text ? sizeof(timed_out) - 1 : 0);
+                (void) caller_tell(&conmon->caller, conmon->end.code, text, text ? sizeof(timed_out) - 1 : 0);
         if (r < 0)
                 conmon->exit_code = EXIT_FAILURE;
 
-        if (conmon->link) {
+        if (conmon->bundle && !logs_passthrough(conmon->logs)) {
                 char path[PATH_MAX];
 
-                (void) snprintf(path, sizeof(path), "%s/attach", conmon->link);
+                (void) snprintf(path, sizeof(path), "%s/attach", conmon->bundle);
                 (void) unlink(path);
         }
 }
 
-/* Starts the exit command, with nothing of ours but standard streams. Returns its pid, or 0 where there is none. */
+/* Returns the exit command's pid, or 0 where there is none. */
 static pid_t start_exit_command(Conmon *conmon) {
         const ConmonLine *line = conmon->line;
-        _cleanup_free_ const char **argv = NULL;
+        const ExitCommand command = {
+                .path = line->exit_command,
+                .args = line->exit_command_args.words,
+                .n_args = line->exit_command_args.n,
+                .mask = &conmon->mask,
+                .default_sigpipe = conmon->default_sigpipe,
+                .oom_score_adj = conmon->oom_score,
+        };
         pid_t pid;
 
         if (!line->exit_command)
                 return 0;
-
-        /* It forks and leaves children behind, which are not for us to wait for. */
-        (void) prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
         if (line->exit_delay > 0)
-                pass_time(conmon, (uint64_t) line->exit_delay * NSEC_PER_SEC);
+                exitstep_pass_time(conmon->loop, (uint64_t) line->exit_delay * NSEC_PER_SEC);
 
-        argv = calloc(line->exit_command_args.n + 2, sizeof(*argv));
-        if (!argv)
-                return 0;
-        argv[0] = line->exit_command;
-        for (size_t i = 0; i < line->exit_command_args.n; i++)
-                argv[i + 1] = line->exit_command_args.words[i];
-
-        pid = fork();
-        if (pid == 0) {
-                static const struct sigaction def = { .sa_handler = SIG_DFL };
-
-                (void) close_range(STDERR_FILENO + 1, ~0U, 0);
-                if (conmon->default_sigpipe)
-                        (void) sigaction(SIGPIPE, &def, NULL);
-                (void) sigprocmask(SIG_SETMASK, &conmon->mask, NULL);
-                if (conmon->oom_score != RUNTIMECALL_NO_SCORE)
-                        (void) runtimecall_oom_score(conmon->oom_score);
-                (void) execv(line->exit_command, (char **) argv);
-                _exit(EXIT_FAILURE);
-        }
+        pid = exitstep_start_command(&command);
         if (pid < 0)
-                report_error("Failed to fork %m");
+                report_error("Failed to start exit command: %s", strerrordesc_np(-pid));
         return pid;
 }
 
-/* Waits for it and for every child there is; its failure is ours. */
-static void wait_exit_command(Conmon *conmon, pid_t command) {
-        int status, code = 0;
+static void tell_trace(Conmon *conmon) {
+        if (conmon->ended) {
+                trace_ended(&conmon->trace, &conmon->monitor, &conmon->end);
+                for (size_t i = 0; i < conmon->n_attached; i++)
+                        trace_attached(&conmon->trace, &conmon->attached[i]);
+        }
+        trace_write(&conmon->trace);
+}
+
+/* What is left to be told. Who waits for the end of this process does not wait for that. */
+static void write_last_spans(Conmon *conmon) {
         pid_t pid;
 
-        for (;;) {
-                pid = waitpid(-1, &status, 0);
-                if (pid < 0 && errno != EINTR)
-                        break;
-                if (pid > 0 && pid == command)
-                        code = monitor_exit_code(status);
+        if (!conmon->trace.on || (conmon->ended && trace_quiet(&conmon->trace, &conmon->end)))
+                return;
+        if (!conmon->line->sync) {
+                tell_trace(conmon);
+                return;
         }
-        if (code != 0)
-                conmon->exit_code = code;
+
+        pid = fork();
+        if (pid == 0) {
+                conmon->caller.sync_fd = close_fd(conmon->caller.sync_fd);
+                tell_trace(conmon);
+                _exit(EXIT_SUCCESS);
+        }
 }
 
 int conmon_run(const ConmonLine *line, char *const *envp, Inherited *inherited) {
@@ -639,13 +601,16 @@ int conmon_run(const ConmonLine *line, char *const *envp, Inherited *inherited) 
         conmon = (Conmon){
                 .line = line,
                 .envp = envp,
-                .inherited = inherited,
-                .sync_fd = -EBADF,
-                .start_fd = -EBADF,
-                .attach_fd = -EBADF,
+                .caller = CALLER_NULL,
                 .signals = LOOP_SIGNAL_NULL,
+                .trace = TRACE_NULL,
+                .caller_pid = getppid(),
                 .exit_code = EXIT_FAILURE,
         };
+        log_setup(CONMON_SERVICE, LOG_LEVEL_ERROR);
+
+        conmon.caller.key = caller_key(line->api_version, line->exec);
+        conmon.caller.inherited = inherited;
 
         (void) umask(0022);
         if (check_line(line) < 0 || find_paths(&conmon) < 0 || open_logs(&conmon) < 0)
@@ -655,20 +620,28 @@ int conmon_run(const ConmonLine *line, char *const *envp, Inherited *inherited) 
         (void) sigprocmask(SIG_SETMASK, NULL, &conmon.mask);
         conmon.default_sigpipe = sigaction(SIGPIPE, &ignore, &old) == 0 && old.sa_handler == SIG_DFL;
 
-        if (wait_for_start(&conmon) < 0 || detach(line) < 0)
+        if (caller_wait(&conmon.caller, line->exec_attach) < 0 || detach(line) < 0)
                 return EXIT_FAILURE;
 
-        if (become_monitor(&conmon) == 0 && set_up(&conmon) == 0 && call_runtime(&conmon) == 0)
+        if (become_monitor(&conmon) < 0)
+                return EXIT_FAILURE;
+        find_cause(&conmon);
+        if (set_up(&conmon) == 0 && call_runtime(&conmon) == 0)
                 (void) loop_run(conmon.loop);
 
         if (conmon.ended)
                 tell_end(&conmon);
         if (conmon.runtime_called)
                 command = start_exit_command(&conmon);
+        write_last_spans(&conmon);
         if (conmon.ended && logs_sync(conmon.logs) < 0)
                 report_warning("Failed to sync log file");
-        if (command > 0)
-                wait_exit_command(&conmon, command);
+        if (command > 0) {
+                int code = exitstep_wait_command(command);
+
+                if (code != 0)
+                        conmon.exit_code = code;
+        }
         conmon_deinit(&conmon);
         return conmon.exit_code;
 }

@@ -245,6 +245,7 @@ def test_units_stay_in_the_path(tree):
     for line in ("Before=kubelet.service", "Restart=always", "RestartSec=100ms", "StartLimitIntervalSec=0",
                  "OOMScoreAdjust=-999", "NoNewPrivileges=yes", "CapabilityBoundingSet="):
         assert re.search(rf"^{re.escape(line)}$", text, re.MULTILINE), line
+    assert int(re.search(r"^WatchdogSec=(\d+)s$", text, re.MULTILINE)[1]) <= 5
     assert int(re.search(r"^LimitDATA=(\d+)M$", text, re.MULTILINE)[1]) < int(
         re.search(r"^MemoryMax=(\d+)M$", text, re.MULTILINE)[1])
     socket = (tree / "lib/systemd/system/podspan-cri@.socket").read_text(encoding="utf-8")

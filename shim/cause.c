@@ -1,0 +1,209 @@
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include "cause.h"
+#include "envcarrier.h"
+
+#define CONFIG_JSON "config.json"
+
+static const char *const create_crio[] = { "CreateContainer", NULL };
+static const char *const create_containerd[] = { "StartContainer", NULL };
+static const char *const create_unknown[] = { "StartContainer", "CreateContainer", "RunPodSandbox", NULL };
+static const char *const restore[] = { "CreateContainer", "StartContainer", NULL };
+static const char *const sandbox[] = { "RunPodSandbox", NULL };
+static const char *const execute[] = { "ExecSync", "Exec", NULL };
+static const char *const end_container[] = { "StopContainer",    "RemoveContainer", "StopPodSandbox",
+                                             "RemovePodSandbox", "StartContainer",  NULL };
+static const char *const end_sandbox[] = { "StopPodSandbox", "RemovePodSandbox", "RunPodSandbox", NULL };
+
+static const char *const *operations(const Cause *cause, RuntimeVerb verb, StateManager manager) {
+        if (verb == RUNTIME_EXEC)
+                return execute;
+        if (cause->sandbox)
+                return sandbox;
+        if (verb == RUNTIME_RESTORE)
+                return restore;
+        if (manager == STATE_MANAGER_CRIO)
+                return create_crio;
+        return manager == STATE_MANAGER_CONTAINERD ? create_containerd : create_unknown;
+}
+
+static void add_link(Cause *cause, const TraceContext *to, const char *why) {
+        if (cause->n_links == SPAN_LINKS_MAX)
+                return;
+        for (size_t i = 0; i < cause->n_links; i++)
+                if (memcmp(cause->links[i].to.span_id, to->span_id, sizeof(to->span_id)) == 0)
+                        return;
+        cause->links[cause->n_links++] = (CauseLink){ *to, why };
+}
+
+int cause_new_root(const Session *session, TraceContext *ret) {
+        TraceContext root;
+        int r;
+
+        r = tracecontext_new_root(&root);
+        if (r < 0)
+                return r;
+
+        root.flags = sampler_flags(&session->sampler, NULL, &root);
+        memset(root.span_id, 0, sizeof(root.span_id));
+        *ret = root;
+        return 0;
+}
+
+static void derive(const Session *session, Cause *cause, const char *id) {
+        const char *from = cause->identity.sandbox_id[0] != '\0' ? cause->identity.sandbox_id : id;
+
+        tracecontext_derive(from, strlen(from), &cause->parent);
+        cause->parent.flags = sampler_flags(&session->sampler, NULL, &cause->parent);
+        cause->source = CAUSE_DERIVED;
+}
+
+/* Reads the annotations of the bundle's configuration; what cannot be read names nobody. */
+static void read_bundle(const Session *session, const char *id, const char *bundle, State *state) {
+        _cleanup_(state_parser_freep) StateParser *parser = NULL;
+        _cleanup_close_ int dir_fd = -EBADF, fd = -EBADF;
+        uint8_t bytes[16384];
+        int r = 0;
+
+        parser = state_parser_new_config(state, id, bundle, session->config.link_annotations);
+        if (!parser)
+                return;
+        dir_fd = open(bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (dir_fd < 0)
+                return;
+        fd = openat(dir_fd, CONFIG_JSON, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0)
+                return;
+
+        while (r == 0) {
+                ssize_t n = read(fd, bytes, sizeof(bytes));
+
+                if (n <= 0)
+                        return;
+                r = state_parser_feed(parser, bytes, (size_t) n);
+        }
+        if (r < 0)
+                counters_add(session->counters, session->producer, COUNTERS_INPUT_BAD, 1);
+}
+
+/* What a file says about this very id is podspan-cri's own knowledge; annotations come after it. */
+static void merge_identity(Cause *cause, const Identity *known, const char *id) {
+        if (strcmp(known->container_id, id) == 0 || (cause->sandbox && strcmp(known->sandbox_id, id) == 0)) {
+                Identity merged = *known;
+
+                identity_merge(&merged, &cause->identity);
+                cause->identity = merged;
+        } else {
+                identity_merge(&cause->identity, known);
+        }
+        if (cause->sandbox)
+                cause->identity.container_id[0] = cause->identity.container_name[0] = '\0';
+}
+
+static bool recent(uint64_t start_ns, uint64_t now_ns) {
+        return now_ns < start_ns || now_ns - start_ns <= CAUSE_START_MAX_NS;
+}
+
+/* Asks the context files. Returns whether @cause has a parent now; @ret_late: no, for its start was too long ago. */
+static bool find_call(const Session *session, RuntimeVerb verb, StateManager manager, const char *id, uint64_t now_ns,
+                      Cause *cause, bool *ret_late) {
+        const ContextQuery query = { .identity = &cause->identity, .operations = operations(cause, verb, manager) };
+        ContextRecord start;
+        ContextMatch match;
+
+        *ret_late = false;
+        if (context_find(&session->context, &query, &match) < 0)
+                return false;
+
+        /* An exec's container is known by its start, also where the call that executes is in flight. */
+        if (verb == RUNTIME_EXEC && match.found != CONTEXT_FOUND_START &&
+            context_get(&session->context, CONTEXT_START, id, &start) == 0) {
+                merge_identity(cause, &start.identity, id);
+                add_link(cause, &start.trace, "start");
+        }
+
+        switch (match.found) {
+        case CONTEXT_FOUND_NONE:
+                return false;
+        case CONTEXT_FOUND_CANDIDATES:
+                for (size_t i = 0; i < match.n_candidates; i++)
+                        add_link(cause, &match.candidates[i], "candidate");
+                return false;
+        case CONTEXT_FOUND_PARENT:
+                merge_identity(cause, &match.record.identity, id);
+                cause->source = CAUSE_CALL;
+                cause->parent = match.record.trace;
+                return true;
+        case CONTEXT_FOUND_START:
+                merge_identity(cause, &match.record.identity, id);
+                if (verb == RUNTIME_EXEC || !recent(match.record.start_ns, now_ns)) {
+                        add_link(cause, &match.record.trace, "start");
+                        *ret_late = true;
+                        return false;
+                }
+                cause->source = CAUSE_START;
+                cause->parent = match.record.trace;
+                return true;
+        }
+        return false;
+}
+
+int cause_find(const Session *session, RuntimeVerb verb, const char *id, const char *bundle, char *const *envp,
+               uint64_t now_ns, Cause *ret) {
+        StateManager manager = STATE_MANAGER_UNKNOWN;
+        TraceContext environment;
+        bool from_environment, found, late;
+        State state = {};
+
+        assert(session);
+        assert(id);
+        assert(ret);
+
+        *ret = (Cause){};
+        from_environment = envcarrier_get(envp, &environment, &ret->tracestate) == 0;
+
+        /* An exec's bundle is its own folder, without a configuration. */
+        if (bundle && verb != RUNTIME_EXEC && util_id_valid(id)) {
+                read_bundle(session, id, bundle, &state);
+                manager = state_manager(&state);
+                state_identity(&state, manager, &ret->identity, &ret->sandbox);
+                ret->manager = state_manager_name(manager);
+                for (size_t i = 0; i < state.n_links; i++)
+                        add_link(ret, &state.links[i], "annotation");
+        } else if (util_id_valid(id)) {
+                util_copy_bounded(ret->identity.container_id, sizeof(ret->identity.container_id), id, strlen(id));
+        }
+
+        /* Asked also where the environment has a parent, for the identity. */
+        found = find_call(session, verb, manager, id, now_ns, ret, &late);
+        if (from_environment) {
+                ret->source = CAUSE_ENVIRONMENT;
+                ret->parent = environment;
+                return 0;
+        }
+        if (found)
+                return 0;
+
+        if (late || (verb == RUNTIME_EXEC && ret->n_links > 0)) {
+                ret->source = CAUSE_ROOT;
+                return cause_new_root(session, &ret->parent);
+        }
+        derive(session, ret, id);
+        return 0;
+}
+
+bool cause_find_end(const Session *session, const Cause *cause, TraceContext *ret) {
+        const ContextQuery query = {
+                .identity = &cause->identity,
+                .operations = cause->sandbox ? end_sandbox : end_container,
+        };
+        ContextMatch match;
+
+        if (context_find(&session->context, &query, &match) < 0 || match.found != CONTEXT_FOUND_PARENT)
+                return false;
+        *ret = match.record.trace;
+        return true;
+}

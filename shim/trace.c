@@ -1,0 +1,388 @@
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include "envcarrier.h"
+#include "runtimelog.h"
+#include "trace.h"
+
+static const uint8_t no_span_id[TRACECONTEXT_SPAN_ID_SIZE];
+
+static bool open_session(Trace *trace) {
+        if (!trace->open)
+                trace->open =
+                        session_init(&trace->session, trace->options.producer, trace->options.service, NULL, NULL) > 0;
+        if (!trace->open)
+                session_deinit(&trace->session);
+        return trace->open;
+}
+
+static void close_session(Trace *trace) {
+        if (trace->open)
+                session_deinit(&trace->session);
+        trace->open = false;
+}
+
+bool trace_init(Trace *trace, const TraceOptions *options) {
+        const RuntimeArgs *runtime = options->runtime;
+
+        assert(trace);
+
+        *trace = (Trace) TRACE_NULL;
+        trace->options = *options;
+        if (!open_session(trace))
+                return false;
+
+        trace->record_error_message = trace->session.config.record_error_message;
+        trace->slow_call_ns = trace->session.config.slow_call_ns;
+        if (cause_find(&trace->session, runtime->verb, runtime->id, runtime->bundle, options->envp, clk_realtime(),
+                       &trace->cause) < 0 ||
+            tracecontext_new_child(&trace->cause.parent, &trace->runtime) < 0) {
+                close_session(trace);
+                return false;
+        }
+
+        trace->on = true;
+        return true;
+}
+
+void trace_deinit(Trace *trace) {
+        for (size_t i = 0; i < trace->n_spans; i++)
+                trace->spans[i] = span_free(trace->spans[i]);
+        trace->n_spans = 0;
+        close_session(trace);
+        trace->on = false;
+}
+
+char **trace_environment(const Trace *trace) {
+        char **environment;
+
+        if (!trace->on ||
+            envcarrier_child(trace->options.envp, &trace->runtime, trace->cause.tracestate, &environment) < 0)
+                return NULL;
+        return environment;
+}
+
+static const char *file_name(const char *path) {
+        const char *slash = strrchr(path, '/');
+
+        return slash ? slash + 1 : path;
+}
+
+static bool has_parent(const TraceContext *parent) {
+        return memcmp(parent->span_id, no_span_id, sizeof(no_span_id)) != 0;
+}
+
+/* A span of ours in @context (NULL: a new child of @parent), to be written later; NULL without memory or room. */
+static Span *add_span(Trace *trace, const char *name, const TraceContext *context, const TraceContext *parent) {
+        const Cause *cause = &trace->cause;
+        TraceContext child;
+        Span *span;
+
+        if (trace->n_spans == TRACE_SPANS_MAX) {
+                trace->n_dropped++;
+                return NULL;
+        }
+        if (!context) {
+                if (tracecontext_new_child(parent, &child) < 0)
+                        return NULL;
+                context = &child;
+        }
+        if (span_new(name, SPAN_KIND_INTERNAL, context, parent, &span) < 0) {
+                trace->n_dropped++;
+                return NULL;
+        }
+
+        if (has_parent(parent))
+                span_set_parent_remote(span,
+                                       memcmp(parent->span_id, cause->parent.span_id, sizeof(parent->span_id)) == 0);
+        span_set_identity(span, &cause->identity);
+        span_attr_str(span, "container.id", trace->options.runtime->id);
+        span_attr_str(span, "container.runtime.name", cause->manager);
+        trace->spans[trace->n_spans++] = span;
+        return span;
+}
+
+static void add_links(const Trace *trace, Span *span, const TraceContext *parent) {
+        for (size_t i = 0; i < trace->cause.n_links; i++)
+                if (memcmp(trace->cause.links[i].to.span_id, parent->span_id, sizeof(parent->span_id)) != 0)
+                        span_link(span, &trace->cause.links[i].to, trace->cause.links[i].why);
+}
+
+/* Something that lasted from @start to @end, of which the end has just been: a clock set meanwhile moves the span. */
+static void set_time(Span *span, const Clk *start, const Clk *end) {
+        span_set_time(span, end->realtime_ns - (end->monotonic_ns - start->monotonic_ns), end->realtime_ns);
+}
+
+static void set_failed(Span *span, const char *type, const char *text) {
+        span_attr_str(span, "error.type", type);
+        span_set_status(span, SPAN_STATUS_ERROR, text);
+}
+
+/* How a process ended, as podspan-watch has it. */
+static void set_exit(Span *span, int code, int signal, const char *text) {
+        char type[32];
+
+        span_attr_int(span, "process.exit.code", code);
+        if (signal != 0) {
+                const char *name = sigabbrev_np(signal);
+
+                (void) snprintf(type, sizeof(type), "SIG%s", name ? name : "UNKNOWN");
+                span_attr_str(span, "podspan.process.signal", type);
+        } else {
+                (void) snprintf(type, sizeof(type), "%d", code);
+        }
+        if (code != 0)
+                set_failed(span, type, text);
+}
+
+void trace_runtime_called(Trace *trace, pid_t pid) {
+        if (!trace->on)
+                return;
+        trace->called = clk_now();
+        trace->runtime_pid = pid;
+}
+
+/* The last bytes of the file the runtime logs to. */
+static size_t read_runtime_log(const RuntimeArgs *runtime, char ret[static RUNTIMELOG_MAX]) {
+        const char *path = runtimelog_path(runtime->globals, runtime->n_globals);
+        _cleanup_close_ int fd = -EBADF;
+        struct stat st;
+        ssize_t n;
+
+        fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC) : -EBADF;
+        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+                return 0;
+        n = pread(fd, ret, RUNTIMELOG_MAX, MAX(st.st_size - (off_t) RUNTIMELOG_MAX, (off_t) 0));
+        return n > 0 ? (size_t) n : 0;
+}
+
+/* Why the runtime failed: from its log file, else from what it said. */
+static const char *runtime_message(const Trace *trace, const char *words, size_t len,
+                                   char message[static RUNTIMELOG_TEXT_MAX + 1]) {
+        char log[RUNTIMELOG_MAX];
+        size_t n;
+
+        if (!trace->record_error_message)
+                return NULL;
+        n = read_runtime_log(trace->options.runtime, log);
+        if (n > 0 && runtimelog_message(log, n, message) > 0)
+                return message;
+        return runtimelog_message(words, len, message) > 0 ? message : NULL;
+}
+
+void trace_runtime_ended(Trace *trace, int status, const Clk *at, bool failed, const char *words, size_t len) {
+        const RuntimeArgs *runtime = trace->options.runtime;
+        char name[128], message[RUNTIMELOG_TEXT_MAX + 1];
+        int code = monitor_exit_code(status);
+        const char *text = NULL;
+        Span *span;
+
+        if (!trace->on)
+                return;
+        if (failed)
+                trace->probe = false;
+
+        (void) snprintf(name, sizeof(name), "%.100s %s", file_name(runtime->runtime), runtimeargs_verb(runtime->verb));
+        span = add_span(trace, name, &trace->runtime, &trace->cause.parent);
+        if (!span)
+                return;
+
+        set_time(span, &trace->called, at);
+        add_links(trace, span, &trace->cause.parent);
+        span_attr_str(span, "process.executable.name", file_name(runtime->runtime));
+        span_attr_int(span, "process.pid", trace->runtime_pid);
+        span_attr_str(span, "podspan.oci.bundle", runtime->bundle);
+        if (failed)
+                text = runtime_message(trace, words, len, message);
+        set_exit(span, code, WIFSIGNALED(status) ? WTERMSIG(status) : 0, text);
+        if (failed && code == 0)
+                set_failed(span, "no_container", text);
+}
+
+void trace_created(Trace *trace, pid_t pid) {
+        if (!trace->on)
+                return;
+        trace->created = clk_now();
+        trace->container_pid = pid;
+}
+
+/* Where a span that ends now belongs: with the start, or by itself and linked to it. */
+static bool late(const Trace *trace, const Clk *now) {
+        return now->monotonic_ns - trace->called.monotonic_ns > CAUSE_START_MAX_NS;
+}
+
+static Span *add_later(Trace *trace, const char *name, const Clk *start, const Clk *end) {
+        TraceContext parent = trace->cause.parent;
+        bool own = late(trace, end);
+        Span *span;
+
+        if (own && (!open_session(trace) || cause_new_root(&trace->session, &parent) < 0))
+                return NULL;
+
+        span = add_span(trace, name, NULL, &parent);
+        if (!span)
+                return NULL;
+        set_time(span, start, end);
+        if (own)
+                span_link(span, &trace->runtime, "start");
+        return span;
+}
+
+void trace_attached(Trace *trace, const AttachRecord *record) {
+        Clk end;
+        Span *span;
+
+        if (!trace->on)
+                return;
+
+        end = clk_now();
+        span = add_later(trace, "attach", &record->start, &end);
+        if (!span)
+                return;
+        span_attr_int(span, "podspan.attach.bytes_out", (int64_t) record->bytes_out);
+        span_attr_int(span, "podspan.attach.bytes_in", (int64_t) record->bytes_in);
+        if (record->bytes_dropped > 0)
+                span_attr_int(span, "podspan.attach.dropped_bytes", (int64_t) record->bytes_dropped);
+        if (record->stalled)
+                set_failed(span, "stalled", "The client stopped reading");
+}
+
+void trace_rotated(Trace *trace, const LogsRotation *rotation) {
+        static const char *const kinds[] = {
+                [LOGS_REOPENED] = "reopened",
+                [LOGS_KEPT] = "kept",
+                [LOGS_TRUNCATED] = "truncated",
+                [LOGS_ROTATED] = "rotated",
+        };
+        Span *span;
+        Clk end;
+
+        if (!trace->on)
+                return;
+
+        end = (Clk){
+                .realtime_ns = rotation->start.realtime_ns + rotation->duration_ns,
+                .monotonic_ns = rotation->start.monotonic_ns + rotation->duration_ns,
+        };
+        span = add_later(trace, "log_rotate", &rotation->start, &end);
+        if (!span)
+                return;
+        span_attr_str(span, "podspan.log.rotation", kinds[rotation->kind]);
+        span_attr_int(span, "podspan.log.size", (int64_t) rotation->size);
+        if (rotation->error < 0)
+                set_failed(span, strerrorname_np(-rotation->error), strerrordesc_np(-rotation->error));
+}
+
+static void add_stream(Trace *trace, const Monitor *monitor, LogsStream which, const TraceContext *parent,
+                       const Clk *end) {
+        const PumpStream *stream = &monitor->pump.streams[which];
+        LogsCounts counts = logs_counts(monitor->logs, which);
+        Span *span;
+
+        /* With a terminal, standard error is the runtime's alone. */
+        if (stream->reads == 0 && (which == LOGS_STDERR || !stream->tty) && monitor->options.terminal)
+                return;
+        if (logs_passthrough(monitor->logs))
+                return;
+
+        span = add_span(trace, "read_loop", NULL, parent);
+        if (!span)
+                return;
+        set_time(span, &trace->called, end);
+        span_attr_str(span, "log.iostream", which == LOGS_STDERR ? "stderr" : "stdout");
+        span_attr_int(span, "podspan.io.bytes", (int64_t) counts.bytes);
+        span_attr_int(span, "podspan.io.reads", (int64_t) stream->reads);
+        if (logs_has(monitor->logs, LOGS_K8S_FILE) || logs_has(monitor->logs, LOGS_JOURNALD)) {
+                span_attr_int(span, "podspan.log.lines", (int64_t) counts.lines);
+                span_attr_int(span, "podspan.log.partial_lines", (int64_t) counts.partials);
+                span_attr_int(span, "podspan.log.dropped_bytes", (int64_t) counts.dropped);
+        }
+        if (counts.limited > 0)
+                span_attr_int(span, "podspan.log.limited_bytes", (int64_t) counts.limited);
+        if (stream->reads > 0) {
+                span_event(span, "first_byte", stream->first.realtime_ns);
+                span_event(span, "last_byte", stream->last.realtime_ns);
+        }
+        if (counts.dropped > 0)
+                set_failed(span, "log_lost", "Output did not get into the log");
+}
+
+bool trace_quiet(Trace *trace, const MonitorEnd *end) {
+        if (!trace->on || !trace->probe || end->code != 0 || end->timed_out ||
+            end->at.monotonic_ns - trace->called.monotonic_ns > trace->slow_call_ns)
+                return false;
+
+        if (open_session(trace))
+                counters_add(trace->session.counters, trace->options.producer, COUNTERS_WATCH_COUNTED, 1);
+        trace_deinit(trace);
+        return true;
+}
+
+void trace_ended(Trace *trace, const Monitor *monitor, const MonitorEnd *end) {
+        const TraceContext *parent = &trace->cause.parent;
+        const TraceContext *streams = parent;
+        TraceContext root, call;
+        bool own;
+        Span *span;
+
+        if (!trace->on)
+                return;
+
+        own = late(trace, &end->at);
+        if (!open_session(trace))
+                return;
+        if (own) {
+                if (cause_new_root(&trace->session, &root) < 0)
+                        return;
+                parent = &root;
+        }
+
+        span = add_span(trace, "wait_for_exit_code", NULL, parent);
+        if (!span)
+                return;
+        if (own)
+                streams = span_context(span);
+        set_time(span, &trace->created, &end->at);
+        span_attr_int(span, "process.pid", trace->container_pid);
+        set_exit(span, end->code, end->signal, NULL);
+        if (end->timed_out)
+                set_failed(span, "timeout", "Timed out");
+        span_attr_bool(span, "podspan.oom_killed", end->oom);
+        if (monitor->usage.cpu_ns > 0)
+                span_attr_int(span, "podspan.cpu.time_ns", (int64_t) monitor->usage.cpu_ns);
+        if (monitor->usage.memory_max > 0)
+                span_attr_int(span, "podspan.memory.max_bytes", (int64_t) monitor->usage.memory_max);
+        if (own)
+                span_link(span, &trace->runtime, "start");
+        if (trace->options.runtime->verb != RUNTIME_EXEC && cause_find_end(&trace->session, &trace->cause, &call))
+                span_link(span, &call, "call");
+
+        for (int i = 0; i < LOGS_STREAM_MAX; i++)
+                add_stream(trace, monitor, (LogsStream) i, streams, &end->at);
+
+        trace->probe = false;
+}
+
+bool trace_pending(const Trace *trace) {
+        return trace->on && !trace->probe && trace->n_spans > 0;
+}
+
+void trace_write(Trace *trace) {
+        if (trace_pending(trace) && open_session(trace)) {
+                session_write(&trace->session, trace->spans, trace->n_spans);
+                if (trace->n_dropped > 0)
+                        counters_add(trace->session.counters, trace->options.producer, COUNTERS_DROP_OVERLOAD,
+                                     trace->n_dropped);
+                trace->n_dropped = 0;
+        }
+        if (!trace->probe) {
+                for (size_t i = 0; i < trace->n_spans; i++)
+                        trace->spans[i] = span_free(trace->spans[i]);
+                trace->n_spans = 0;
+        }
+        close_session(trace);
+}
