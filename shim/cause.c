@@ -103,8 +103,8 @@ static void merge_identity(Cause *cause, const Identity *known, const char *id) 
                 cause->identity.container_id[0] = cause->identity.container_name[0] = '\0';
 }
 
-static bool recent(uint64_t start_ns, uint64_t now_ns) {
-        return now_ns < start_ns || now_ns - start_ns <= CAUSE_START_MAX_NS;
+static bool recent(const Session *session, uint64_t start_ns, uint64_t now_ns) {
+        return now_ns < start_ns || now_ns - start_ns <= session->config.start_window_ns;
 }
 
 /* Asks the context files. Returns whether @cause has a parent now; @ret_late: no, for its start was too long ago. */
@@ -139,7 +139,7 @@ static bool find_call(const Session *session, RuntimeVerb verb, StateManager man
                 return true;
         case CONTEXT_FOUND_START:
                 merge_identity(cause, &match.record.identity, id);
-                if (verb == RUNTIME_EXEC || !recent(match.record.start_ns, now_ns)) {
+                if (verb == RUNTIME_EXEC || !recent(session, match.record.start_ns, now_ns)) {
                         add_link(cause, &match.record.trace, "start");
                         *ret_late = true;
                         return false;

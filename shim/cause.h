@@ -5,16 +5,14 @@
  *
  * Whose trace a monitor's spans belong to, and whose container it is. In order of trust: TRACEPARENT in the
  * environment; the CRI call in flight that can have caused the runtime call; for a container, not for what is executed
- * in one, its start within 15 minutes; the trace derived from the sandbox's id. What comes later than the start has a
- * trace of its own, linked to it. An annotation's traceparent is a link, never more.
+ * in one, its start within `start_window`; the trace derived from the sandbox's id. What comes later than the start has
+ * a trace of its own, linked to it. An annotation's traceparent is a link, never more.
  */
 
 #include "context.h"
 #include "runtimeargs.h"
 #include "session.h"
 #include "state.h"
-
-#define CAUSE_START_MAX_NS (15 * 60 * NSEC_PER_SEC) /* after it, the end is a trace of its own */
 
 typedef enum CauseSource {
         CAUSE_ENVIRONMENT,

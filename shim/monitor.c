@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include "atomicfile.h"
 #include "monitor.h"
 #include "runtimecall.h"
@@ -332,7 +333,8 @@ static int on_timeout(LoopTimer *timer) {
                 return 0;
 
         group = getpgid(monitor->container_pid);
-        (void) kill(group > 1 ? -group : monitor->container_pid, SIGKILL);
+        /* Neither everybody nor ourselves. */
+        (void) kill(group > 1 && group != getpgrp() ? -group : monitor->container_pid, SIGKILL);
         end(monitor, 0, /* timed_out= */ true);
         return 0;
 }

@@ -37,6 +37,7 @@ bool trace_init(Trace *trace, const TraceOptions *options) {
                 return false;
 
         trace->record_error_message = trace->session.config.record_error_message;
+        trace->start_window_ns = trace->session.config.start_window_ns;
         trace->slow_call_ns = trace->session.config.slow_call_ns;
         if (cause_find(&trace->session, runtime->verb, runtime->id, runtime->bundle, options->envp, clk_realtime(),
                        &trace->cause) < 0 ||
@@ -99,6 +100,8 @@ static Span *add_span(Trace *trace, const char *name, const TraceContext *contex
         if (has_parent(parent))
                 span_set_parent_remote(span,
                                        memcmp(parent->span_id, cause->parent.span_id, sizeof(parent->span_id)) == 0);
+        if (cause->source == CAUSE_ENVIRONMENT)
+                span_set_tracestate(span, cause->tracestate);
         span_set_identity(span, &cause->identity);
         span_attr_str(span, "container.id", trace->options.runtime->id);
         span_attr_str(span, "container.runtime.name", cause->manager);
@@ -212,7 +215,7 @@ void trace_created(Trace *trace, pid_t pid) {
 
 /* Where a span that ends now belongs: with the start, or by itself and linked to it. */
 static bool late(const Trace *trace, const Clk *now) {
-        return now->monotonic_ns - trace->called.monotonic_ns > CAUSE_START_MAX_NS;
+        return now->monotonic_ns - trace->called.monotonic_ns > trace->start_window_ns;
 }
 
 static Span *add_later(Trace *trace, const char *name, const Clk *start, const Clk *end) {

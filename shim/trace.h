@@ -30,6 +30,7 @@ typedef struct Trace {
         bool open;
         bool record_error_message;
         uint64_t slow_call_ns;
+        uint64_t start_window_ns;
         Cause cause;
         TraceContext runtime; /* of the span of the runtime call */
         Clk called;
