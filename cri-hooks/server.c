@@ -263,9 +263,11 @@ static int on_watchdog(LoopTimer *timer _unused_) {
 static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info) {
         Server *server = container_of(source, Server, signals);
 
-        if (info->ssi_signo != SIGHUP)
-                loop_exit(server->loop, 0);
-        else if (server->reload)
+        if (info->ssi_signo != SIGHUP) {
+                /* What is another's already is not to be closed; that ends by itself, in a second at most. */
+                if (server->handover.phase != HANDOVER_COMMITTED)
+                        loop_exit(server->loop, 0);
+        } else if (server->reload)
                 server->reload(server);
         return 0;
 }

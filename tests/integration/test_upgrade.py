@@ -1,6 +1,7 @@
 """podspan-cri is replaced while it is at work, killed, stopped, told to read its configuration: what becomes of calls."""
 
 import concurrent.futures
+import json
 import os
 import random
 import shutil
@@ -18,15 +19,14 @@ import pytest
 from lib import h2wire as h2
 from lib.node import CONTAINERD, MODERN, node
 from lib.otlp import Messages
-from lib.paths import built
-from lib.process import Daemon, accepts, wait_for
+from lib.paths import built, packaged
+from lib.process import Daemon, accepts, run, wait_for
 from lib.spans import Caller, from_otlp
 from lib.supervisor import Supervisor
 from test_tap import RUN, VERSION, Tap, exchange, run_request
 
 EXEC = "/runtime.v1.RuntimeService/ExecSync"
 GONE = 5.0  # seconds in which an old process has to be gone
-COUNTERS = {"cri_plain": 10, "cri_crashed": None, "cri_taken_over": None}
 WATCHDOG = 3.0
 
 
@@ -86,7 +86,7 @@ class Rig:
         self._channels = []
         self.command = [built("podspan-cri"), "--listen", self.listen, "--runtime", self.runtime.socket, "--config",
                         self.config, "--state-dir", self.state]
-        self.daemons = []
+        self.daemons, self._serial = [], 0
         self.supervisor = None
 
     def configure(self, rate, extra=""):
@@ -94,9 +94,12 @@ class Rig:
         self.config.write_text(f"[podspan]\nenable_tracing = true\ntracing_sampling_rate_per_million = {rate}\n{extra}\n",
                                encoding="utf-8")
 
-    def start(self):
-        """One more podspan-cri, which takes over if there is one."""
-        self.daemons.append(Daemon(f"podspan-cri-{len(self.daemons)}", self.command, self.folder))
+    def start(self, killed_at=0):
+        """One more podspan-cri, which takes over if there is one; or is killed when it is about to send a message."""
+        self._serial += 1
+        kill = [packaged("strace"), "-o", "/dev/null", "-e", f"inject=sendmsg:signal=KILL:when={killed_at}"]
+        self.daemons.append(Daemon(f"podspan-cri-{self._serial}", (kill if killed_at else []) + self.command,
+                                   self.folder))
         return self.daemons[-1]
 
     def supervise(self, **options):
@@ -145,10 +148,8 @@ class Rig:
 
     def counter(self, name):
         """One of podspan-cri's counters."""
-        import json
-        import subprocess
-        status = subprocess.run([built("podspan"), "status", "--json", "--config", self.config, "--state-dir", self.state,
-                                 "--store-dir", self.folder], capture_output=True, text=True, timeout=20, check=False)
+        status = run(built("podspan"), "status", "--json", "--config", self.config, "--state-dir", self.state,
+                     "--store-dir", self.folder, check=False)
         return json.loads(status.stdout)["counters"]["podspan-cri"][name]
 
     def close(self):
@@ -444,17 +445,34 @@ def test_successor_dies_half_way(make_rig):
         successor.close()
         wait_for(lambda: call(slow_request(1), timeout=10), stage)
         assert daemon.alive(), daemon.log()
-    killed = rig.start()  # the real one, at whatever it is just then
-    killed.kill()
-    if daemon.alive():
-        call(slow_request(1), timeout=10)
-        assert [future.result(30)[:2] for future in in_flight] == [b"\x0a\x0e"] * 5
-        spans = rig.wait_spans(5 + len(stages) + 1)
-        assert len(spans) == 5 + len(stages) + 1
-        rig.daemons.pop()
-        rig.upgrade()
-        call(slow_request(1), timeout=10)
+    for messages in (1, 2, 3):
+        assert rig.start(killed_at=messages).wait() == 128 + signal.SIGKILL
+        wait_for(lambda: call(slow_request(1), timeout=10), f"killed before its message {messages}")
+        rig.daemons.pop().stop()
+        assert daemon.alive(), daemon.log()
+    assert [future.result(30)[:2] for future in in_flight] == [b"\x0a\x0e"] * 5
+    assert len(rig.wait_spans(5 + len(stages) + 3)) == 5 + len(stages) + 3
     assert rig.counter("cri_plain") == 0
+    rig.upgrade()
+    call(slow_request(1), timeout=10)
+
+
+def test_successor_dies_at_its_first_step(make_rig):
+    """Who dies after it was told to begin takes the connections along, but not the socket: the old one serves on."""
+    rig = make_rig()
+    daemon = rig.start()
+    daemon.wait_until(lambda: accepts(rig.listen), "listens")
+    in_flight = rig.channel().unary_unary(RUN).future(slow_request(20_000), timeout=30)
+    wait_for(rig.live, "the call is in flight")
+    assert rig.start(killed_at=4).wait() == 128 + signal.SIGKILL
+    assert in_flight.exception(10).code() == grpc.StatusCode.UNAVAILABLE
+    dial(rig.listen)
+    assert daemon.alive(), daemon.log()
+    rig.daemons.pop().stop()
+    span = next(span for span in rig.wait_spans(1) if span.method == "RunPodSandbox")
+    assert span.attributes["podspan.rpc.end"] == "shutdown"
+    assert rig.live() == []
+    rig.upgrade()
 
 
 def test_two_sets_do_not_meet(make_rig):
