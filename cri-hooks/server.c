@@ -159,6 +159,9 @@ static int accept_one(Server *server) {
                         counters_add(server->calls->counters, COUNTERS_CRI, COUNTERS_CRI_CLOSED, 1);
                         return runtime;
                 }
+                /* A runtime that does not accept: the client would have waited where we must not. */
+                if (runtime == -EAGAIN)
+                        counters_add(server->calls->counters, COUNTERS_CRI, COUNTERS_CRI_CLOSED, 1);
                 if (log_ratelimit(&limit))
                         (void) log_warning_errno(runtime, "Cannot connect to the runtime at %s: %m",
                                                  server->runtime_path);

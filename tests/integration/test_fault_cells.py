@@ -210,6 +210,24 @@ def test_stopped(tap, tmp_path, victim, point):
         line.close()
 
 
+def test_backlog_of_the_runtime(make_tap):
+    """A runtime that has stopped accepting: connections that it has no room for are closed before a byte, and counted;
+    when it accepts again, all is well."""
+    tap = make_tap()
+    bystander = Bystander(tap)
+    crowd = Crowd(tap, backlog=0)
+    crowd.connect(8)
+    wait_for(lambda: tap.count("cri_closed") > 0, "what finds no room is counted", BOUND)
+    wait_for(lambda: sum(has_end(client) for client in crowd.clients) == tap.count("cri_closed"), "and closed", BOUND)
+    bystander.check()
+    through = crowd.through()
+    assert through + tap.count("cri_closed") == 8
+    crowd.connect(1)
+    crowd.wait_through(through + 1)
+    bystander.check()
+    crowd.close()
+
+
 # ---- slow, many ----
 
 
@@ -273,12 +291,12 @@ def fixture_many_files():
 class Crowd:
     """Connections without threads: clients of a tap, and what the tap dials for them."""
 
-    def __init__(self, tap):
+    def __init__(self, tap, backlog=4096):
         tap.runtime.unlink(missing_ok=True)
         self._tap, self.clients, self.runtimes = tap, [], []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(tap.runtime))
-        self._listener.listen(4096)
+        self._listener.listen(backlog)
         self._listener.setblocking(False)
 
     def connect(self, count):
@@ -426,7 +444,7 @@ def test_no_descriptor_left(make_tap):
     cpu = tap.cpu_seconds()
     time.sleep(0.5)
     assert tap.cpu_seconds() - cpu < 0.2, "it spins"
-    assert crowd.through() == 0 and not any(_has_end(client) for client in crowd.clients)
+    assert crowd.through() == 0 and not any(has_end(client) for client in crowd.clients)
     limit(tap, resource.RLIMIT_NOFILE, None)
     crowd.wait_through(5)
     bystander.call(RUN, run_request("spoken-of"), Caller().traceparent)
@@ -443,7 +461,7 @@ def test_no_descriptor_for_the_runtime(make_tap):
     crowd = Crowd(tap)
     limit(tap, resource.RLIMIT_NOFILE, open_files(tap) + 1)
     crowd.connect(1)
-    wait_for(lambda: _has_end(crowd.clients[0]), "the client is closed", BOUND)
+    wait_for(lambda: has_end(crowd.clients[0]), "the client is closed", BOUND)
     wait_for(lambda: tap.count("cri_closed") == 1, "it is counted", BOUND)
     limit(tap, resource.RLIMIT_NOFILE, None)
     crowd.connect(1)
@@ -452,7 +470,7 @@ def test_no_descriptor_for_the_runtime(make_tap):
     crowd.close()
 
 
-def _has_end(client):
+def has_end(client):
     client.settimeout(0.01)
     try:
         return client.recv(100) == b""
