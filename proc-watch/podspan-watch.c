@@ -14,6 +14,7 @@
 #include "log.h"
 #include "notify.h"
 #include "privilege.h"
+#include "trim.h"
 #include "sysfilter.h"
 #include "watch.h"
 
@@ -148,6 +149,8 @@ static int setup(Program *p) {
 static int run(Program *p) {
         int r;
 
+        /* The kernel's type information has been read for the relocations, and libraries were needed once: megabytes. */
+        trim_memory();
         log_info("Watching%s", p->config.enable_tracing ? "" : " nothing, tracing is disabled");
         notify_send("READY=1");
         r = watch_run(&p->watch);

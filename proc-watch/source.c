@@ -1,7 +1,6 @@
 #include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -172,8 +171,6 @@ int source_new(Loop *loop, SourceFn fn, SourceLostFn lost, SourceBatchFn batch, 
         if (r < 0)
                 return r;
 
-        /* The kernel's type information has been read for the relocations: megabytes that go back now. */
-        (void) malloc_trim(0);
         *ret = TAKE_PTR(source);
         return 0;
 }

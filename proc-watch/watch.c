@@ -7,6 +7,7 @@
 #include "contextmatch.h"
 #include "log.h"
 #include "resync.h"
+#include "trim.h"
 #include "watch.h"
 
 static LogRatelimit lost_limit = LOG_RATELIMIT(60, 3);
@@ -20,7 +21,15 @@ static void flush(Watch *watch) {
 }
 
 static int on_flush(LoopTimer *timer) {
-        flush(container_of(timer, Watch, flush_timer));
+        Watch *watch = container_of(timer, Watch, flush_timer);
+
+        watch->n_untrimmed += watch->n_spans;
+        flush(watch);
+        /* What many commands at a time have needed goes back when they are over. */
+        if (watch->n_untrimmed >= WATCH_TRIM_SPANS && !story_busy(watch->story)) {
+                watch->n_untrimmed = 0;
+                trim_memory();
+        }
         return 0;
 }
 
@@ -39,8 +48,10 @@ static int host_root(void *userdata, TraceContext *ret) {
 static void host_emit(void *userdata, Span *span) {
         Watch *watch = userdata;
 
-        if (watch->n_spans == WATCH_SPANS_MAX)
+        if (watch->n_spans == WATCH_SPANS_MAX) {
+                watch->n_untrimmed += watch->n_spans;
                 flush(watch);
+        }
         if (watch->n_spans == 0)
                 (void) loop_timer_set(&watch->flush_timer, WATCH_FLUSH_NS, 0);
         watch->spans[watch->n_spans++] = span;
