@@ -43,9 +43,10 @@ typedef enum EventWork {
         EVENT_WORK_CGROUP,    /* writing to a file of a cgroup */
         EVENT_WORK_NAMESPACE, /* unshare(2), setns(2) */
         EVENT_WORK_FORK,
-        EVENT_WAIT_CPU,    /* runnable, but another task runs */
-        EVENT_WAIT_PEER,   /* asleep in a system call that reads: what another process is to say */
-        EVENT_WAIT_KERNEL, /* asleep in any other: a lock, a disk */
+        EVENT_WORK_NETLINK, /* asking the kernel to change or tell of its network */
+        EVENT_WAIT_CPU,     /* runnable, but another task runs */
+        EVENT_WAIT_PEER,    /* asleep in a system call that reads: what another process is to say */
+        EVENT_WAIT_KERNEL,  /* asleep in any other: a lock, a disk */
         _EVENT_WORK_MAX,
 } EventWork;
 

@@ -86,8 +86,21 @@ struct fs_struct {
         struct path pwd;
 };
 
+struct sock_common {
+        unsigned short skc_family;
+};
+
+struct sock {
+        struct sock_common __sk_common;
+};
+
+struct socket {
+        struct sock *sk;
+};
+
 struct file {
         struct inode *f_inode;
+        void *private_data;
         struct path f_path;
 };
 

@@ -415,6 +415,9 @@ int link_find(Link *link, const Command *command, uint64_t time_ns, StoryOrigin 
         if (r < 0)
                 return r;
 
+        if (command_is_poll(command) && found != CONTEXT_FOUND_PARENT)
+                return -ENOENT; /* a question that no call waits for */
+
         entry = *command->id ? find_entry(link, command->id, command->uid) : NULL;
         if (found == CONTEXT_FOUND_NONE) {
                 if (is_probe(command))

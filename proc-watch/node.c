@@ -125,10 +125,16 @@ void node_mark(Node *node, NodeMarkType type, uint64_t time_ns, uint64_t run_del
                 node->marks[node->n_marks++] = mark;
 }
 
-static int compare_marks(const void *a, const void *b) {
-        const NodeMark *x = a, *y = b;
+/* By insertion: they come nearly in order, and qsort(3) asks the system how much memory it may take. */
+static void sort_marks(NodeMark *marks, size_t n) {
+        for (size_t i = 1; i < n; i++) {
+                NodeMark mark = marks[i];
+                size_t at = i;
 
-        return (x->time_ns > y->time_ns) - (x->time_ns < y->time_ns);
+                for (; at > 0 && marks[at - 1].time_ns > mark.time_ns; at--)
+                        marks[at] = marks[at - 1];
+                marks[at] = mark;
+        }
 }
 
 /* The name of the phase that ends with a mark of @type. */
@@ -190,7 +196,7 @@ size_t node_phases(const Node *node, NodePhase *ret, size_t max) {
                 return 0;
         memcpy(marks, node->marks, n_marks * sizeof(*marks));
         marks[n_marks++] = (NodeMark){ .time_ns = node->end_ns, .type = NODE_MARK_EXIT };
-        qsort(marks, n_marks, sizeof(*marks), compare_marks);
+        sort_marks(marks, n_marks);
 
         for (size_t i = 0; i < n_marks && n < max; i++) {
                 const NodeMark *mark = &marks[i];
@@ -267,16 +273,14 @@ int node_span_new(const Node *node, const char *name, const TraceContext *contex
         return 0;
 }
 
-int node_work_span(const Node *node, const char *engine, const Work *work, const TraceContext *context,
+int node_work_span(const Node *node, const char *name, const Work *work, const TraceContext *context,
                    const TraceContext *parent, Span **ret) {
-        char name[COMMAND_NAME_MAX + 32];
         Span *span;
         int r;
 
         assert(work);
         assert(ret);
 
-        (void) snprintf(name, sizeof(name), "%s%s%s", engine ? engine : "", engine ? ": " : "", work_name(work->kind));
         r = node_span_new(node, name, context, parent, &span);
         if (r < 0)
                 return r;

@@ -119,8 +119,8 @@ int node_span(const Node *node, Span **ret);
 /* A span of @node's owner called @name, in @context below @parent. */
 int node_span_new(const Node *node, const char *name, const TraceContext *context, const TraceContext *parent,
                   Span **ret);
-/* A span of a piece of its work, or of the work of @engine for it (NULL: none). */
-int node_work_span(const Node *node, const char *engine, const Work *work, const TraceContext *context,
+/* A span of a piece of work for it, called @name. */
+int node_work_span(const Node *node, const char *name, const Work *work, const TraceContext *context,
                    const TraceContext *parent, Span **ret);
 /*
  * Says what the interval went to, per kind that took a millisecond. @run_delay_ns: how long the thread that is

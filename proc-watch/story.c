@@ -518,33 +518,12 @@ int story_event(Story *story, const Event *event, const char *data, size_t size,
         }
 }
 
-static bool overlaps(const Work *work, const StoryInterval *time) {
-        return work->begin_ns < time->end_ns && time->begin_ns < work->end_ns;
-}
-
-static bool is_only(const StoryCall *call, const Work *work) {
-        if (work->begin_ns < call->time.begin_ns || work->end_ns > call->time.end_ns)
-                return false;
-        for (size_t i = 0; i < call->n_others; i++)
-                if (overlaps(work, &call->others[i]))
-                        return false;
-        return true;
-}
-
 void story_call(Story *story, const StoryCall *call) {
-        Node node = { .owner = call->owner, .clk = call->clk };
-
         for (size_t i = 0; i < BUCKETS; i++)
-                for (const Process *process = story->buckets[i]; process; process = process->next) {
-                        const Node *engine = process->own ? process->node : NULL;
-
-                        if (!engine || engine->kind != COMMAND_ENGINE || !engine->serves)
-                                continue;
-                        for (size_t k = 0; k < engine->work.n; k++)
-                                if (work_is_span(&engine->work.items[k]) && is_only(call, &engine->work.items[k]))
-                                        tell_work(&story->tell, &node, engine->name, &engine->work.items[k],
-                                                  &call->context);
-                }
+                for (const Process *process = story->buckets[i]; process; process = process->next)
+                        if (process->own && process->node && process->node->kind == COMMAND_ENGINE &&
+                            process->node->serves)
+                                tell_engine(&story->tell, process->node, call);
 }
 
 void story_forget_work(Story *story, uint64_t time_ns) {
