@@ -50,7 +50,7 @@ typedef enum EventWork {
         _EVENT_WORK_MAX,
 } EventWork;
 
-#define EVENT_WORK_MIN_NS (100 * 1000ULL)  /* one piece of work told */
+#define EVENT_WORK_MIN_NS (100 * 1000ULL)  /* one piece of work told; of mounts and namespaces all are */
 #define EVENT_WAIT_MIN_NS (1000 * 1000ULL) /* one wait told */
 
 typedef enum EventFlags {

@@ -21,7 +21,12 @@ typedef enum NodeMarkType {
         NODE_MARK_STAGE_2,      /* runc:[2:INIT] */
         NODE_MARK_ATTACH_FIRST, /* into the first cgroup … */
         NODE_MARK_ATTACH_LAST,  /* … and the last */
-        NODE_MARK_CHILD_BEGIN,  /* a hook or helper */
+        NODE_MARK_MOUNT_FIRST,  /* the container's init mounts … */
+        NODE_MARK_MOUNT_LAST,   /* … until here */
+        NODE_MARK_WAIT_BEGIN,   /* a monitor waits for its engine */
+        NODE_MARK_WAIT_END,
+        NODE_MARK_ENTRY,       /* of start: the container's command has begun */
+        NODE_MARK_CHILD_BEGIN, /* a hook or helper */
         NODE_MARK_CHILD_END,
         NODE_MARK_EXIT,
 } NodeMarkType;

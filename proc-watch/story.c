@@ -321,6 +321,19 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
         return r == -ENOMEM ? r : 0;
 }
 
+/* The command that has made @created begin has reached its aim. */
+static void note_entry(Story *story, const Node *created, const Event *event) {
+        for (size_t i = 0; i < BUCKETS; i++)
+                for (Process *process = story->buckets[i]; process; process = process->next) {
+                        Node *node = process->node;
+
+                        if (process->own && node && node->kind == COMMAND_RUNTIME && node_open(node) &&
+                            strcmp(node->verb, "start") == 0 && node->owner && created->owner &&
+                            strcmp(owner_id(node->owner), owner_id(created->owner)) == 0)
+                                node_mark(node, NODE_MARK_ENTRY, event->time_ns, 0, 0);
+                }
+}
+
 /*
  * The container's own command has begun. The span goes from "created", which is the end of `create` (in `run`: from
  * its begin), and falls into the wait for somebody to ask for the start, and the start.
@@ -341,6 +354,7 @@ static int process_entrypoint(Story *story, Process *process, const Event *event
         if (node->hold)
                 return 0;
 
+        note_entry(story, node, event);
         begin_ns = MIN(node->finished ? node->end_ns : node->begin_ns, event->time_ns);
         while (top->nested)
                 top = top->parent;

@@ -164,7 +164,7 @@ int BPF_PROG(on_return, struct pt_regs *regs, long ret) {
                 return 0;
         thread->work = 0;
         now = bpf_ktime_get_ns();
-        if (now - thread->begin_ns < EVENT_WORK_MIN_NS)
+        if (now - thread->begin_ns < EVENT_WORK_MIN_NS && work != EVENT_WORK_MOUNT && work != EVENT_WORK_NAMESPACE)
                 return 0;
 
         task = bpf_get_current_task_btf();
