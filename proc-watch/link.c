@@ -374,6 +374,7 @@ static int find_only_call(Link *link, StoryOrigin *ret) {
                 return -ENOENT;
         ret->owner = owner_new(&only.record.identity, BUNDLE_MANAGER_CRIO, NULL);
         ret->parent = only.record.trace;
+        ret->call = ret->parent;
         ret->live = true;
         return ret->owner ? 0 : -ENOMEM;
 }
@@ -429,6 +430,7 @@ int link_find(Link *link, const Command *command, uint64_t time_ns, StoryOrigin 
                 if (r < 0)
                         return r;
         }
+        origin.call = origin.parent;
         if (command->has_traceparent && command->uid == 0)
                 origin.parent = command->traceparent;
         else if (command->has_traceparent)

@@ -56,7 +56,8 @@ struct Node {
         bool silent;    /* no span */
         bool mute;      /* none below it either */
         bool engine;    /* has a container engine above it, or is one */
-        bool monitored; /* a podspan monitor tells how the container ends */
+        bool ours;      /* is, or is below, a program of podspan's */
+        bool monitored; /* a podspan monitor tells of the call as a whole, and how the container ends */
         bool serves;    /* an engine: CRI calls have caused commands of it */
         bool live;      /* a CRI call in flight has caused it */
         bool busy;      /* counted as under way */
@@ -70,6 +71,7 @@ struct Node {
 
         TraceContext context;
         TraceContext parent_context; /* zero span id: a root */
+        TraceContext call;           /* what the container's life is below */
         TraceContext *links;         /* of a command at the top */
         const char **why;
         size_t n_links;

@@ -233,6 +233,7 @@ static int place(Story *story, Node *node, const Command *command) {
         lead_back(story, node, &origin);
         node->owner = origin.owner;
         node->parent_context = origin.parent;
+        node->call = origin.call;
         node->live = origin.live;
         if (origin.live)
                 note_engine(node);
@@ -244,6 +245,13 @@ static int place(Story *story, Node *node, const Command *command) {
                 memcpy(node->links, origin.links, origin.n_links * sizeof(*node->links));
                 memcpy(node->why, origin.why, origin.n_links * sizeof(*node->why));
                 node->n_links = origin.n_links;
+        }
+        /* A monitor of ours that hands on a context speaks itself: what is seen here goes below its span of the call.
+         */
+        node->monitored = node->ours && node->kind == COMMAND_RUNTIME && command->has_traceparent && command->uid == 0;
+        if (node->monitored) {
+                node->context = command->traceparent;
+                return 0;
         }
         return tracecontext_new_child(&origin.parent, &node->context);
 }
@@ -272,7 +280,7 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
                  const Clk *now) {
         /* Who has gone astray may be silent like its ancestors, but is below none of them. */
         Node *parent = process->astray ? NULL : above, *node;
-        bool mute = above && above->mute, engine = above && above->engine, monitored = above && above->monitored;
+        bool mute = above && above->mute, engine = above && above->engine, ours = above && above->ours;
         bool poll;
         int r;
 
@@ -290,7 +298,7 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
 
         node->mute = mute || strcmp(command->name, "podspan-hook") == 0;
         node->engine = command->kind == COMMAND_ENGINE || engine;
-        node->monitored = command->kind == COMMAND_OURS || monitored;
+        node->ours = command->kind == COMMAND_OURS || ours;
         node->silent = node->mute || !node_speaks(node, command, parent);
         poll = !node->silent && command_is_poll(command);
         if (poll && (command->kind != COMMAND_RUNTIME || !*command->id)) {
@@ -334,12 +342,23 @@ static void note_entry(Story *story, const Node *created, const Event *event) {
                 }
 }
 
+/* What the life of the container that @node makes is below. */
+static const TraceContext *life_parent(const Node *node) {
+        static const uint8_t none[TRACECONTEXT_SPAN_ID_SIZE];
+
+        while (node->nested)
+                node = node->parent;
+        return node->monitored && memcmp(node->call.span_id, none, sizeof(none)) != 0 ? &node->call
+                                                                                      : &node->parent_context;
+}
+
 /*
  * The container's own command has begun. The span goes from "created", which is the end of `create` (in `run`: from
  * its begin), and falls into the wait for somebody to ask for the start, and the start.
  */
 static int process_entrypoint(Story *story, Process *process, const Event *event) {
-        Node *node = process->node, *top = node;
+        Node *node = process->node;
+        const TraceContext *parent;
         TraceContext context, child;
         uint64_t begin_ns;
         int r;
@@ -356,13 +375,11 @@ static int process_entrypoint(Story *story, Process *process, const Event *event
 
         note_entry(story, node, event);
         begin_ns = MIN(node->finished ? node->end_ns : node->begin_ns, event->time_ns);
-        while (top->nested)
-                top = top->parent;
-        r = tracecontext_new_child(&node->context, &context);
+        parent = life_parent(node);
+        r = tracecontext_new_child(parent, &context);
         if (r < 0)
                 return r;
-        r = tell_time(&story->tell, node, "entrypoint", &context, &top->parent_context, begin_ns, event->time_ns,
-                      event->pid);
+        r = tell_time(&story->tell, node, "entrypoint", &context, parent, begin_ns, event->time_ns, event->pid);
         if (r < 0 || node->start_ns <= begin_ns || node->start_ns > event->time_ns)
                 return r;
 
@@ -448,7 +465,6 @@ static void process_work(Story *story, const Event *event) {
 static int process_container_exit(Story *story, Node *node, const Event *event, const Clk *now) {
         uint64_t wall = now->realtime_ns + (event->time_ns - now->monotonic_ns);
         TraceContext context, parent;
-        Node *top = node;
         Span *span;
         bool late;
         int r;
@@ -458,9 +474,7 @@ static int process_container_exit(Story *story, Node *node, const Event *event, 
         if (node->silent || node->monitored || node->entry_ns == 0)
                 return 0;
 
-        while (top->nested)
-                top = top->parent;
-        parent = top->parent_context;
+        parent = *life_parent(node);
         late = !node->hold && event->time_ns - node->entry_ns > story->start_window_ns;
         if (late) {
                 r = story->tell.host.root(story->tell.host.userdata, &parent);

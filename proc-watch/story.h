@@ -32,6 +32,7 @@ typedef struct StoryOrigin {
         Owner *owner;        /* a reference */
         bool live;           /* a CRI call in flight has caused it */
         TraceContext parent; /* a zero span id: a root in this trace */
+        TraceContext call;   /* likewise, whatever the environment says */
         TraceContext links[SPAN_LINKS_MAX];
         const char *why[SPAN_LINKS_MAX]; /* literals */
         size_t n_links;

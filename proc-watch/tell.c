@@ -104,6 +104,8 @@ void tell_node(Tell *tell, Node *node) {
                 (void) tell_work(tell, node, work_name(work->kind), work, parent, NULL);
         }
 
+        if (node->monitored)
+                return;
         if (node_span(node, &span) < 0)
                 tell->n_dropped++;
         else
