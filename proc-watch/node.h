@@ -92,6 +92,7 @@ struct Node {
 
         uint64_t start_ns;    /* `start` began, of what this one created; 0: not seen */
         uint64_t entry_ns;    /* exec of the container's command */
+        char *cgroup;         /* of what limits the container's memory; NULL: not known */
         int container_status; /* how it ended, or -1 */
 };
 

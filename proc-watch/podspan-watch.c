@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "cgroup.h"
 #include "log.h"
 #include "notify.h"
 #include "privilege.h"
@@ -98,13 +99,14 @@ static int parse_argv(int argc, char **argv) {
 }
 
 static int drop_privileges(const Program *p) {
-        const char *readable[LINK_ROOTS_MAX + 1];
+        const char *readable[LINK_ROOTS_MAX + 2];
         PrivilegePaths paths = { .readable = readable, .state_fd = p->state_fd };
         int r;
 
         for (size_t i = 0; i < p->watch.link.n_roots; i++)
                 readable[paths.n_readable++] = p->watch.link.roots[i];
         readable[paths.n_readable++] = "/proc";
+        readable[paths.n_readable++] = CGROUP_ROOT;
 
         r = privilege_drop(&paths, sysfilter_kill_wanted());
         if (r < 0)

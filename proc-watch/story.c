@@ -372,6 +372,8 @@ static int process_entrypoint(Story *story, Process *process, const Event *event
         node->entry_ns = event->time_ns;
         if (node->hold)
                 return 0;
+        if (story->tell.host.cgroup && !node->cgroup)
+                (void) story->tell.host.cgroup(story->tell.host.userdata, event->pid, &node->cgroup);
 
         note_entry(story, node, event);
         begin_ns = MIN(node->finished ? node->end_ns : node->begin_ns, event->time_ns);
@@ -466,7 +468,7 @@ static int process_container_exit(Story *story, Node *node, const Event *event, 
         uint64_t wall = now->realtime_ns + (event->time_ns - now->monotonic_ns);
         TraceContext context, parent;
         Span *span;
-        bool late;
+        bool late, oom;
         int r;
 
         node->last_ns = MAX(node->last_ns, event->time_ns);
@@ -474,6 +476,8 @@ static int process_container_exit(Story *story, Node *node, const Event *event, 
         if (node->silent || node->monitored || node->entry_ns == 0)
                 return 0;
 
+        oom = event->flags & EVENT_OOM ||
+              (node->cgroup && story->tell.host.oom_killed(story->tell.host.userdata, node->cgroup));
         parent = *life_parent(node);
         late = !node->hold && event->time_ns - node->entry_ns > story->start_window_ns;
         if (late) {
@@ -491,7 +495,7 @@ static int process_container_exit(Story *story, Node *node, const Event *event, 
         /* A life can be long and the wall clock be set meanwhile: the end is what has just been seen. */
         span_set_time(span, wall - (event->time_ns - node->entry_ns), wall);
         span_attr_int(span, "process.pid", event->pid);
-        span_attr_bool(span, "podspan.oom_killed", event->flags & EVENT_OOM);
+        span_attr_bool(span, "podspan.oom_killed", oom);
         node_span_exit(span, event->status);
         if (late)
                 span_link(span, &node->context, "start");

@@ -50,6 +50,12 @@ typedef struct StoryHost {
         void (*emit)(void *userdata, Span *span);
         /* A probe or poll that became no span. */
         void (*counted)(void *userdata, const Command *command);
+        /*
+         * The memory cgroup of the container's process @pid, to be freed; and whether the OOM killer has killed there,
+         * where the kernel's own event does not say so. Both may be NULL.
+         */
+        int (*cgroup)(void *userdata, uint32_t pid, char **ret);
+        bool (*oom_killed)(void *userdata, const char *cgroup);
         void *userdata;
 } StoryHost;
 

@@ -22,6 +22,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define RING_SIZE          (256 * 1024)
 #define WRITABLE_BY_OTHERS 0022
+#define OOM_GROUPS_MAX     1024
+#define OOM_LEVELS_MAX     16 /* of cgroups in cgroups */
 
 struct {
         __uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -44,6 +46,14 @@ struct {
         __type(key, char[EVENT_COMM_SIZE]);
         __type(value, __u32);
 } names SEC(".maps");
+
+/* The memory cgroups in which the OOM killer has killed. */
+struct {
+        __uint(type, BPF_MAP_TYPE_LRU_HASH);
+        __uint(max_entries, OOM_GROUPS_MAX);
+        __type(key, __u64);
+        __type(value, __u8);
+} oom_groups SEC(".maps");
 
 /* Room for one exec event; the pad lets the verifier see that a masked offset stays inside. */
 struct Scratch {
@@ -387,6 +397,22 @@ static void hand_over(__u32 child) {
                 entry->flags |= TRACK_CRUN_CHILD;
 }
 
+static struct cgroup_subsys_state *memory_of(struct task_struct *task) {
+        struct cgroup_subsys_state *memory = NULL;
+        int id = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
+
+        bpf_probe_read_kernel(&memory, sizeof(memory), BPF_CORE_READ(task, cgroups)->subsys + id);
+        return memory;
+}
+
+/* Has the OOM killer killed anybody in this task's cgroup? */
+static bool oom_killed(struct task_struct *task) {
+        struct cgroup_subsys_state *memory = memory_of(task);
+        __u64 id = memory ? BPF_CORE_READ(memory, cgroup, kn, id) : 0;
+
+        return id != 0 && bpf_map_lookup_elem(&oom_groups, &id);
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task) {
         __u32 pid = task->tgid;
@@ -403,7 +429,7 @@ int BPF_PROG(on_exit, struct task_struct *task) {
         event.status = task->signal->group_exit_code;
         if (event.status == 0)
                 event.status = task->exit_code;
-        if (entry->flags & TRACK_OOM)
+        if (entry->flags & TRACK_OOM || (entry->flags & TRACK_CONTAINER && oom_killed(task)))
                 event.flags |= EVENT_OOM;
         if (entry->flags & TRACK_CONTAINER)
                 event.flags |= EVENT_CONTAINER;
@@ -426,7 +452,17 @@ static void mark_victim(__u32 pid) {
 /* Since Linux 6.8 the tracepoint hands over the task, before that its pid; one of the two gets loaded. */
 SEC("?tp_btf/mark_victim")
 int BPF_PROG(on_victim_task, struct task_struct *task) {
+        struct cgroup_subsys_state *memory = memory_of(task);
+        __u8 killed = 1;
+
         mark_victim(task->tgid);
+        /* A container has lost a process where its cgroup or one below has. */
+        for (int i = 0; i < OOM_LEVELS_MAX && memory; i++) {
+                __u64 id = BPF_CORE_READ(memory, cgroup, kn, id);
+
+                bpf_map_update_elem(&oom_groups, &id, &killed, BPF_ANY);
+                memory = BPF_CORE_READ(memory, parent);
+        }
         return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
+#include "cgroup.h"
 #include "contextmatch.h"
 #include "log.h"
 #include "resync.h"
@@ -51,6 +52,16 @@ static void host_counted(void *userdata, const Command *command) {
 
         (void) command;
         counters_add(watch->counters, COUNTERS_WATCH, COUNTERS_WATCH_COUNTED, 1);
+}
+
+static int host_cgroup(void *userdata, uint32_t pid, char **ret) {
+        (void) userdata;
+        return cgroup_find(pid, ret);
+}
+
+static bool host_oom_killed(void *userdata, const char *cgroup) {
+        (void) userdata;
+        return cgroup_oom_killed(cgroup);
 }
 
 static int on_event(void *userdata, const Event *event, const char *data, size_t size) {
@@ -227,6 +238,8 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
                 .root = host_root,
                 .emit = host_emit,
                 .counted = host_counted,
+                .cgroup = host_cgroup,
+                .oom_killed = host_oom_killed,
                 .userdata = watch,
         };
         sigset_t set;

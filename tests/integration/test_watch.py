@@ -29,7 +29,9 @@ START_PHASES = {"runc": {"start-up", "namespaces", "state saved"}, "crun": {"sta
 GROW = ("sh", "-c", "x=a; while :; do x=$x$x; done")
 # What a container runs, and how its end is told: exit code, signal, OOM killer.
 ENDS = {"init": (("true",), (0, None, False)), "code": (("sh", "-c", "exit 3"), (3, None, False)),
-        "oom": (GROW, (137, "SIGKILL", True)), "signal": (("sh", "-c", "kill -USR1 $$"), (138, "SIGUSR1", False))}
+        "oom": (GROW, (137, "SIGKILL", True)), "signal": (("sh", "-c", "kill -USR1 $$"), (138, "SIGUSR1", False)),
+        # The container outlives what the OOM killer chose.
+        "child": (("sh", "-c", f"sh -c '{GROW[2]}'; exit 4"), (4, None, True))}
 
 
 class Hooks:
