@@ -102,7 +102,7 @@ class Life:
         pod.start(client, "main", **call)
         self.times = hooks.times()
         for name in ENDS.keys() - {"init"}:
-            pod.start(client, name, command=ENDS[name][0], memory=MEMORY if name == "oom" else 0,
+            pod.start(client, name, command=ENDS[name][0], memory=MEMORY if ENDS[name][1][2] else 0,
                       host_pid=name == "signal", **call)
         probes = [client.call_async("ExecSync", container_id=pod.containers["main"], cmd=[command], timeout=10)
                   for command in N_PROBES * ["true"] + N_PROBES * ["false"]]
