@@ -91,6 +91,35 @@ int cgroup_parse_events(const char *s, size_t len, uint64_t *ret) {
         return -EBADMSG;
 }
 
+int cgroup_parse_container(const char *name, size_t len, char ret[static IDENTITY_ID_MAX + 1]) {
+        static const char suffix[] = ".scope";
+        char id[IDENTITY_ID_MAX + 1];
+
+        assert(name || len == 0);
+
+        if (len > strlen(suffix) && memcmp(name + len - strlen(suffix), suffix, strlen(suffix)) == 0) {
+                const char *dash;
+
+                len -= strlen(suffix);
+                dash = memrchr(name, '-', len);
+                if (dash) {
+                        len -= (size_t) (dash + 1 - name);
+                        name = dash + 1;
+                }
+        } else if (len > 5 && memcmp(name, "crio-", 5) == 0) {
+                name += 5;
+                len -= 5;
+        }
+        if (len > IDENTITY_ID_MAX)
+                return -EBADMSG;
+        memcpy(id, name, len);
+        id[len] = '\0';
+        if (strlen(id) != len || !util_id_valid(id))
+                return -EBADMSG;
+        memcpy(ret, id, len + 1);
+        return 0;
+}
+
 int cgroup_find(uint32_t pid, char **ret) {
         char name[32], path[CGROUP_PATH_MAX + 1];
         _cleanup_free_ char *text = NULL;

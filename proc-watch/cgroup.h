@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include "identity.h"
 #include "util.h"
 
 #define CGROUP_ROOT     "/sys/fs/cgroup"
@@ -22,6 +23,12 @@ int cgroup_parse(const char *s, size_t len, char ret[static CGROUP_PATH_MAX + 1]
 
 /* How often the OOM killer has killed, by an events file of either version; 0 or -EBADMSG. */
 int cgroup_parse_events(const char *s, size_t len, uint64_t *ret);
+
+/*
+ * The container that runs in a cgroup called @name, which ends with its id: alone, after a dash, before ".scope".
+ * Returns 0 or -EBADMSG.
+ */
+int cgroup_parse_container(const char *name, size_t len, char ret[static IDENTITY_ID_MAX + 1]);
 
 /* The events file of the process @pid, to be freed. 0 or a negative errno. */
 int cgroup_find(uint32_t pid, char **ret);

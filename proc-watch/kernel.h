@@ -198,6 +198,7 @@ struct task_struct {
         unsigned int __state;
         __u64 start_boottime;
         struct task_struct *group_leader;
+        struct task_struct *real_parent;
         struct mm_struct *mm;
         const struct cred *cred;
         struct fs_struct *fs;

@@ -113,6 +113,9 @@ void story_lost(Story *story);
 /* Is the process @pid known, with this start? */
 bool story_knows(const Story *story, uint32_t pid, uint64_t start_ns);
 
+/* Is any process @pid known? */
+bool story_has(const Story *story, uint32_t pid);
+
 /* Forgets all processes for which @gone is true. */
 void story_prune(Story *story, bool (*gone)(void *userdata, uint32_t pid, uint64_t start_ns), void *userdata);
 

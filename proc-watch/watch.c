@@ -84,6 +84,10 @@ static int on_found(void *userdata, const Event *found, const char *file) {
 
         if (story_knows(watch->story, event.pid, event.start_ns))
                 return 0;
+        if (event.flags & EVENT_CONTAINER)
+                watch->orphans |= !story_has(watch->story, event.parent);
+        if (event.flags & EVENT_CONTAINER)
+                return on_event(watch, &event, file, strlen(file) + 1);
         if (resync_complete(&event, file, &data, &size) < 0)
                 return 0; /* gone, or going */
         return on_event(watch, &event, data, size);
@@ -95,9 +99,14 @@ static bool is_gone(void *userdata, uint32_t pid, uint64_t start_ns) {
 }
 
 static int resync(Watch *watch) {
+        int r;
+
         watch->has_now = false;
         story_prune(watch->story, is_gone, watch);
-        return source_scan(watch->source, on_found, watch);
+        watch->orphans = false;
+        r = source_scan(watch->source, on_found, watch);
+        /* Pids go round: a container may have been found before what it is below. */
+        return r < 0 || !watch->orphans ? r : source_scan(watch->source, on_found, watch);
 }
 
 static int on_resync(LoopTimer *timer) {

@@ -36,6 +36,7 @@ typedef struct Watch {
         Span *spans[WATCH_SPANS_MAX];
         size_t n_spans;
         bool resync_pending;
+        bool orphans; /* found before their parents */
         bool has_now;
         Clk now; /* of this batch */
         int state_fd;
