@@ -57,8 +57,9 @@ typedef enum EventFlags {
         EVENT_ENTRYPOINT = 1 << 0, /* exec: of a container's own command; nothing of it is copied */
         EVENT_ARGS_CUT = 1 << 1,   /* exec: the command line is longer */
         EVENT_OOM = 1 << 2,        /* exit: the OOM killer chose it */
-        EVENT_CONTAINER = 1 << 3,  /* exit: of a process that has become a container's own */
+        EVENT_CONTAINER = 1 << 3,  /* exit: of a container's own process; exec: such a one that runs already */
         EVENT_NAMED = 1 << 4,      /* exec: of a program known by name that is to be believed, see watch.bpf.c */
+        EVENT_FOUND = 1 << 6,      /* exec: runs already */
         EVENT_INSIDE = 1 << 5,     /* exec: in a pid namespace below the host's */
 } EventFlags;
 
@@ -74,6 +75,7 @@ typedef struct Event {
         union {
                 uint64_t run_delay_ns; /* how long the task has waited for a CPU so far */
                 uint64_t length_ns;    /* work: until time_ns */
+                uint64_t age_ns;       /* exec of what runs already: since it began */
         };
         uint32_t type;   /* EventType */
         uint32_t flags;  /* EventFlags */

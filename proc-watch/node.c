@@ -42,6 +42,7 @@ Node *node_free(Node *node) {
                 span_free(node->held[i]);
         free(node->held);
         node_forget(node);
+        free(node->cgroup);
         free(node->links);
         free(node->why);
         owner_unref(node->owner);

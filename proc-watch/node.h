@@ -60,6 +60,7 @@ struct Node {
         bool monitored; /* a podspan monitor tells of the call as a whole, and how the container ends */
         bool serves;    /* an engine: CRI calls have caused commands of it */
         bool live;      /* a CRI call in flight has caused it */
+        bool found;     /* it ran already: only the end of its container is told */
         bool busy;      /* counted as under way */
         bool hold;      /* a probe: spans only if it fails or is slow */
         bool finished;
@@ -92,6 +93,7 @@ struct Node {
 
         uint64_t start_ns;    /* `start` began, of what this one created; 0: not seen */
         uint64_t entry_ns;    /* exec of the container's command */
+        char *cgroup;         /* of what limits the container's memory; NULL: not known */
         int container_status; /* how it ended, or -1 */
 };
 

@@ -7,9 +7,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
-#include "node.h"
+#include "cgroup.h"
+#include "life.h"
 #include "story.h"
 #include "tell.h"
 
@@ -321,7 +323,9 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
                 node->mute = true; /* no call waits for it */
                 story->tell.host.counted(story->tell.host.userdata, command);
         }
-        node->busy = r >= 0 && !node->nested && !node->hold;
+        if (event->flags & EVENT_FOUND)
+                node->silent = true; /* its start is long over */
+        node->busy = r >= 0 && !node->nested && !node->hold && !node->silent;
         if (node->busy)
                 story->n_busy++;
         if (r < 0)
@@ -342,55 +346,55 @@ static void note_entry(Story *story, const Node *created, const Event *event) {
                 }
 }
 
-/* What the life of the container that @node makes is below. */
-static const TraceContext *life_parent(const Node *node) {
-        static const uint8_t none[TRACECONTEXT_SPAN_ID_SIZE];
-
-        while (node->nested)
-                node = node->parent;
-        return node->monitored && memcmp(node->call.span_id, none, sizeof(none)) != 0 ? &node->call
-                                                                                      : &node->parent_context;
-}
-
-/*
- * The container's own command has begun. The span goes from "created", which is the end of `create` (in `run`: from
- * its begin), and falls into the wait for somebody to ask for the start, and the start.
- */
 static int process_entrypoint(Story *story, Process *process, const Event *event) {
         Node *node = process->node;
-        const TraceContext *parent;
-        TraceContext context, child;
-        uint64_t begin_ns;
-        int r;
 
         process->container = true;
         process->own = false;
         if (!node || node->kind != COMMAND_RUNTIME || node->silent)
                 return 0;
+        if (!node->hold)
+                note_entry(story, node, event);
+        return life_begin(&story->tell, node, event);
+}
 
-        node->last_ns = event->time_ns;
-        node->entry_ns = event->time_ns;
-        if (node->hold)
+/*
+ * A container's first process that runs already, below the monitor or shim @event->parent; @data is the name of its
+ * cgroup. Nothing is told of its start: only its end is still to come.
+ */
+static int process_found(Story *story, const Event *event, const char *data, size_t size, const Clk *now) {
+        Process *above = *find_slot(story, event->parent), *process;
+        Command command = { .kind = COMMAND_RUNTIME, .verb = "create", .uid = event->uid };
+        Node *node, *parent = above ? above->node : NULL;
+        Owner *known;
+        int r;
+
+        if (*find_slot(story, event->pid) || !parent || parent->ours)
+                return 0; /* a monitor of ours tells of it */
+        known = parent->kind == COMMAND_MONITOR ? parent->owner : NULL;
+        if (parent->hold || (parent->kind == COMMAND_MONITOR && !known))
+                return 0;
+        if (known)
+                (void) snprintf(command.id, sizeof(command.id), "%s", owner_id(known));
+        else if (cgroup_parse_container(data, strnlen(data, size), command.id) < 0)
                 return 0;
 
-        note_entry(story, node, event);
-        begin_ns = MIN(node->finished ? node->end_ns : node->begin_ns, event->time_ns);
-        parent = life_parent(node);
-        r = tracecontext_new_child(parent, &context);
-        if (r < 0)
-                return r;
-        r = tell_time(&story->tell, node, "entrypoint", &context, parent, begin_ns, event->time_ns, event->pid);
-        if (r < 0 || node->start_ns <= begin_ns || node->start_ns > event->time_ns)
-                return r;
-
-        r = tracecontext_new_child(&context, &child);
+        node = node_new(NULL, &command, event->pid, event->time_ns, now);
+        if (!node)
+                return -ENOMEM;
+        node->finished = true;
+        r = place(story, node, &command);
+        if (r >= 0 && find_creator(story, node->owner))
+                r = -EEXIST; /* not the first: it has joined the container */
         if (r >= 0)
-                r = tell_time(&story->tell, node, "created", &child, &context, begin_ns, node->start_ns, 0);
-        if (r >= 0)
-                r = tracecontext_new_child(&context, &child);
-        if (r >= 0)
-                r = tell_time(&story->tell, node, "starting", &child, &context, node->start_ns, event->time_ns, 0);
-        return r;
+                r = add_process(story, event, node, &process);
+        if (r >= 0) {
+                process->container = true;
+                node->entry_ns = event->time_ns - MIN(event->age_ns, event->time_ns);
+                life_found(&story->tell, node);
+        }
+        unref(story, node);
+        return r == -ENOMEM ? r : 0;
 }
 
 static int process_exec(Story *story, const Event *event, const char *data, size_t size, const Clk *now) {
@@ -399,6 +403,8 @@ static int process_exec(Story *story, const Event *event, const char *data, size
         Node *node;
         int r;
 
+        if (event->flags & EVENT_CONTAINER)
+                return process_found(story, event, data, size, now);
         if (event->flags & EVENT_ENTRYPOINT)
                 return process ? process_entrypoint(story, process, event) : 0;
 
@@ -461,44 +467,6 @@ static void process_work(Story *story, const Event *event) {
         work_add(&node->work, (EventWork) event->status, event->time_ns, event->length_ns);
 }
 
-/* A container's own process has ended. */
-static int process_container_exit(Story *story, Node *node, const Event *event, const Clk *now) {
-        uint64_t wall = now->realtime_ns + (event->time_ns - now->monotonic_ns);
-        TraceContext context, parent;
-        Span *span;
-        bool late;
-        int r;
-
-        node->last_ns = MAX(node->last_ns, event->time_ns);
-        node->container_status = event->status;
-        if (node->silent || node->monitored || node->entry_ns == 0)
-                return 0;
-
-        parent = *life_parent(node);
-        late = !node->hold && event->time_ns - node->entry_ns > story->start_window_ns;
-        if (late) {
-                r = story->tell.host.root(story->tell.host.userdata, &parent);
-                if (r < 0)
-                        return 0;
-        }
-        r = tracecontext_new_child(&parent, &context);
-        if (r < 0)
-                return 0;
-        r = node_span_new(node, "wait_for_exit_code", &context, &parent, &span);
-        if (r < 0)
-                return r;
-
-        /* A life can be long and the wall clock be set meanwhile: the end is what has just been seen. */
-        span_set_time(span, wall - (event->time_ns - node->entry_ns), wall);
-        span_attr_int(span, "process.pid", event->pid);
-        span_attr_bool(span, "podspan.oom_killed", event->flags & EVENT_OOM);
-        node_span_exit(span, event->status);
-        if (late)
-                span_link(span, &node->context, "start");
-        tell_span(&story->tell, node, span);
-        return 0;
-}
-
 static int process_exit(Story *story, const Event *event, const Clk *now) {
         Process *process = find_process(story, event);
         int r = 0;
@@ -510,7 +478,7 @@ static int process_exit(Story *story, const Event *event, const Clk *now) {
 
                 node->last_ns = MAX(node->last_ns, event->time_ns);
                 if (process->container) {
-                        r = process_container_exit(story, node, event, now);
+                        r = life_end(&story->tell, node, event, now, story->start_window_ns);
                 } else if (process->own && (node->kind != COMMAND_MONITOR || node->n_refs == 1)) {
                         node->run_delay_ns = event->run_delay_ns;
                         finish(story, node, event->time_ns, event->status);
@@ -581,6 +549,10 @@ bool story_knows(const Story *story, uint32_t pid, uint64_t start_ns) {
         Process **slot = find_slot(story, pid);
 
         return *slot && same_start((*slot)->start_ns, start_ns);
+}
+
+bool story_has(const Story *story, uint32_t pid) {
+        return *find_slot(story, pid);
 }
 
 void story_prune(Story *story, bool (*gone)(void *userdata, uint32_t pid, uint64_t start_ns), void *userdata) {

@@ -50,6 +50,12 @@ typedef struct StoryHost {
         void (*emit)(void *userdata, Span *span);
         /* A probe or poll that became no span. */
         void (*counted)(void *userdata, const Command *command);
+        /*
+         * The memory cgroup of the container's process @pid, to be freed; and whether the OOM killer has killed there,
+         * where the kernel's own event does not say so. Both may be NULL.
+         */
+        int (*cgroup)(void *userdata, uint32_t pid, char **ret);
+        bool (*oom_killed)(void *userdata, const char *cgroup);
         void *userdata;
 } StoryHost;
 
@@ -106,6 +112,9 @@ void story_lost(Story *story);
 
 /* Is the process @pid known, with this start? */
 bool story_knows(const Story *story, uint32_t pid, uint64_t start_ns);
+
+/* Is any process @pid known? */
+bool story_has(const Story *story, uint32_t pid);
 
 /* Forgets all processes for which @gone is true. */
 void story_prune(Story *story, bool (*gone)(void *userdata, uint32_t pid, uint64_t start_ns), void *userdata);

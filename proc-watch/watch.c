@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
+#include "cgroup.h"
 #include "contextmatch.h"
 #include "log.h"
 #include "resync.h"
@@ -64,6 +65,16 @@ static void host_counted(void *userdata, const Command *command) {
         counters_add(watch->counters, COUNTERS_WATCH, COUNTERS_WATCH_COUNTED, 1);
 }
 
+static int host_cgroup(void *userdata, uint32_t pid, char **ret) {
+        (void) userdata;
+        return cgroup_find(pid, ret);
+}
+
+static bool host_oom_killed(void *userdata, const char *cgroup) {
+        (void) userdata;
+        return cgroup_oom_killed(cgroup);
+}
+
 static int on_event(void *userdata, const Event *event, const char *data, size_t size) {
         Watch *watch = userdata;
         int r;
@@ -84,6 +95,10 @@ static int on_found(void *userdata, const Event *found, const char *file) {
 
         if (story_knows(watch->story, event.pid, event.start_ns))
                 return 0;
+        if (event.flags & EVENT_CONTAINER)
+                watch->orphans |= !story_has(watch->story, event.parent);
+        if (event.flags & EVENT_CONTAINER)
+                return on_event(watch, &event, file, strlen(file) + 1);
         if (resync_complete(&event, file, &data, &size) < 0)
                 return 0; /* gone, or going */
         return on_event(watch, &event, data, size);
@@ -95,9 +110,14 @@ static bool is_gone(void *userdata, uint32_t pid, uint64_t start_ns) {
 }
 
 static int resync(Watch *watch) {
+        int r;
+
         watch->has_now = false;
         story_prune(watch->story, is_gone, watch);
-        return source_scan(watch->source, on_found, watch);
+        watch->orphans = false;
+        r = source_scan(watch->source, on_found, watch);
+        /* Pids go round: a container may have been found before what it is below. */
+        return r < 0 || !watch->orphans ? r : source_scan(watch->source, on_found, watch);
 }
 
 static int on_resync(LoopTimer *timer) {
@@ -238,6 +258,8 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
                 .root = host_root,
                 .emit = host_emit,
                 .counted = host_counted,
+                .cgroup = host_cgroup,
+                .oom_killed = host_oom_killed,
                 .userdata = watch,
         };
         sigset_t set;

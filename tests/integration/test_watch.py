@@ -334,6 +334,24 @@ def test_ctr(name):
             _check_own_traces(spans, identifier, trace, "runc exec")
 
 
+def _oom_of_a_child(one, pod, number):
+    """A container that outlives what the OOM killer takes from it: how it ended, as its span has it."""
+    container = pod.start(one.client, f"parent-{number}", memory=MEMORY,
+                          command=("sh", "-c", f"sh -c 'echo 900 >/proc/self/oom_score_adj; {GROW[2]}'; exit 4"))
+    spans = one.backend.wait_for(lambda spans: of(spans, name="wait_for_exit_code", container=container), "its end")
+    return _end(one_span(spans, name="wait_for_exit_code", container=container))
+
+
+@one_of_each
+def test_oom_of_a_child(name):
+    """oom_killed is about the container: its cgroup has lost a process, whichever."""
+    with node(_make(name), stages=()) as one, Watch(one.podspan):
+        pod = cri.Pod(one.runtime).run(one.client)
+        # What is taken from it may not be enough in time: then the container goes, too.
+        ends = (_oom_of_a_child(one, pod, number) for number in range(5))
+        assert next(end for end in ends if end[0] != 137) == (4, None, True)
+
+
 @one_of_each
 def test_pods_in_parallel(name):
     """Pods started all at once: every span has the right pod and is under a call of this very pod."""
@@ -379,17 +397,41 @@ def test_short_processes_are_not_lost(tmp_path):
         assert len(of(spans, name="true", parent=busy.span_id)) == 100
 
 
-def test_started_late():
-    """Started after the pods, podspan-watch knows their shims: what they do next has the right pod."""
-    with node(_make(MODERN), stages=()) as one:
+def _survivor(one, pod):
+    """A container that the OOM killer has taken a process from, and that goes on."""
+    script = f"sh -c 'echo 900 >/proc/self/oom_score_adj; {GROW[2]}'; echo survived; exec sleep 1000"
+    for number in range(5):
+        name = f"parent-{number}"
+        container = pod.start(one.client, name, memory=MEMORY, command=("sh", "-c", script))
+        status = lambda: one.client("ContainerStatus", container_id=container).status.state
+        wait_for(lambda: "survived" in pod.log(name) or status() == cri.CONTAINER_EXITED, "the OOM killer")
+        if status() != cri.CONTAINER_EXITED:
+            return container
+    raise AssertionError("the OOM killer took all of them")
+
+
+@one_of_each
+def test_started_late(name):
+    """Started after the pods, podspan-watch knows what runs: what it does next has the right pod, and ends told."""
+    with node(_make(name), stages=()) as one:
         pod = one.pod()
-        main = pod.containers["main"]
+        main, survivor = pod.containers["main"], _survivor(one, pod)
+        runtime = name.rpartition("-")[2]
         with Watch(one.podspan):
             one.client("ExecSync", container_id=main, cmd=["false"], timeout=10)
             pod.remove(one.client)
-            spans = one.backend.wait_for(has("runc kill", "runc delete", container=main), "the end")
+            spans = one.backend.wait_for(
+                lambda spans: has(f"{runtime} kill", f"{runtime} delete", "wait_for_exit_code", container=main)(spans) and
+                has("wait_for_exit_code", container=survivor)(spans), "the end")
             for span in of(spans, container=main):
                 assert span.pod == (pod.uid, pod.namespace, pod.name)
+        for container, oom_killed in ((main, False), (survivor, True)):
+            # Beside it, the probe's process has ended.
+            ends = [(span, above[0]) for span in of(spans, name="wait_for_exit_code", container=container)
+                    if (above := spans.ancestors(span)) and above[0].name.endswith("/StartContainer")]
+            assert [_end(end) for end, _ in ends] == [(137, "SIGKILL", oom_killed)]
+            assert all(end.start <= call.end <= end.end for end, call in ends)
+        assert not of(spans, name="conmon")
 
 
 def test_memory_and_idle_cost():
