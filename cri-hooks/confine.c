@@ -17,7 +17,7 @@ static const char *const allowed[] = {
         /* memory, time, the end; what glibc asks for itself */
         "brk", "clock_gettime", "clock_gettime64", "exit", "exit_group", "futex", "futex_time64", "getpid", "getrandom",
         "gettid", "gettimeofday", "madvise", "mremap", "munmap", "restart_syscall", "rseq", "rt_sigaction",
-        "rt_sigprocmask", "rt_sigreturn", "sched_yield", "tgkill", "time",
+        "rt_sigprocmask", "rt_sigreturn", "sched_yield", "sigaltstack", "tgkill", "time",
         /* who we are and how much we may */
         "getegid", "geteuid", "getgid", "getuid", "getrlimit", "prlimit64", "ugetrlimit",
         /* context files, spool, counters, start files, configuration, our socket */

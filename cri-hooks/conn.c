@@ -508,5 +508,6 @@ void conn_tick_all(ConnOwner *owner) {
                 return;
         calls_set_now(owner->calls);
         for (Conn *conn = owner->conns; conn; conn = conn->next)
-                tap_tick(&conn->tap);
+                if (!conn->frozen)
+                        tap_tick(&conn->tap);
 }

@@ -55,8 +55,10 @@ int handovermsg_read(const void *p, size_t n, HandoverMsg *ret) {
         case HANDOVER_HELLO:
         case HANDOVER_INFO:
                 ret->version = (uint32_t) unpack_number(&unpack, UINT32_MAX);
-                if (ret->version != HANDOVERMSG_VERSION || ret->type == HANDOVER_HELLO)
+                if (ret->version != HANDOVERMSG_VERSION)
                         return unpack_result(&unpack);
+                if (ret->type == HANDOVER_HELLO)
+                        break;
                 ret->runtime = unpack_string(&unpack, HANDOVERMSG_TEXT_MAX);
                 ret->config = unpack_string(&unpack, HANDOVERMSG_TEXT_MAX);
                 ret->state_dir = unpack_string(&unpack, HANDOVERMSG_TEXT_MAX);

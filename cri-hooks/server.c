@@ -159,6 +159,9 @@ static int accept_one(Server *server) {
                         counters_add(server->calls->counters, COUNTERS_CRI, COUNTERS_CRI_CLOSED, 1);
                         return runtime;
                 }
+                /* A runtime that does not accept: the client would have waited where we must not. */
+                if (runtime == -EAGAIN)
+                        counters_add(server->calls->counters, COUNTERS_CRI, COUNTERS_CRI_CLOSED, 1);
                 if (log_ratelimit(&limit))
                         (void) log_warning_errno(runtime, "Cannot connect to the runtime at %s: %m",
                                                  server->runtime_path);
@@ -263,9 +266,11 @@ static int on_watchdog(LoopTimer *timer _unused_) {
 static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info) {
         Server *server = container_of(source, Server, signals);
 
-        if (info->ssi_signo != SIGHUP)
-                loop_exit(server->loop, 0);
-        else if (server->reload)
+        if (info->ssi_signo != SIGHUP) {
+                /* What is another's already is not to be closed; that ends by itself, in a second at most. */
+                if (server->handover.phase != HANDOVER_COMMITTED)
+                        loop_exit(server->loop, 0);
+        } else if (server->reload)
                 server->reload(server);
         return 0;
 }

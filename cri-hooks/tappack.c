@@ -29,7 +29,8 @@ static void write_dir(const TapDir *dir, Pack *pack) {
                 pack_number(pack, dir->frame.flags);
                 pack_number(pack, dir->frame.stream);
                 pack_number(pack, dir->left);
-                pack_number(pack, dir->content);
+                /* Of SETTINGS it is not counted. */
+                pack_number(pack, MIN(dir->content, dir->left));
                 pack_number(pack, dir->padding);
                 pack_number(pack, dir->need_prefix);
                 pack_bytes(pack, dir->prefix, dir->n_prefix);
@@ -154,15 +155,14 @@ int tappack_read(Tap *tap, Unpack *unpack, const uint8_t *held, size_t n_held,
 
         n_calls = unpack_number(unpack, TAP_STREAMS_MAX);
         for (size_t i = 0; i < n_calls; i++) {
-                TapStream head = {
-                        .id = (uint32_t) unpack_number(unpack, 0x7fffffff),
-                        .want_request = unpack_bool(unpack),
-                        .want_reply = unpack_bool(unpack),
-                        .request_ended = unpack_bool(unpack),
-                        .crossed = unpack_bool(unpack),
-                };
+                TapStream head = {};
                 TapStream *stream;
 
+                head.id = (uint32_t) unpack_number(unpack, 0x7fffffff);
+                head.want_request = unpack_bool(unpack);
+                head.want_reply = unpack_bool(unpack);
+                head.request_ended = unpack_bool(unpack);
+                head.crossed = unpack_bool(unpack);
                 stream = unpack->failed || head.id % 2 == 0 ? NULL : read_call(tap, unpack);
                 if (!stream)
                         return unpack->failed ? unpack_result(unpack) : unpack_fail(unpack);

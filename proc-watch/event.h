@@ -43,21 +43,23 @@ typedef enum EventWork {
         EVENT_WORK_CGROUP,    /* writing to a file of a cgroup */
         EVENT_WORK_NAMESPACE, /* unshare(2), setns(2) */
         EVENT_WORK_FORK,
-        EVENT_WAIT_CPU,    /* runnable, but another task runs */
-        EVENT_WAIT_PEER,   /* asleep in a system call that reads: what another process is to say */
-        EVENT_WAIT_KERNEL, /* asleep in any other: a lock, a disk */
+        EVENT_WORK_NETLINK, /* asking the kernel to change or tell of its network */
+        EVENT_WAIT_CPU,     /* runnable, but another task runs */
+        EVENT_WAIT_PEER,    /* asleep in a system call that reads: what another process is to say */
+        EVENT_WAIT_KERNEL,  /* asleep in any other: a lock, a disk */
         _EVENT_WORK_MAX,
 } EventWork;
 
-#define EVENT_WORK_MIN_NS (100 * 1000ULL)  /* one piece of work told */
+#define EVENT_WORK_MIN_NS (100 * 1000ULL)  /* one piece of work told; of mounts and namespaces all are */
 #define EVENT_WAIT_MIN_NS (1000 * 1000ULL) /* one wait told */
 
 typedef enum EventFlags {
         EVENT_ENTRYPOINT = 1 << 0, /* exec: of a container's own command; nothing of it is copied */
         EVENT_ARGS_CUT = 1 << 1,   /* exec: the command line is longer */
         EVENT_OOM = 1 << 2,        /* exit: the OOM killer chose it */
-        EVENT_CONTAINER = 1 << 3,  /* exit: of a process that has become a container's own */
+        EVENT_CONTAINER = 1 << 3,  /* exit: of a container's own process; exec: such a one that runs already */
         EVENT_NAMED = 1 << 4,      /* exec: of a program known by name that is to be believed, see watch.bpf.c */
+        EVENT_FOUND = 1 << 6,      /* exec: runs already */
         EVENT_INSIDE = 1 << 5,     /* exec: in a pid namespace below the host's */
 } EventFlags;
 
@@ -68,10 +70,12 @@ typedef enum EventFlags {
  */
 typedef struct Event {
         uint64_t time_ns;
-        uint64_t start_ns; /* when the process began (CLOCK_BOOTTIME): with the pid this names it for good */
+        uint64_t start_ns;        /* when the process began (CLOCK_BOOTTIME): with the pid this names it for good */
+        uint64_t parent_start_ns; /* fork: when the parent began */
         union {
                 uint64_t run_delay_ns; /* how long the task has waited for a CPU so far */
                 uint64_t length_ns;    /* work: until time_ns */
+                uint64_t age_ns;       /* exec of what runs already: since it began */
         };
         uint32_t type;   /* EventType */
         uint32_t flags;  /* EventFlags */
@@ -106,6 +110,7 @@ typedef enum TrackFlags {
 typedef struct Track {
         uint32_t flags; /* TrackFlags */
         uint32_t mnt_ns;
+        uint32_t child; /* of TRACK_CRUN_CHILD: what it has forked last */
 } Track;
 
 #define THREADS_MAX 1024 /* whose work is followed at a time; the least recent make room */

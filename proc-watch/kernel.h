@@ -86,8 +86,21 @@ struct fs_struct {
         struct path pwd;
 };
 
+struct sock_common {
+        unsigned short skc_family;
+};
+
+struct sock {
+        struct sock_common __sk_common;
+};
+
+struct socket {
+        struct sock *sk;
+};
+
 struct file {
         struct inode *f_inode;
+        void *private_data;
         struct path f_path;
 };
 
@@ -156,6 +169,28 @@ struct pt_regs___call_arm64 {
         __u64 orig_x0;
 };
 
+struct kernfs_node {
+        __u64 id;
+        const char *name;
+};
+
+struct cgroup {
+        struct kernfs_node *kn;
+};
+
+struct cgroup_subsys_state {
+        struct cgroup *cgroup;
+        struct cgroup_subsys_state *parent;
+};
+
+enum cgroup_subsys_id {
+        memory_cgrp_id = 0,
+};
+
+struct css_set {
+        struct cgroup_subsys_state *subsys[1];
+};
+
 struct task_struct {
         int pid;
         int tgid;
@@ -163,18 +198,19 @@ struct task_struct {
         unsigned int __state;
         __u64 start_boottime;
         struct task_struct *group_leader;
+        struct task_struct *real_parent;
         struct mm_struct *mm;
         const struct cred *cred;
         struct fs_struct *fs;
         struct nsproxy *nsproxy;
         struct files_struct *files;
         struct signal_struct *signal;
+        struct css_set *cgroups;
         struct pid *thread_pid;
         struct sched_info sched_info;
         char comm[16];
 };
 
-struct cgroup;
 struct seq_file;
 
 struct bpf_iter_meta {

@@ -291,6 +291,16 @@ static bool leads_back(const Command *command) {
         return is_probe(command) || strcmp(command->verb, "delete") == 0 || strcmp(command->verb, "kill") == 0;
 }
 
+/* What has a trace of its own, or ends what another began, leads back to the start. */
+static void link_start(Link *link, const Command *command, Identity *identity, StoryOrigin *origin) {
+        ContextRecord start;
+
+        if (!leads_back(command) || !*command->id || context_get(link->context, CONTEXT_START, command->id, &start) < 0)
+                return;
+        complete(identity, &start.identity);
+        add_link(origin, &start.trace, "start");
+}
+
 /* The parent by the look-up rules. */
 static int find_parent(Link *link, const Command *command, BundleManager manager, uint64_t time_ns, Identity *identity,
                        StoryOrigin *origin, ContextFound *ret_found) {
@@ -298,7 +308,6 @@ static int find_parent(Link *link, const Command *command, BundleManager manager
         Identity asked = *identity;
         ContextQuery query = { &asked, link_operations(command, manager, sandbox) };
         ContextMatch match = {};
-        ContextRecord start;
         int r;
 
         /* What a user runs, kubelet did not ask for. */
@@ -310,11 +319,7 @@ static int find_parent(Link *link, const Command *command, BundleManager manager
         case CONTEXT_FOUND_PARENT:
                 complete(identity, &match.record.identity);
                 origin->parent = match.record.trace;
-                if (leads_back(command) && *command->id &&
-                    context_get(link->context, CONTEXT_START, command->id, &start) == 0) {
-                        complete(identity, &start.identity);
-                        add_link(origin, &start.trace, "start");
-                }
+                link_start(link, command, identity, origin);
                 return 0;
         case CONTEXT_FOUND_START:
                 complete(identity, &match.record.identity);
@@ -333,6 +338,7 @@ static int find_parent(Link *link, const Command *command, BundleManager manager
                 } else {
                         derive(link, identity, &origin->parent);
                 }
+                link_start(link, command, identity, origin);
                 for (size_t i = 0; i < match.n_candidates; i++)
                         add_link(origin, &match.candidates[i], "candidate");
                 return 0;
@@ -368,6 +374,7 @@ static int find_only_call(Link *link, StoryOrigin *ret) {
                 return -ENOENT;
         ret->owner = owner_new(&only.record.identity, BUNDLE_MANAGER_CRIO, NULL);
         ret->parent = only.record.trace;
+        ret->call = ret->parent;
         ret->live = true;
         return ret->owner ? 0 : -ENOMEM;
 }
@@ -409,6 +416,9 @@ int link_find(Link *link, const Command *command, uint64_t time_ns, StoryOrigin 
         if (r < 0)
                 return r;
 
+        if (command_is_poll(command) && found != CONTEXT_FOUND_PARENT)
+                return -ENOENT; /* a question that no call waits for */
+
         entry = *command->id ? find_entry(link, command->id, command->uid) : NULL;
         if (found == CONTEXT_FOUND_NONE) {
                 if (is_probe(command))
@@ -420,6 +430,7 @@ int link_find(Link *link, const Command *command, uint64_t time_ns, StoryOrigin 
                 if (r < 0)
                         return r;
         }
+        origin.call = origin.parent;
         if (command->has_traceparent && command->uid == 0)
                 origin.parent = command->traceparent;
         else if (command->has_traceparent)

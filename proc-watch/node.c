@@ -42,6 +42,7 @@ Node *node_free(Node *node) {
                 span_free(node->held[i]);
         free(node->held);
         node_forget(node);
+        free(node->cgroup);
         free(node->links);
         free(node->why);
         owner_unref(node->owner);
@@ -125,24 +126,39 @@ void node_mark(Node *node, NodeMarkType type, uint64_t time_ns, uint64_t run_del
                 node->marks[node->n_marks++] = mark;
 }
 
-static int compare_marks(const void *a, const void *b) {
-        const NodeMark *x = a, *y = b;
+/* By insertion: they come nearly in order, and qsort(3) asks the system how much memory it may take. */
+static void sort_marks(NodeMark *marks, size_t n) {
+        for (size_t i = 1; i < n; i++) {
+                NodeMark mark = marks[i];
+                size_t at = i;
 
-        return (x->time_ns > y->time_ns) - (x->time_ns < y->time_ns);
+                for (; at > 0 && marks[at - 1].time_ns > mark.time_ns; at--)
+                        marks[at] = marks[at - 1];
+                marks[at] = mark;
+        }
 }
 
+typedef struct Seen {
+        bool init, child, mounts;
+} Seen;
+
 /* The name of the phase that ends with a mark of @type. */
-static const char *phase_name(const Node *node, NodeMarkType type, bool init_seen, bool child_seen) {
+static const char *phase_name(const Node *node, NodeMarkType type, const Seen *seen) {
         bool stages = strcmp(node->name, "runc") == 0 || strcmp(node->name, "youki") == 0;
 
         /* A monitor goes to the background before it starts the runtime, a shim leaves a server behind. */
-        if (node->kind == COMMAND_MONITOR && init_seen)
+        if (type == NODE_MARK_WAIT_END)
+                return "wait for the engine";
+        if (node->kind == COMMAND_MONITOR && seen->init)
                 return "monitor set-up";
-        if (node->kind == COMMAND_SHIM && init_seen)
+        if (node->kind == COMMAND_SHIM && seen->init)
                 return "server set-up";
 
         switch (type) {
         case NODE_MARK_FORK:
+        case NODE_MARK_WAIT_BEGIN:
+        case NODE_MARK_WAIT_END:
+        case NODE_MARK_ENTRY:
                 return "start-up";
         case NODE_MARK_STAGE_0:
                 return "init bootstrap";
@@ -152,15 +168,21 @@ static const char *phase_name(const Node *node, NodeMarkType type, bool init_see
                 return "cgroup set-up";
         case NODE_MARK_ATTACH_LAST:
                 return "cgroup join";
+        case NODE_MARK_MOUNT_FIRST:
+                return "init start-up";
+        case NODE_MARK_MOUNT_LAST:
+                return "mounts";
         case NODE_MARK_CHILD_BEGIN:
-                if (child_seen)
+                if (seen->child)
                         return "between hooks";
-                return init_seen && stages ? "mounts" : init_seen ? "container set-up" : "start-up";
+                if (seen->mounts)
+                        return "before hooks";
+                return seen->init && stages ? "mounts" : seen->init ? "container set-up" : "start-up";
         case NODE_MARK_CHILD_END:
         case NODE_MARK_EXIT:
                 break;
         }
-        if (child_seen)
+        if (seen->child || seen->mounts || strcmp(node->verb, "start") == 0)
                 return "state saved";
         return strcmp(node->verb, "exec") == 0 ? "process set-up" : "mounts and state";
 }
@@ -178,19 +200,73 @@ static bool is_phased(const Node *node) {
         return false;
 }
 
+/* To join a cgroup means to wait for it first: what ends with being in the first cgroup began with writing to it. */
+static void join_begins(const Node *node, NodeMark *marks, size_t n_marks) {
+        for (size_t i = 0; i < n_marks; i++)
+                for (size_t k = 0; marks[i].type == NODE_MARK_ATTACH_FIRST && k < node->work.n; k++) {
+                        const Work *work = &node->work.items[k];
+
+                        if (work->kind != EVENT_WORK_CGROUP || work->begin_ns > marks[i].time_ns ||
+                            work->end_ns < marks[i].time_ns)
+                                continue;
+                        marks[i].time_ns = work->begin_ns;
+                        marks[i].pid = 0;
+                }
+}
+
+static bool is_init_set_up(const NodeMark *mark) {
+        return mark->type == NODE_MARK_STAGE_2 || mark->type == NODE_MARK_ATTACH_LAST;
+}
+
+/*
+ * Marks that follow from the work: when the container's init mounted, with nothing else in between; when a monitor
+ * waited for the engine that put it into its cgroup. Returns how many there are now, two more at most.
+ */
+static size_t add_marks(const Node *node, NodeMark *marks, size_t n_marks) {
+        uint64_t since = 0, until = node->end_ns, first = UINT64_MAX, last = 0;
+        bool monitor = node->kind == COMMAND_MONITOR;
+
+        for (size_t i = 0; i < n_marks; i++)
+                if (is_init_set_up(&marks[i]))
+                        since = MAX(since, marks[i].time_ns);
+        for (size_t i = 0; i < n_marks; i++)
+                if (marks[i].type == (monitor ? NODE_MARK_FORK : NODE_MARK_CHILD_BEGIN) && marks[i].time_ns > since)
+                        until = MIN(until, marks[i].time_ns);
+        if (!monitor && since == 0)
+                return n_marks;
+
+        for (size_t i = 0; i < node->work.n; i++) {
+                const Work *work = &node->work.items[i];
+
+                if (work->kind != (monitor ? EVENT_WAIT_PEER : EVENT_WORK_MOUNT) || work->begin_ns < since ||
+                    work->end_ns > until)
+                        continue;
+                first = MIN(first, work->begin_ns);
+                last = MAX(last, work->end_ns);
+        }
+        if (last == 0)
+                return n_marks;
+        marks[n_marks++] =
+                (NodeMark){ .time_ns = first, .type = monitor ? NODE_MARK_WAIT_BEGIN : NODE_MARK_MOUNT_FIRST };
+        marks[n_marks++] = (NodeMark){ .time_ns = last, .type = monitor ? NODE_MARK_WAIT_END : NODE_MARK_MOUNT_LAST };
+        return n_marks;
+}
+
 size_t node_phases(const Node *node, NodePhase *ret, size_t max) {
-        NodeMark marks[NODE_MARKS_MAX + 1];
+        NodeMark marks[NODE_MARKS_MAX + 3];
         uint64_t cursor = node->begin_ns, last_delay = 0;
         uint32_t last_pid = 0;
         size_t n = 0, n_marks = node->n_marks;
         unsigned children = 0;
-        bool init_seen = false, child_seen = false;
+        Seen seen = {};
 
         if (n_marks == 0 || !is_phased(node))
                 return 0;
         memcpy(marks, node->marks, n_marks * sizeof(*marks));
+        join_begins(node, marks, n_marks);
+        n_marks = add_marks(node, marks, n_marks);
         marks[n_marks++] = (NodeMark){ .time_ns = node->end_ns, .type = NODE_MARK_EXIT };
-        qsort(marks, n_marks, sizeof(*marks), compare_marks);
+        sort_marks(marks, n_marks);
 
         for (size_t i = 0; i < n_marks && n < max; i++) {
                 const NodeMark *mark = &marks[i];
@@ -203,16 +279,17 @@ size_t node_phases(const Node *node, NodePhase *ret, size_t max) {
                                                  : 0;
 
                         ret[n++] = (NodePhase){
-                                .name = phase_name(node, mark->type, init_seen, child_seen),
+                                .name = phase_name(node, mark->type, &seen),
                                 .begin_ns = cursor,
                                 .end_ns = at,
                                 .run_delay_ns = MIN(delay, at - cursor),
                         };
                 }
 
-                init_seen |= mark->type == NODE_MARK_FORK;
+                seen.init |= mark->type == NODE_MARK_FORK;
+                seen.mounts |= mark->type == NODE_MARK_MOUNT_LAST;
                 if (mark->type == NODE_MARK_CHILD_BEGIN) {
-                        child_seen = true;
+                        seen.child = true;
                         children++;
                 } else if (mark->type == NODE_MARK_CHILD_END && children > 0) {
                         children--;
@@ -267,16 +344,14 @@ int node_span_new(const Node *node, const char *name, const TraceContext *contex
         return 0;
 }
 
-int node_work_span(const Node *node, const char *engine, const Work *work, const TraceContext *context,
+int node_work_span(const Node *node, const char *name, const Work *work, const TraceContext *context,
                    const TraceContext *parent, Span **ret) {
-        char name[COMMAND_NAME_MAX + 32];
         Span *span;
         int r;
 
         assert(work);
         assert(ret);
 
-        (void) snprintf(name, sizeof(name), "%s%s%s", engine ? engine : "", engine ? ": " : "", work_name(work->kind));
         r = node_span_new(node, name, context, parent, &span);
         if (r < 0)
                 return r;

@@ -21,7 +21,12 @@ typedef enum NodeMarkType {
         NODE_MARK_STAGE_2,      /* runc:[2:INIT] */
         NODE_MARK_ATTACH_FIRST, /* into the first cgroup … */
         NODE_MARK_ATTACH_LAST,  /* … and the last */
-        NODE_MARK_CHILD_BEGIN,  /* a hook or helper */
+        NODE_MARK_MOUNT_FIRST,  /* the container's init mounts … */
+        NODE_MARK_MOUNT_LAST,   /* … until here */
+        NODE_MARK_WAIT_BEGIN,   /* a monitor waits for its engine */
+        NODE_MARK_WAIT_END,
+        NODE_MARK_ENTRY,       /* of start: the container's command has begun */
+        NODE_MARK_CHILD_BEGIN, /* a hook or helper */
         NODE_MARK_CHILD_END,
         NODE_MARK_EXIT,
 } NodeMarkType;
@@ -51,9 +56,11 @@ struct Node {
         bool silent;    /* no span */
         bool mute;      /* none below it either */
         bool engine;    /* has a container engine above it, or is one */
-        bool monitored; /* a podspan monitor tells how the container ends */
+        bool ours;      /* is, or is below, a program of podspan's */
+        bool monitored; /* a podspan monitor tells of the call as a whole, and how the container ends */
         bool serves;    /* an engine: CRI calls have caused commands of it */
         bool live;      /* a CRI call in flight has caused it */
+        bool found;     /* it ran already: only the end of its container is told */
         bool busy;      /* counted as under way */
         bool hold;      /* a probe: spans only if it fails or is slow */
         bool finished;
@@ -65,6 +72,7 @@ struct Node {
 
         TraceContext context;
         TraceContext parent_context; /* zero span id: a root */
+        TraceContext call;           /* what the container's life is below */
         TraceContext *links;         /* of a command at the top */
         const char **why;
         size_t n_links;
@@ -85,6 +93,7 @@ struct Node {
 
         uint64_t start_ns;    /* `start` began, of what this one created; 0: not seen */
         uint64_t entry_ns;    /* exec of the container's command */
+        char *cgroup;         /* of what limits the container's memory; NULL: not known */
         int container_status; /* how it ended, or -1 */
 };
 
@@ -119,8 +128,8 @@ int node_span(const Node *node, Span **ret);
 /* A span of @node's owner called @name, in @context below @parent. */
 int node_span_new(const Node *node, const char *name, const TraceContext *context, const TraceContext *parent,
                   Span **ret);
-/* A span of a piece of its work, or of the work of @engine for it (NULL: none). */
-int node_work_span(const Node *node, const char *engine, const Work *work, const TraceContext *context,
+/* A span of a piece of work for it, called @name. */
+int node_work_span(const Node *node, const char *name, const Work *work, const TraceContext *context,
                    const TraceContext *parent, Span **ret);
 /*
  * Says what the interval went to, per kind that took a millisecond. @run_delay_ns: how long the thread that is

@@ -11,9 +11,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "cgroup.h"
 #include "log.h"
 #include "notify.h"
 #include "privilege.h"
+#include "trim.h"
 #include "sysfilter.h"
 #include "watch.h"
 
@@ -98,13 +100,14 @@ static int parse_argv(int argc, char **argv) {
 }
 
 static int drop_privileges(const Program *p) {
-        const char *readable[LINK_ROOTS_MAX + 1];
+        const char *readable[LINK_ROOTS_MAX + 2];
         PrivilegePaths paths = { .readable = readable, .state_fd = p->state_fd };
         int r;
 
         for (size_t i = 0; i < p->watch.link.n_roots; i++)
                 readable[paths.n_readable++] = p->watch.link.roots[i];
         readable[paths.n_readable++] = "/proc";
+        readable[paths.n_readable++] = CGROUP_ROOT;
 
         r = privilege_drop(&paths, sysfilter_kill_wanted());
         if (r < 0)
@@ -148,6 +151,9 @@ static int setup(Program *p) {
 static int run(Program *p) {
         int r;
 
+        /* The kernel's type information has been read for the relocations, and libraries were needed once: megabytes.
+         */
+        trim_memory();
         log_info("Watching%s", p->config.enable_tracing ? "" : " nothing, tracing is disabled");
         notify_send("READY=1");
         r = watch_run(&p->watch);

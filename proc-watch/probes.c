@@ -81,6 +81,8 @@ static const struct {
         { SYS_setns, EVENT_WORK_NAMESPACE },
         { SYS_clone, EVENT_WORK_FORK },
         { SYS_clone3, EVENT_WORK_FORK },
+        { SYS_sendto, EVENT_WORK_NETLINK }, /* those to such a socket */
+        { SYS_sendmsg, EVENT_WORK_NETLINK },
         { SYS_read, EVENT_WAIT_PEER },
         { SYS_readv, EVENT_WAIT_PEER },
         { SYS_recvfrom, EVENT_WAIT_PEER },

@@ -1,7 +1,6 @@
 #include <assert.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -20,6 +19,7 @@ struct Source {
         uint32_t turns;
         struct ring_buffer *ring;
         SourceFn fn;
+        SourceLostFn lost;
         SourceBatchFn batch;
         void *userdata;
         uint64_t n_lost;
@@ -32,6 +32,18 @@ static int quiet(enum libbpf_print_level level, const char *format, va_list args
         return 0;
 }
 
+/* The kernel counts what it loses before it writes what comes next. */
+static int check_lost(Source *source) {
+        uint64_t n_lost = __atomic_load_n(&source->bpf->bss->n_lost, __ATOMIC_ACQUIRE) +
+                          __atomic_load_n(&source->bpf->bss->n_untracked, __ATOMIC_ACQUIRE);
+        uint64_t n_new = n_lost - source->n_lost;
+
+        if (n_new == 0)
+                return 0;
+        source->n_lost = n_lost;
+        return source->lost(source->userdata, n_new);
+}
+
 static int on_sample(void *userdata, void *data, size_t size) {
         Source *source = userdata;
         const Event *event = data;
@@ -39,13 +51,14 @@ static int on_sample(void *userdata, void *data, size_t size) {
 
         if (size < sizeof(*event))
                 return 0;
-        r = source->fn(source->userdata, event, (const char *) (event + 1), size - sizeof(*event));
+        r = check_lost(source);
+        if (r >= 0)
+                r = source->fn(source->userdata, event, (const char *) (event + 1), size - sizeof(*event));
         return MIN(r, 0);
 }
 
 static int on_ring(LoopSource *loop_source, uint32_t events) {
         Source *source = container_of(loop_source, Source, loop_source);
-        uint64_t lost;
         int r;
 
         (void) events;
@@ -53,11 +66,8 @@ static int on_ring(LoopSource *loop_source, uint32_t events) {
         if (r < 0)
                 return r;
 
-        lost = __atomic_load_n(&source->bpf->bss->n_lost, __ATOMIC_RELAXED) +
-               __atomic_load_n(&source->bpf->bss->n_untracked, __ATOMIC_RELAXED);
-        r = source->batch(source->userdata, lost - source->n_lost);
-        source->n_lost = lost;
-        return r;
+        source->batch(source->userdata);
+        return check_lost(source);
 }
 
 static void choose_probes(Source *source, bool wanted) {
@@ -118,13 +128,14 @@ static int set_names(Source *source) {
         return 0;
 }
 
-int source_new(Loop *loop, SourceFn fn, SourceBatchFn batch, void *userdata, Source **ret) {
+int source_new(Loop *loop, SourceFn fn, SourceLostFn lost, SourceBatchFn batch, void *userdata, Source **ret) {
         _cleanup_(source_freep) Source *source = NULL;
         struct stat st;
         int r;
 
         assert(loop);
         assert(fn);
+        assert(lost);
         assert(batch);
         assert(ret);
 
@@ -139,6 +150,7 @@ int source_new(Loop *loop, SourceFn fn, SourceBatchFn batch, void *userdata, Sou
         source->loop_source = (LoopSource) LOOP_SOURCE_NULL;
         source->probes = (Probes) PROBES_NULL;
         source->fn = fn;
+        source->lost = lost;
         source->batch = batch;
         source->userdata = userdata;
 
@@ -159,8 +171,6 @@ int source_new(Loop *loop, SourceFn fn, SourceBatchFn batch, void *userdata, Sou
         if (r < 0)
                 return r;
 
-        /* The kernel's type information has been read for the relocations: megabytes that go back now. */
-        (void) malloc_trim(0);
         *ret = TAKE_PTR(source);
         return 0;
 }

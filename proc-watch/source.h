@@ -15,14 +15,16 @@ typedef struct Source Source;
 
 /* One event with what follows it; @data is valid during the call. A negative return ends the loop. */
 typedef int (*SourceFn)(void *userdata, const Event *event, const char *data, size_t size);
-/* After a batch. @n_lost: events lost since the last call. */
-typedef int (*SourceBatchFn)(void *userdata, uint64_t n_lost);
+/* @n_lost events have been lost; called before the first event that can have come after them. */
+typedef int (*SourceLostFn)(void *userdata, uint64_t n_lost);
+/* After a batch. */
+typedef void (*SourceBatchFn)(void *userdata);
 
 /*
  * Loads and attaches. Returns 0 with a source owned by the caller, -EOPNOTSUPP outside the host's pid namespace, or
  * the negative errno of the kernel's refusal.
  */
-int source_new(Loop *loop, SourceFn fn, SourceBatchFn batch, void *userdata, Source **ret);
+int source_new(Loop *loop, SourceFn fn, SourceLostFn lost, SourceBatchFn batch, void *userdata, Source **ret);
 Source *source_free(Source *source);
 DEFINE_CLEANUP(Source *, source_free);
 

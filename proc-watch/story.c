@@ -7,9 +7,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
-#include "node.h"
+#include "cgroup.h"
+#include "life.h"
 #include "story.h"
 #include "tell.h"
 
@@ -23,6 +25,8 @@ struct Process {
         uint32_t pid;
         bool own;       /* it is the node's command itself */
         bool container; /* it has become a container's own */
+        bool doubtful;  /* may have executed a program that we have not been told of */
+        bool astray;    /* forked by a doubtful one: the node is its ancestors', perhaps not the nearest */
         Node *node;     /* a reference, or NULL */
 };
 
@@ -152,15 +156,21 @@ static int add_process(Story *story, const Event *event, Node *node, Process **r
 }
 
 static int process_fork(Story *story, const Event *event) {
-        Process **slot = find_slot(story, event->parent), *process;
+        const Event parent = { .pid = event->parent, .start_ns = event->parent_start_ns };
+        Process **slot, *process;
         int r;
 
+        /* Where the ends of two processes were lost, each may have another's pid. */
         (void) find_process(story, event);
+        if (parent.start_ns != 0)
+                (void) find_process(story, &parent);
+        slot = find_slot(story, event->parent);
         if (!*slot || *find_slot(story, event->pid))
                 return 0;
         r = add_process(story, event, (*slot)->node, &process);
         if (r < 0)
                 return r == -EUSERS ? 0 : r;
+        process->astray = (*slot)->astray || (*slot)->doubtful;
         if ((*slot)->own)
                 node_mark((*slot)->node, NODE_MARK_FORK, event->time_ns, event->run_delay_ns, 0);
         return 0;
@@ -178,6 +188,7 @@ static int nest(Story *story, Node *node, Node *parent, const Command *command) 
                 return 0;
         }
         node->nested = true;
+        node->clk = parent->clk; /* or a child could end some nanoseconds after its parent */
         node->owner = owner_ref(parent->owner);
         node->parent_context = parent->context;
         node->stage = node_hook_stage(parent, command->path);
@@ -224,6 +235,7 @@ static int place(Story *story, Node *node, const Command *command) {
         lead_back(story, node, &origin);
         node->owner = origin.owner;
         node->parent_context = origin.parent;
+        node->call = origin.call;
         node->live = origin.live;
         if (origin.live)
                 note_engine(node);
@@ -235,6 +247,13 @@ static int place(Story *story, Node *node, const Command *command) {
                 memcpy(node->links, origin.links, origin.n_links * sizeof(*node->links));
                 memcpy(node->why, origin.why, origin.n_links * sizeof(*node->why));
                 node->n_links = origin.n_links;
+        }
+        /* A monitor of ours that hands on a context speaks itself: what is seen here goes below its span of the call.
+         */
+        node->monitored = node->ours && node->kind == COMMAND_RUNTIME && command->has_traceparent && command->uid == 0;
+        if (node->monitored) {
+                node->context = command->traceparent;
+                return 0;
         }
         return tracecontext_new_child(&origin.parent, &node->context);
 }
@@ -258,9 +277,12 @@ static void note_start(Story *story, const Node *start) {
                 }
 }
 
-static int begin(Story *story, Process *process, const Event *event, const Command *command, Node *parent,
+/* @above: the command that @process works for until now, or NULL. */
+static int begin(Story *story, Process *process, const Event *event, const Command *command, Node *above,
                  const Clk *now) {
-        Node *node;
+        /* Who has gone astray may be silent like its ancestors, but is below none of them. */
+        Node *parent = process->astray ? NULL : above, *node;
+        bool mute = above && above->mute, engine = above && above->engine, ours = above && above->ours;
         bool poll;
         int r;
 
@@ -270,14 +292,15 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
         unref(story, process->node);
         process->node = node;
         process->own = true;
+        process->astray = false;
 
         /* Marked whether it becomes a span or not: its time is not the runtime's own. */
         if (node_open(parent))
                 node_mark(parent, NODE_MARK_CHILD_BEGIN, node->begin_ns, 0, 0);
 
-        node->mute = (parent && parent->mute) || strcmp(command->name, "podspan-hook") == 0;
-        node->engine = command->kind == COMMAND_ENGINE || (parent && parent->engine);
-        node->monitored = command->kind == COMMAND_OURS || (parent && parent->monitored);
+        node->mute = mute || strcmp(command->name, "podspan-hook") == 0;
+        node->engine = command->kind == COMMAND_ENGINE || engine;
+        node->ours = command->kind == COMMAND_OURS || ours;
         node->silent = node->mute || !node_speaks(node, command, parent);
         poll = !node->silent && command_is_poll(command);
         if (poll && (command->kind != COMMAND_RUNTIME || !*command->id)) {
@@ -300,7 +323,9 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
                 node->mute = true; /* no call waits for it */
                 story->tell.host.counted(story->tell.host.userdata, command);
         }
-        node->busy = r >= 0 && !node->nested && !node->hold;
+        if (event->flags & EVENT_FOUND)
+                node->silent = true; /* its start is long over */
+        node->busy = r >= 0 && !node->nested && !node->hold && !node->silent;
         if (node->busy)
                 story->n_busy++;
         if (r < 0)
@@ -308,45 +333,68 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
         return r == -ENOMEM ? r : 0;
 }
 
-/*
- * The container's own command has begun. The span goes from "created", which is the end of `create` (in `run`: from
- * its begin), and falls into the wait for somebody to ask for the start, and the start.
- */
+/* The command that has made @created begin has reached its aim. */
+static void note_entry(Story *story, const Node *created, const Event *event) {
+        for (size_t i = 0; i < BUCKETS; i++)
+                for (Process *process = story->buckets[i]; process; process = process->next) {
+                        Node *node = process->node;
+
+                        if (process->own && node && node->kind == COMMAND_RUNTIME && node_open(node) &&
+                            strcmp(node->verb, "start") == 0 && node->owner && created->owner &&
+                            strcmp(owner_id(node->owner), owner_id(created->owner)) == 0)
+                                node_mark(node, NODE_MARK_ENTRY, event->time_ns, 0, 0);
+                }
+}
+
 static int process_entrypoint(Story *story, Process *process, const Event *event) {
-        Node *node = process->node, *top = node;
-        TraceContext context, child;
-        uint64_t begin_ns;
-        int r;
+        Node *node = process->node;
 
         process->container = true;
         process->own = false;
         if (!node || node->kind != COMMAND_RUNTIME || node->silent)
                 return 0;
+        if (!node->hold)
+                note_entry(story, node, event);
+        return life_begin(&story->tell, node, event);
+}
 
-        node->last_ns = event->time_ns;
-        node->entry_ns = event->time_ns;
-        if (node->hold)
+/*
+ * A container's first process that runs already, below the monitor or shim @event->parent; @data is the name of its
+ * cgroup. Nothing is told of its start: only its end is still to come.
+ */
+static int process_found(Story *story, const Event *event, const char *data, size_t size, const Clk *now) {
+        Process *above = *find_slot(story, event->parent), *process;
+        Command command = { .kind = COMMAND_RUNTIME, .verb = "create", .uid = event->uid };
+        Node *node, *parent = above ? above->node : NULL;
+        Owner *known;
+        int r;
+
+        if (*find_slot(story, event->pid) || !parent || parent->ours)
+                return 0; /* a monitor of ours tells of it */
+        known = parent->kind == COMMAND_MONITOR ? parent->owner : NULL;
+        if (parent->hold || (parent->kind == COMMAND_MONITOR && !known))
+                return 0;
+        if (known)
+                (void) snprintf(command.id, sizeof(command.id), "%s", owner_id(known));
+        else if (cgroup_parse_container(data, strnlen(data, size), command.id) < 0)
                 return 0;
 
-        begin_ns = MIN(node->finished ? node->end_ns : node->begin_ns, event->time_ns);
-        while (top->nested)
-                top = top->parent;
-        r = tracecontext_new_child(&node->context, &context);
-        if (r < 0)
-                return r;
-        r = tell_time(&story->tell, node, "entrypoint", &context, &top->parent_context, begin_ns, event->time_ns,
-                      event->pid);
-        if (r < 0 || node->start_ns <= begin_ns || node->start_ns > event->time_ns)
-                return r;
-
-        r = tracecontext_new_child(&context, &child);
+        node = node_new(NULL, &command, event->pid, event->time_ns, now);
+        if (!node)
+                return -ENOMEM;
+        node->finished = true;
+        r = place(story, node, &command);
+        if (r >= 0 && find_creator(story, node->owner))
+                r = -EEXIST; /* not the first: it has joined the container */
         if (r >= 0)
-                r = tell_time(&story->tell, node, "created", &child, &context, begin_ns, node->start_ns, 0);
-        if (r >= 0)
-                r = tracecontext_new_child(&context, &child);
-        if (r >= 0)
-                r = tell_time(&story->tell, node, "starting", &child, &context, node->start_ns, event->time_ns, 0);
-        return r;
+                r = add_process(story, event, node, &process);
+        if (r >= 0) {
+                process->container = true;
+                node->entry_ns = event->time_ns - MIN(event->age_ns, event->time_ns);
+                life_found(&story->tell, node);
+        }
+        unref(story, node);
+        return r == -ENOMEM ? r : 0;
 }
 
 static int process_exec(Story *story, const Event *event, const char *data, size_t size, const Clk *now) {
@@ -355,6 +403,8 @@ static int process_exec(Story *story, const Event *event, const char *data, size
         Node *node;
         int r;
 
+        if (event->flags & EVENT_CONTAINER)
+                return process_found(story, event, data, size, now);
         if (event->flags & EVENT_ENTRYPOINT)
                 return process ? process_entrypoint(story, process, event) : 0;
 
@@ -370,6 +420,7 @@ static int process_exec(Story *story, const Event *event, const char *data, size
                         return r == -EUSERS ? 0 : r;
         }
 
+        process->doubtful = false;
         node = process->node;
         if (command.claimed && command.kind != COMMAND_CNI && (!node || node->kind != command.kind))
                 command.kind = COMMAND_OTHER;
@@ -416,47 +467,6 @@ static void process_work(Story *story, const Event *event) {
         work_add(&node->work, (EventWork) event->status, event->time_ns, event->length_ns);
 }
 
-/* A container's own process has ended. */
-static int process_container_exit(Story *story, Node *node, const Event *event, const Clk *now) {
-        uint64_t wall = now->realtime_ns + (event->time_ns - now->monotonic_ns);
-        TraceContext context, parent;
-        Node *top = node;
-        Span *span;
-        bool late;
-        int r;
-
-        node->last_ns = MAX(node->last_ns, event->time_ns);
-        node->container_status = event->status;
-        if (node->silent || node->monitored || node->entry_ns == 0)
-                return 0;
-
-        while (top->nested)
-                top = top->parent;
-        parent = top->parent_context;
-        late = !node->hold && event->time_ns - node->entry_ns > story->start_window_ns;
-        if (late) {
-                r = story->tell.host.root(story->tell.host.userdata, &parent);
-                if (r < 0)
-                        return 0;
-        }
-        r = tracecontext_new_child(&parent, &context);
-        if (r < 0)
-                return 0;
-        r = node_span_new(node, "wait_for_exit_code", &context, &parent, &span);
-        if (r < 0)
-                return r;
-
-        /* A life can be long and the wall clock be set meanwhile: the end is what has just been seen. */
-        span_set_time(span, wall - (event->time_ns - node->entry_ns), wall);
-        span_attr_int(span, "process.pid", event->pid);
-        span_attr_bool(span, "podspan.oom_killed", event->flags & EVENT_OOM);
-        node_span_exit(span, event->status);
-        if (late)
-                span_link(span, &node->context, "start");
-        tell_span(&story->tell, node, span);
-        return 0;
-}
-
 static int process_exit(Story *story, const Event *event, const Clk *now) {
         Process *process = find_process(story, event);
         int r = 0;
@@ -468,7 +478,7 @@ static int process_exit(Story *story, const Event *event, const Clk *now) {
 
                 node->last_ns = MAX(node->last_ns, event->time_ns);
                 if (process->container) {
-                        r = process_container_exit(story, node, event, now);
+                        r = life_end(&story->tell, node, event, now, story->start_window_ns);
                 } else if (process->own && (node->kind != COMMAND_MONITOR || node->n_refs == 1)) {
                         node->run_delay_ns = event->run_delay_ns;
                         finish(story, node, event->time_ns, event->status);
@@ -504,33 +514,12 @@ int story_event(Story *story, const Event *event, const char *data, size_t size,
         }
 }
 
-static bool overlaps(const Work *work, const StoryInterval *time) {
-        return work->begin_ns < time->end_ns && time->begin_ns < work->end_ns;
-}
-
-static bool is_only(const StoryCall *call, const Work *work) {
-        if (work->begin_ns < call->time.begin_ns || work->end_ns > call->time.end_ns)
-                return false;
-        for (size_t i = 0; i < call->n_others; i++)
-                if (overlaps(work, &call->others[i]))
-                        return false;
-        return true;
-}
-
 void story_call(Story *story, const StoryCall *call) {
-        Node node = { .owner = call->owner, .clk = call->clk };
-
         for (size_t i = 0; i < BUCKETS; i++)
-                for (const Process *process = story->buckets[i]; process; process = process->next) {
-                        const Node *engine = process->own ? process->node : NULL;
-
-                        if (!engine || engine->kind != COMMAND_ENGINE || !engine->serves)
-                                continue;
-                        for (size_t k = 0; k < engine->work.n; k++)
-                                if (work_is_span(&engine->work.items[k]) && is_only(call, &engine->work.items[k]))
-                                        tell_work(&story->tell, &node, engine->name, &engine->work.items[k],
-                                                  &call->context);
-                }
+                for (const Process *process = story->buckets[i]; process; process = process->next)
+                        if (process->own && process->node && process->node->kind == COMMAND_ENGINE &&
+                            process->node->serves)
+                                tell_engine(&story->tell, process->node, call);
 }
 
 void story_forget_work(Story *story, uint64_t time_ns) {
@@ -546,16 +535,24 @@ bool story_busy(const Story *story) {
 
 void story_lost(Story *story) {
         for (size_t i = 0; i < BUCKETS; i++)
-                for (Process *process = story->buckets[i]; process; process = process->next)
+                for (Process *process = story->buckets[i]; process; process = process->next) {
                         for (Node *node = process->node; node; node = node->parent)
                                 if (!node->finished)
                                         node->incomplete = true;
+                        /* A runtime, an engine … becomes nothing else; a script may. */
+                        process->doubtful |= !process->container &&
+                                             (!process->own || !process->node || process->node->kind == COMMAND_OTHER);
+                }
 }
 
 bool story_knows(const Story *story, uint32_t pid, uint64_t start_ns) {
         Process **slot = find_slot(story, pid);
 
         return *slot && same_start((*slot)->start_ns, start_ns);
+}
+
+bool story_has(const Story *story, uint32_t pid) {
+        return *find_slot(story, pid);
 }
 
 void story_prune(Story *story, bool (*gone)(void *userdata, uint32_t pid, uint64_t start_ns), void *userdata) {

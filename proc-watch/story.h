@@ -32,6 +32,7 @@ typedef struct StoryOrigin {
         Owner *owner;        /* a reference */
         bool live;           /* a CRI call in flight has caused it */
         TraceContext parent; /* a zero span id: a root in this trace */
+        TraceContext call;   /* likewise, whatever the environment says */
         TraceContext links[SPAN_LINKS_MAX];
         const char *why[SPAN_LINKS_MAX]; /* literals */
         size_t n_links;
@@ -49,6 +50,12 @@ typedef struct StoryHost {
         void (*emit)(void *userdata, Span *span);
         /* A probe or poll that became no span. */
         void (*counted)(void *userdata, const Command *command);
+        /*
+         * The memory cgroup of the container's process @pid, to be freed; and whether the OOM killer has killed there,
+         * where the kernel's own event does not say so. Both may be NULL.
+         */
+        int (*cgroup)(void *userdata, uint32_t pid, char **ret);
+        bool (*oom_killed)(void *userdata, const char *cgroup);
         void *userdata;
 } StoryHost;
 
@@ -97,11 +104,17 @@ void story_forget_work(Story *story, uint64_t time_ns);
 /* Is a command under way that will be told, other than a probe? */
 bool story_busy(const Story *story);
 
-/* Events have been lost: what is open may be incomplete. */
+/*
+ * Events have been lost: what is open may be incomplete. What processes fork that may have executed something meanwhile
+ * is below no command that we know.
+ */
 void story_lost(Story *story);
 
 /* Is the process @pid known, with this start? */
 bool story_knows(const Story *story, uint32_t pid, uint64_t start_ns);
+
+/* Is any process @pid known? */
+bool story_has(const Story *story, uint32_t pid);
 
 /* Forgets all processes for which @gone is true. */
 void story_prune(Story *story, bool (*gone)(void *userdata, uint32_t pid, uint64_t start_ns), void *userdata);

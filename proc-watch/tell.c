@@ -1,5 +1,6 @@
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include "tell.h"
 
@@ -53,15 +54,24 @@ static int tell_phase(Tell *tell, Node *node, const NodePhase *phase, const Trac
         return 0;
 }
 
-void tell_work(Tell *tell, Node *node, const char *engine, const Work *work, const TraceContext *parent) {
+/* 0 with the context of the new span in @ret (may be NULL), or a negative errno. */
+static int tell_work(Tell *tell, Node *node, const char *name, const Work *work, const TraceContext *parent,
+                     TraceContext *ret) {
         TraceContext context;
         Span *span;
+        int r;
 
-        if (tracecontext_new_child(parent, &context) < 0 ||
-            node_work_span(node, engine, work, &context, parent, &span) < 0)
+        r = tracecontext_new_child(parent, &context);
+        if (r >= 0)
+                r = node_work_span(node, name, work, &context, parent, &span);
+        if (r < 0) {
                 tell->n_dropped++;
-        else
-                tell_span(tell, node, span);
+                return r;
+        }
+        tell_span(tell, node, span);
+        if (ret)
+                *ret = context;
+        return 0;
 }
 
 void tell_node(Tell *tell, Node *node) {
@@ -91,13 +101,52 @@ void tell_node(Tell *tell, Node *node) {
                 for (size_t k = 0; k < n; k++)
                         if (phases[k].begin_ns <= work->begin_ns && work->end_ns <= phases[k].end_ns)
                                 parent = &contexts[k];
-                tell_work(tell, node, NULL, work, parent);
+                (void) tell_work(tell, node, work_name(work->kind), work, parent, NULL);
         }
 
+        if (node->monitored)
+                return;
         if (node_span(node, &span) < 0)
                 tell->n_dropped++;
         else
                 tell_span(tell, node, span);
+}
+
+static bool is_alone(const StoryCall *call, const Work *work) {
+        if (work->begin_ns < call->time.begin_ns || work->end_ns > call->time.end_ns)
+                return false;
+        for (size_t i = 0; i < call->n_others; i++)
+                if (work->begin_ns < call->others[i].end_ns && call->others[i].begin_ns < work->end_ns)
+                        return false;
+        return true;
+}
+
+void tell_engine(Tell *tell, const Node *engine, const StoryCall *call) {
+        Node node = { .owner = call->owner, .clk = call->clk };
+        Work works[WORK_MAX];
+        size_t n = 0, burst;
+
+        for (size_t i = 0; i < engine->work.n; i++)
+                if (is_alone(call, &engine->work.items[i]))
+                        works[n++] = engine->work.items[i];
+        work_sort(works, n);
+
+        for (size_t i = 0; i < n; i += burst) {
+                char name[COMMAND_NAME_MAX + 32];
+                TraceContext parent = call->context;
+                Work sum;
+
+                burst = work_burst(&works[i], n - i, &sum);
+                if (burst > 1 && work_is_span(&sum)) {
+                        (void) snprintf(name, sizeof(name), "%s: files", engine->name);
+                        (void) tell_work(tell, &node, name, &sum, &call->context, &parent);
+                }
+                for (size_t k = i; k < i + burst; k++)
+                        if (work_is_span(&works[k])) {
+                                (void) snprintf(name, sizeof(name), "%s: %s", engine->name, work_name(works[k].kind));
+                                (void) tell_work(tell, &node, name, &works[k], &parent, NULL);
+                        }
+        }
 }
 
 void tell_probe(Tell *tell, Node *node, uint64_t slow_ns) {

@@ -25,8 +25,9 @@ void tell_node(Tell *tell, Node *node);
 int tell_time(Tell *tell, Node *node, const char *name, const TraceContext *context, const TraceContext *parent,
               uint64_t begin_ns, uint64_t end_ns, uint32_t pid);
 
-/* A span of a piece of @node's work below @parent, or of the work of @engine for it (NULL: none). */
-void tell_work(Tell *tell, Node *node, const char *engine, const Work *work, const TraceContext *parent);
+/* What @engine itself did while @call alone was in flight. Files that it works with closely one after the other are one
+ * span, with the longer pieces below. */
+void tell_engine(Tell *tell, const Node *engine, const StoryCall *call);
 
 /* Was a probe that has ended worth its spans? */
 void tell_probe(Tell *tell, Node *node, uint64_t slow_ns);

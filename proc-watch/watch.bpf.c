@@ -22,6 +22,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define RING_SIZE          (256 * 1024)
 #define WRITABLE_BY_OTHERS 0022
+#define OOM_GROUPS_MAX     1024
+#define OOM_LEVELS_MAX     16 /* of cgroups in cgroups */
 
 struct {
         __uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -44,6 +46,14 @@ struct {
         __type(key, char[EVENT_COMM_SIZE]);
         __type(value, __u32);
 } names SEC(".maps");
+
+/* The memory cgroups in which the OOM killer has killed. */
+struct {
+        __uint(type, BPF_MAP_TYPE_LRU_HASH);
+        __uint(max_entries, OOM_GROUPS_MAX);
+        __type(key, __u64);
+        __type(value, __u8);
+} oom_groups SEC(".maps");
 
 /* Room for one exec event; the pad lets the verifier see that a masked offset stays inside. */
 struct Scratch {
@@ -122,12 +132,15 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child) {
         entry.flags = from->flags & TRACK_DAEMON;
         if (from->flags & (TRACK_CRUN | TRACK_CRUN_EXEC))
                 entry.flags |= TRACK_CRUN_CHILD | (from->flags & TRACK_CRUN_EXEC);
+        else if (from->flags & TRACK_CRUN_CHILD)
+                from->child = pid;
         entry.mnt_ns = from->mnt_ns;
         if (!track(pid, &entry))
                 return 0;
 
         fill(&event, EVENT_FORK, child);
         event.parent = parent_pid;
+        event.parent_start_ns = parent->group_leader->start_boottime;
         emit(&event, sizeof(event), false);
         return 0;
 }
@@ -373,6 +386,33 @@ int BPF_PROG(on_attach, struct cgroup *to, const char *path, struct task_struct 
         return 0;
 }
 
+/*
+ * A child that has forked and goes, without a program of its own, was a step into a pid namespace that exists already:
+ * its child is the container's. (What the container's first process forks, and waits for, is a hook.)
+ */
+static void hand_over(__u32 child) {
+        Track *entry = bpf_map_lookup_elem(&tracked, &child);
+
+        if (entry && !(entry->flags & TRACK_CONTAINER))
+                entry->flags |= TRACK_CRUN_CHILD;
+}
+
+static struct cgroup_subsys_state *memory_of(struct task_struct *task) {
+        struct cgroup_subsys_state *memory = NULL;
+        int id = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
+
+        bpf_probe_read_kernel(&memory, sizeof(memory), BPF_CORE_READ(task, cgroups)->subsys + id);
+        return memory;
+}
+
+/* Has the OOM killer killed anybody in this task's cgroup? */
+static bool oom_killed(struct task_struct *task) {
+        struct cgroup_subsys_state *memory = memory_of(task);
+        __u64 id = memory ? BPF_CORE_READ(memory, cgroup, kn, id) : 0;
+
+        return id != 0 && bpf_map_lookup_elem(&oom_groups, &id);
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task) {
         __u32 pid = task->tgid;
@@ -389,10 +429,12 @@ int BPF_PROG(on_exit, struct task_struct *task) {
         event.status = task->signal->group_exit_code;
         if (event.status == 0)
                 event.status = task->exit_code;
-        if (entry->flags & TRACK_OOM)
+        if (entry->flags & TRACK_OOM || (entry->flags & TRACK_CONTAINER && oom_killed(task)))
                 event.flags |= EVENT_OOM;
         if (entry->flags & TRACK_CONTAINER)
                 event.flags |= EVENT_CONTAINER;
+        if (entry->flags & TRACK_CRUN_CHILD && entry->child)
+                hand_over(entry->child);
         bpf_map_delete_elem(&tracked, &pid);
         emit(&event, sizeof(event), true);
         return 0;
@@ -410,7 +452,17 @@ static void mark_victim(__u32 pid) {
 /* Since Linux 6.8 the tracepoint hands over the task, before that its pid; one of the two gets loaded. */
 SEC("?tp_btf/mark_victim")
 int BPF_PROG(on_victim_task, struct task_struct *task) {
+        struct cgroup_subsys_state *memory = memory_of(task);
+        __u8 killed = 1;
+
         mark_victim(task->tgid);
+        /* A container has lost a process where its cgroup or one below has. */
+        for (int i = 0; i < OOM_LEVELS_MAX && memory; i++) {
+                __u64 id = BPF_CORE_READ(memory, cgroup, kn, id);
+
+                bpf_map_update_elem(&oom_groups, &id, &killed, BPF_ANY);
+                memory = BPF_CORE_READ(memory, parent);
+        }
         return 0;
 }
 
@@ -420,6 +472,50 @@ int BPF_PROG(on_victim_pid, int pid) {
         return 0;
 }
 
+/* Tells what has been found, with @text of the kernel's. */
+static void tell_found(struct bpf_iter__task *ctx, struct task_struct *task, __u32 flags, __u32 parent,
+                       const void *text) {
+        __u32 zero = 0;
+        struct Scratch *room = bpf_map_lookup_elem(&scratch, &zero);
+        long len;
+
+        if (!room)
+                return;
+        fill(&room->found, EVENT_EXEC, task);
+        room->found.flags = flags | EVENT_FOUND;
+        room->found.parent = parent;
+        room->found.age_ns = bpf_ktime_get_boot_ns() - room->found.start_ns;
+        room->found.uid = BPF_CORE_READ(task, cred, euid.val);
+        len = bpf_probe_read_kernel_str(room->found_file, EVENT_FILE_MAX, text);
+        room->found.file_size = len > 0 && len <= EVENT_FILE_MAX ? (__u16) len : 0;
+        bpf_seq_write(ctx->meta->seq, &room->found, sizeof(room->found) + EVENT_FILE_MAX);
+}
+
+/* Could this be the first process of a container: a child of a shim or monitor, no runtime, and none on its way? */
+static void find_container(struct bpf_iter__task *ctx, struct task_struct *task, const char *comm) {
+        struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+        __u32 pid = (__u32) task->tgid, parent_pid, *name;
+        char parent_comm[EVENT_COMM_SIZE] = {};
+        Track now = { .flags = TRACK_CONTAINER }, *entry;
+        struct cgroup_subsys_state *memory;
+        struct file *file;
+
+        if (!parent || (comm[4] == ':' && comm[5] == '[') || (comm[5] == ':' && comm[6] == '['))
+                return;
+        parent_pid = (__u32) BPF_CORE_READ(parent, tgid);
+        bpf_probe_read_kernel_str(parent_comm, sizeof(parent_comm), &parent->comm);
+        name = bpf_map_lookup_elem(&names, parent_comm);
+        if (!name || !(*name & TRACK_RESIDENT) || *name & TRACK_ENGINE)
+                return;
+        file = BPF_CORE_READ(parent, mm, exe_file);
+        memory = memory_of(task);
+        if (!file || !memory || !on_host(parent) || !roots_own(file))
+                return;
+        entry = bpf_map_lookup_elem(&tracked, &pid);
+        if (entry ? entry->flags & TRACK_CONTAINER : track(pid, &now))
+                tell_found(ctx, task, EVENT_CONTAINER, parent_pid, BPF_CORE_READ(memory, cgroup, kn, name));
+}
+
 /*
  * What runs already, read at the start and after losses: each long-lived program known by name, as the exec event that
  * was missed, without arguments. The kernel follows it from here on.
@@ -427,17 +523,17 @@ int BPF_PROG(on_victim_pid, int pid) {
 SEC("iter/task")
 int on_task(struct bpf_iter__task *ctx) {
         struct task_struct *task = ctx->task;
-        __u32 pid, zero = 0, flags = 0, *name;
+        __u32 pid, flags = 0, *name;
         char comm[EVENT_COMM_SIZE] = {};
-        struct Scratch *room;
         struct file *file;
         Track *entry, now = {};
-        long len;
 
         if (!task || task->pid != task->tgid)
                 return 0;
         bpf_probe_read_kernel_str(comm, sizeof(comm), task->comm);
         name = bpf_map_lookup_elem(&names, comm);
+        if (!name)
+                find_container(ctx, task, comm);
         if (!name || !(*name & TRACK_RESIDENT))
                 return 0;
 
@@ -453,15 +549,6 @@ int on_task(struct bpf_iter__task *ctx) {
         if (!entry && !track(pid, &now))
                 return 0;
 
-        room = bpf_map_lookup_elem(&scratch, &zero);
-        if (!room)
-                return 0;
-        fill(&room->found, EVENT_EXEC, task);
-        room->found.flags = EVENT_NAMED;
-        room->found.uid = BPF_CORE_READ(task, cred, euid.val);
-        len = bpf_probe_read_kernel_str(room->found_file, EVENT_FILE_MAX,
-                                        BPF_CORE_READ(file, f_path.dentry, d_name.name));
-        room->found.file_size = len > 0 && len <= EVENT_FILE_MAX ? (__u16) len : 0;
-        bpf_seq_write(ctx->meta->seq, &room->found, sizeof(room->found) + EVENT_FILE_MAX);
+        tell_found(ctx, task, EVENT_NAMED, 0, BPF_CORE_READ(file, f_path.dentry, d_name.name));
         return 0;
 }

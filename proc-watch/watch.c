@@ -4,9 +4,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
+#include "cgroup.h"
 #include "contextmatch.h"
 #include "log.h"
 #include "resync.h"
+#include "trim.h"
 #include "watch.h"
 
 static LogRatelimit lost_limit = LOG_RATELIMIT(60, 3);
@@ -20,7 +22,15 @@ static void flush(Watch *watch) {
 }
 
 static int on_flush(LoopTimer *timer) {
-        flush(container_of(timer, Watch, flush_timer));
+        Watch *watch = container_of(timer, Watch, flush_timer);
+
+        watch->n_untrimmed += watch->n_spans;
+        flush(watch);
+        /* What many commands at a time have needed goes back when they are over. */
+        if (watch->n_untrimmed >= WATCH_TRIM_SPANS && !story_busy(watch->story)) {
+                watch->n_untrimmed = 0;
+                trim_memory();
+        }
         return 0;
 }
 
@@ -39,8 +49,10 @@ static int host_root(void *userdata, TraceContext *ret) {
 static void host_emit(void *userdata, Span *span) {
         Watch *watch = userdata;
 
-        if (watch->n_spans == WATCH_SPANS_MAX)
+        if (watch->n_spans == WATCH_SPANS_MAX) {
+                watch->n_untrimmed += watch->n_spans;
                 flush(watch);
+        }
         if (watch->n_spans == 0)
                 (void) loop_timer_set(&watch->flush_timer, WATCH_FLUSH_NS, 0);
         watch->spans[watch->n_spans++] = span;
@@ -51,6 +63,16 @@ static void host_counted(void *userdata, const Command *command) {
 
         (void) command;
         counters_add(watch->counters, COUNTERS_WATCH, COUNTERS_WATCH_COUNTED, 1);
+}
+
+static int host_cgroup(void *userdata, uint32_t pid, char **ret) {
+        (void) userdata;
+        return cgroup_find(pid, ret);
+}
+
+static bool host_oom_killed(void *userdata, const char *cgroup) {
+        (void) userdata;
+        return cgroup_oom_killed(cgroup);
 }
 
 static int on_event(void *userdata, const Event *event, const char *data, size_t size) {
@@ -73,6 +95,10 @@ static int on_found(void *userdata, const Event *found, const char *file) {
 
         if (story_knows(watch->story, event.pid, event.start_ns))
                 return 0;
+        if (event.flags & EVENT_CONTAINER)
+                watch->orphans |= !story_has(watch->story, event.parent);
+        if (event.flags & EVENT_CONTAINER)
+                return on_event(watch, &event, file, strlen(file) + 1);
         if (resync_complete(&event, file, &data, &size) < 0)
                 return 0; /* gone, or going */
         return on_event(watch, &event, data, size);
@@ -84,9 +110,14 @@ static bool is_gone(void *userdata, uint32_t pid, uint64_t start_ns) {
 }
 
 static int resync(Watch *watch) {
+        int r;
+
         watch->has_now = false;
         story_prune(watch->story, is_gone, watch);
-        return source_scan(watch->source, on_found, watch);
+        watch->orphans = false;
+        r = source_scan(watch->source, on_found, watch);
+        /* Pids go round: a container may have been found before what it is below. */
+        return r < 0 || !watch->orphans ? r : source_scan(watch->source, on_found, watch);
 }
 
 static int on_resync(LoopTimer *timer) {
@@ -191,13 +222,15 @@ static int watch_calls(Watch *watch) {
         return loop_source_add(&watch->calls_source, watch->loop, watch->calls_fd, EPOLLIN, on_calls);
 }
 
-static int on_batch(void *userdata, uint64_t n_lost) {
+static void on_batch(void *userdata) {
         Watch *watch = userdata;
 
         watch->has_now = false;
         follow(watch);
-        if (n_lost == 0)
-                return 0;
+}
+
+static int on_lost(void *userdata, uint64_t n_lost) {
+        Watch *watch = userdata;
 
         counters_add(watch->counters, COUNTERS_WATCH, COUNTERS_WATCH_LOST, n_lost);
         story_lost(watch->story);
@@ -225,6 +258,8 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
                 .root = host_root,
                 .emit = host_emit,
                 .counted = host_counted,
+                .cgroup = host_cgroup,
+                .oom_killed = host_oom_killed,
                 .userdata = watch,
         };
         sigset_t set;
@@ -294,7 +329,7 @@ void watch_deinit(Watch *watch) {
 int watch_start(Watch *watch) {
         int r;
 
-        r = source_new(watch->loop, on_event, on_batch, watch, &watch->source);
+        r = source_new(watch->loop, on_event, on_lost, on_batch, watch, &watch->source);
         if (r < 0)
                 return r;
         r = watch_calls(watch);

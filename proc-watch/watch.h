@@ -13,10 +13,11 @@
 #include "source.h"
 #include "spool.h"
 
-#define WATCH_SPANS_MAX 256
-#define WATCH_FLUSH_NS  (100 * NSEC_PER_MSEC)
-#define WATCH_LINGER_NS (200 * NSEC_PER_MSEC) /* probes stay attached after the last command or call */
-#define WATCH_RESYNC_NS (10 * NSEC_PER_SEC)   /* after losses, at most this often */
+#define WATCH_SPANS_MAX  256
+#define WATCH_TRIM_SPANS 512
+#define WATCH_FLUSH_NS   (100 * NSEC_PER_MSEC)
+#define WATCH_LINGER_NS  (200 * NSEC_PER_MSEC) /* probes stay attached after the last command or call */
+#define WATCH_RESYNC_NS  (10 * NSEC_PER_SEC)   /* after losses, at most this often */
 
 typedef struct Watch {
         Loop *loop;
@@ -35,7 +36,9 @@ typedef struct Watch {
         const char *service_name;
         Span *spans[WATCH_SPANS_MAX];
         size_t n_spans;
+        size_t n_untrimmed; /* spans since memory was given back */
         bool resync_pending;
+        bool orphans; /* found before their parents */
         bool has_now;
         Clk now; /* of this batch */
         int state_fd;

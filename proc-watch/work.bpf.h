@@ -24,6 +24,8 @@ struct {
 
 #define S_IFMT           0170000
 #define S_IFIFO          0010000
+#define S_IFSOCK         0140000
+#define AF_NETLINK       16
 #define CGROUP_MAGIC     0x27e0eb
 #define CGROUP2_MAGIC    0x63677270
 #define RING_FOR_PROCESS (RING_SIZE / 2) /* process events come first */
@@ -84,8 +86,8 @@ static long first_argument(struct pt_regs *regs) {
         return -1;
 }
 
-/* The inode behind a descriptor of this task, NULL if there is none. */
-static struct inode *inode_of(struct task_struct *task, long fd) {
+/* The file behind a descriptor of this task, NULL if there is none. */
+static struct file *file_of(struct task_struct *task, long fd) {
         struct fdtable *table = BPF_CORE_READ(task, files, fdt);
         struct file *file = NULL, **files;
 
@@ -93,18 +95,43 @@ static struct inode *inode_of(struct task_struct *task, long fd) {
                 return NULL;
         files = BPF_CORE_READ(table, fd);
         bpf_probe_read_kernel(&file, sizeof(file), files + fd);
-        return file ? BPF_CORE_READ(file, f_inode) : NULL;
+        return file;
 }
 
-static bool in_cgroup(struct inode *inode) {
-        unsigned long magic = inode ? BPF_CORE_READ(inode, i_sb, s_magic) : 0;
+static bool is_of_cgroup(struct file *file) {
+        unsigned long magic = BPF_CORE_READ(file, f_inode, i_sb, s_magic);
 
         return magic == CGROUP_MAGIC || magic == CGROUP2_MAGIC;
 }
 
 /* Opening a FIFO waits for whoever opens its other end. */
-static bool is_fifo(struct inode *inode) {
-        return inode && (BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFIFO;
+static bool is_fifo(struct file *file) {
+        return (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) == S_IFIFO;
+}
+
+static bool is_netlink(struct file *file) {
+        struct socket *socket;
+
+        if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+                return false;
+        socket = BPF_CORE_READ(file, private_data);
+        return socket && BPF_CORE_READ(socket, sk, __sk_common.skc_family) == AF_NETLINK;
+}
+
+/* Is this system call what it is taken for, by the file that it is about? */
+static bool is_work(struct task_struct *task, struct pt_regs *regs, __u32 work, long ret) {
+        struct file *file;
+
+        if (work == EVENT_WORK_CREATE) {
+                file = file_of(task, ret);
+                return !file || !is_fifo(file);
+        }
+        if (work != EVENT_WORK_CGROUP && work != EVENT_WORK_NETLINK)
+                return true;
+        file = file_of(task, first_argument(regs));
+        if (!file)
+                return false;
+        return work == EVENT_WORK_CGROUP ? is_of_cgroup(file) : is_netlink(file);
 }
 
 SEC("?tp_btf/sys_enter")
@@ -137,15 +164,12 @@ int BPF_PROG(on_return, struct pt_regs *regs, long ret) {
                 return 0;
         thread->work = 0;
         now = bpf_ktime_get_ns();
-        if (now - thread->begin_ns < EVENT_WORK_MIN_NS)
+        if (now - thread->begin_ns < EVENT_WORK_MIN_NS && work != EVENT_WORK_MOUNT && work != EVENT_WORK_NAMESPACE)
                 return 0;
 
         task = bpf_get_current_task_btf();
-        if (work == EVENT_WORK_CREATE && ret >= 0 && is_fifo(inode_of(task, ret)))
-                return 0;
-        if (work == EVENT_WORK_CGROUP && !in_cgroup(inode_of(task, first_argument(regs))))
-                return 0;
-        emit_work(task, work, thread->begin_ns, now);
+        if (is_work(task, regs, work, ret))
+                emit_work(task, work, thread->begin_ns, now);
         return 0;
 }
 

@@ -15,6 +15,7 @@ static const struct {
         [EVENT_WORK_CGROUP] = { "cgroup write", "podspan.cgroup_ns" },
         [EVENT_WORK_NAMESPACE] = { "join namespaces", "podspan.namespace_ns" },
         [EVENT_WORK_FORK] = { "fork", "podspan.fork_ns" },
+        [EVENT_WORK_NETLINK] = { "netlink", "podspan.netlink_ns" },
         [EVENT_WAIT_CPU] = { "wait for a CPU", "podspan.cpu.wait_ns" },
         [EVENT_WAIT_PEER] = { "wait for a peer", "podspan.peer.wait_ns" },
         [EVENT_WAIT_KERNEL] = { "wait in the kernel", "podspan.kernel.wait_ns" },
@@ -88,6 +89,39 @@ uint64_t work_within(const WorkList *list, EventWork kind, uint64_t begin_ns, ui
 
 bool work_is_span(const Work *work) {
         return work->kind < EVENT_WAIT_CPU && work->busy_ns >= WORK_TELL_NS;
+}
+
+/* By insertion: they come nearly in order, and qsort(3) asks the system how much memory it may take. */
+void work_sort(Work *works, size_t n) {
+        for (size_t i = 1; i < n; i++) {
+                Work work = works[i];
+                size_t at = i;
+
+                for (; at > 0 && works[at - 1].begin_ns > work.begin_ns; at--)
+                        works[at] = works[at - 1];
+                works[at] = work;
+        }
+}
+
+static bool is_files(const Work *work) {
+        return work->kind >= EVENT_WORK_CREATE && work->kind <= EVENT_WORK_SYNC;
+}
+
+size_t work_burst(const Work *works, size_t n, Work *ret) {
+        Work sum;
+        size_t i;
+
+        assert(n > 0);
+
+        sum = works[0];
+        for (i = 1; i < n && is_files(&sum) && is_files(&works[i]) && works[i].begin_ns <= sum.end_ns + WORK_BURST_NS;
+             i++) {
+                sum.end_ns = MAX(sum.end_ns, works[i].end_ns);
+                sum.busy_ns += works[i].busy_ns;
+                sum.n += works[i].n;
+        }
+        *ret = sum;
+        return i;
 }
 
 const char *work_name(EventWork kind) {

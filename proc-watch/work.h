@@ -11,9 +11,10 @@
 #include "event.h"
 #include "util.h"
 
-#define WORK_MAX     96
-#define WORK_GAP_NS  NSEC_PER_MSEC         /* what follows later than this is another piece */
-#define WORK_TELL_NS (500 * NSEC_PER_USEC) /* a piece of less is no span */
+#define WORK_MAX      96
+#define WORK_GAP_NS   NSEC_PER_MSEC         /* what follows later than this is another piece */
+#define WORK_BURST_NS (2 * NSEC_PER_MSEC)   /* likewise of work with files of any kind */
+#define WORK_TELL_NS  (500 * NSEC_PER_USEC) /* a piece of less is no span */
 
 typedef struct Work {
         uint64_t begin_ns, end_ns;
@@ -38,6 +39,14 @@ uint64_t work_within(const WorkList *list, EventWork kind, uint64_t begin_ns, ui
 
 /* Is it work of its own that a span can stand for, and not a wait? */
 bool work_is_span(const Work *work);
+
+/* In the order in which they began. */
+void work_sort(Work *works, size_t n);
+/*
+ * How many of the @n sorted @works, of which there is one at least, are one: work with files, none of it later than
+ * WORK_BURST_NS after what was before. @ret is the sum of them.
+ */
+size_t work_burst(const Work *works, size_t n, Work *ret);
 
 /* A literal: the name of a span, of an attribute with the time in nanoseconds. */
 const char *work_name(EventWork kind);

@@ -13,7 +13,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include "logs.h"
@@ -88,14 +87,25 @@ static int pump(int fd, const char *path) {
         return 0;
 }
 
+/* CPU seconds of @pid once it has ended: its own, while wait4() would add those of the children it has reaped. */
 static double cpu_of(pid_t pid) {
-        struct rusage usage;
+        siginfo_t info = { 0 };
+        uint64_t ns = 0;
+        char path[64];
+        FILE *file;
         int status;
 
-        if (wait4(pid, &status, 0, &usage) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        (void) snprintf(path, sizeof(path), "/proc/%d/schedstat", pid);
+        if (waitid(P_PID, (id_t) pid, &info, WEXITED | WNOWAIT) < 0)
                 return -1;
-        return (double) (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-               (double) (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+        file = fopen(path, "re");
+        if (!file || fscanf(file, "%" SCNu64, &ns) != 1)
+                ns = 0;
+        if (file)
+                (void) fclose(file);
+        if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0 || ns == 0)
+                return -1;
+        return (double) ns / 1e9;
 }
 
 static double run_ours(const Workload *workload, uint64_t total, const char *path) {

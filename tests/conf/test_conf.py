@@ -243,9 +243,12 @@ def test_unit_allows_what_the_program_needs(tree, name, source, also):
 def test_units_stay_in_the_path(tree):
     """podspan-cri is before kubelet, comes back at once for ever, and is the last to be killed."""
     text = (tree / "lib/systemd/system/podspan-cri@.service").read_text(encoding="utf-8")
-    for line in ("Before=kubelet.service", "Restart=always", "RestartSec=100ms", "StartLimitIntervalSec=0",
+    for line in ("Before=kubelet.service", "Restart=always", "RestartSec=50ms", "StartLimitIntervalSec=0",
                  "OOMScoreAdjust=-999", "NoNewPrivileges=yes", "CapabilityBoundingSet="):
         assert re.search(rf"^{re.escape(line)}$", text, re.MULTILINE), line
+    assert int(re.search(r"^WatchdogSec=(\d+)s$", text, re.MULTILINE)[1]) < 5
+    started = re.search(r"^ExecStart=(\S+) --listen (\S+) ", text, re.MULTILINE)
+    assert re.search(rf"^ExecReload={re.escape(started[1])} --upgrade --listen {re.escape(started[2])}$", text, re.MULTILINE)
     assert int(re.search(r"^LimitDATA=(\d+)M$", text, re.MULTILINE)[1]) < int(
         re.search(r"^MemoryMax=(\d+)M$", text, re.MULTILINE)[1])
     socket = (tree / "lib/systemd/system/podspan-cri@.socket").read_text(encoding="utf-8")

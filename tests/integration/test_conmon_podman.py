@@ -1,17 +1,11 @@
 """podman with podspan-conmon and with conmon: the same commands have the same output, files and exit codes."""
 
 import contextlib
-import fcntl
 import os
-import pty
 import re
-import select
 import signal
 import socket
-import struct
 import subprocess
-import termios
-import time
 
 import pytest
 
@@ -19,14 +13,15 @@ from lib import conmon, images
 from lib.conmon import Run, shell
 from lib.journal import Journal
 from lib.podman import Podman
-from lib.process import Failed, run, wait_for
+from lib.process import run, wait_for
+from lib.terminal import Talk, on_terminal
 
 IMAGE = "localhost/busybox:1"
 
 
 @pytest.fixture(name="podman", scope="module")
-def fixture_podman():
-    """One storage for all."""
+def fixture_podman(fixture_nothing_is_left):
+    """One storage for all; gone before it is looked for what is left."""
     with Podman() as podman:
         yield podman
 
@@ -132,46 +127,6 @@ def test_run_detached(podman):
     result = compare(podman, scenario)
     assert result[0] == 9
     assert result[2] == {"stdout": [("F", b"one"), ("P", b"end")], "stderr": [("F", b"two")]}
-
-
-def on_terminal(command, talk=None, size=(33, 77), timeout=60):
-    """Runs a command on a terminal of its own; talk(write, seen) is called with what has come; returns code and output."""
-    pid, master = pty.fork()
-    if pid == 0:
-        # The child reads its size once its parent has set it.
-        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", *size, 0, 0))
-        os.execv(command[0], command)
-    output, deadline = b"", time.monotonic() + timeout
-    try:
-        while True:
-            if not select.select([master], [], [], max(deadline - time.monotonic(), 0))[0]:
-                raise Failed(f"{command}: not within {timeout} s; so far {output}")
-            try:
-                chunk = os.read(master, 65536)
-            except OSError:
-                break
-            if not chunk:
-                break
-            output += chunk
-            if talk:
-                talk(lambda data: os.write(master, data), output)
-    finally:
-        if not output and not conmon.dead(pid):
-            os.kill(pid, signal.SIGKILL)
-        os.close(master)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return code, output
-
-
-class Talk:
-    """Says each line when what it waits for has come."""
-
-    def __init__(self, *turns):
-        self._turns = list(turns)
-
-    def __call__(self, write, seen):
-        if self._turns and self._turns[0][0] in seen:
-            write(self._turns.pop(0)[1])
 
 
 def test_run_terminal(podman):
@@ -403,28 +358,32 @@ def test_rootless(tmp_path):
         os.chown(folder, user, user)
         folder.chmod(0o700)
     archive = images.archive("busybox")
-    def podman(which, *arguments, check=True):
+    def podman(which, *arguments):
         return run("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "/usr/bin/env", "-i",
                    f"HOME={home}", f"XDG_RUNTIME_DIR={runtime}", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "podman",
-                   "--storage-driver", "vfs", "--storage-opt", "vfs.ignore_chown_errors=true", "--cgroup-manager", "cgroupfs",
-                   "--events-backend", "file", "--runtime", "crun", "--conmon", which.path, *arguments, check=check,
-                   cwd=home)
+                   "--storage-driver", "vfs", "--storage-opt", "vfs.ignore_chown_errors=true", "--cgroup-manager",
+                   "cgroupfs", "--events-backend", "file", "--runtime", "crun", "--conmon", which.path, *arguments, cwd=home).stdout
     seen = []
     podman(conmon.reference(), "load", "--quiet", "--input", archive)
     for which in (conmon.reference(), conmon.subject()):
         with Journal() as journal:
-            done = podman(which, "run", "--network", "none", "--log-driver", "journald", "--name", "scenario", IMAGE, "sh",
-                          "-c", "echo one; echo two >&2; printf end; exit 7", check=False)
+            identifier = podman(which, "run", "-d", "--cgroups", "disabled", "--network", "none", "--log-driver", "journald",
+                                "--name", "scenario", IMAGE, "sh", "-c",
+                                "echo one; echo two >&2; printf end; exit 7").strip()
+            # The file itself: podman takes its time where there is no session of systemd's.
+            exits = runtime / "libpod" / "tmp" / "exits" / identifier
+            wait_for(exits.exists, "the exit file")
+            code = exits.read_text(encoding="ascii")
             records = [record for record in journal.records() if "CONTAINER_ID_FULL" in record]
         podman(which, "rm", "--force", "scenario")
-        seen.append((done.returncode, done.stdout, done.stderr, sorted(sorted(
-            (key, value) for key, value in record.items() if key not in _NOT_COMPARED) for record in records)))
+        seen.append((code, sorted(sorted((key, value) for key, value in record.items() if key not in _NOT_COMPARED)
+                                  for record in records)))
     # A process of podman's holds its namespaces.
     with contextlib.suppress(FileNotFoundError):
         os.kill(int((runtime / "libpod" / "tmp" / "pause.pid").read_text(encoding="ascii")), signal.SIGKILL)
     conmon.collect()
     assert seen[1] == seen[0]
-    assert seen[0][:2] == (7, "one\nend") and len(seen[0][3]) == 3
+    assert code == "7" and len(records) == 3
 
 
 # ---- podman 5.8, whose command lines are replayed ----

@@ -1,8 +1,9 @@
 """podspan-watch with the real runtimes: what they do inside becomes spans, and nobody's span is somebody else's."""
 
+import contextlib
 import hashlib
 import os
-import signal
+import threading
 import time
 
 import pytest
@@ -13,237 +14,342 @@ from lib.node import CONTAINERD, CRIO, MODERN, node
 from lib.otlp import Receiver
 from lib.podman import Podman
 from lib.podspan import Podspan
-from lib.process import run
-from lib.spans import ERROR, NO_PARENT, Caller, Spans
-from lib.watch import Watch
+from lib.process import run, wait_for
+from lib.spans import ERROR, NO_PARENT, Caller
+from lib.watch import WATCH, Watch, has, hook, of, one as one_span
 
-WATCH = "podspan-watch"
 RUNTIMES = {**CONTAINERD, **CRIO}
-every_runtime = pytest.mark.parametrize("name", RUNTIMES)
 one_of_each = pytest.mark.parametrize("name", [MODERN, "crio-crun"])
 
 N_PODS = 100
+N_PROBES = 4
 CLOCK_SLACK = 1_000_000  # the hook's own clock is read inside of it; the agreement asked for is 1 ms
+MEMORY = 32 << 20
 START_PHASES = {"runc": {"start-up", "namespaces", "state saved"}, "crun": {"start-up", "state saved"}}
+GROW = ("sh", "-c", "x=a; while :; do x=$x$x; done")
+# What a container runs, and how its end is told: exit code, signal, OOM killer.
+ENDS = {"init": (("true",), (0, None, False)), "code": (("sh", "-c", "exit 3"), (3, None, False)),
+        "oom": (GROW, (137, "SIGKILL", True)), "signal": (("sh", "-c", "kill -USR1 $$"), (138, "SIGUSR1", False))}
 
 
-def _hook(folder, name, script):
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-    path.chmod(0o755)
-    return [str(path)]
+class Hooks:
+    """createRuntime hooks, one of them slow with its own clock, one that fails when told so, and one of poststop."""
+
+    def __init__(self, folder):
+        self.clock, self._flag = folder / "clock", folder / "fail"
+        self.stages = {
+            "createRuntime": [
+                hook(folder, "slow-hook", f"date +%s%N >{self.clock}; sleep 0.05; date +%s%N >>{self.clock}"),
+                hook(folder, "bad-hook", f"[ ! -e {self._flag} ] || exit 7")],
+            "poststop": [hook(folder, "stop-hook", "exit 0")]}
+
+    def fail(self):
+        """From now on one of them fails."""
+        self._flag.touch()
+
+    def times(self):
+        """What the slow one's own clock said at its begin and end."""
+        return [int(line) for line in self.clock.read_text(encoding="ascii").split()]
 
 
 @pytest.fixture(name="hooks")
 def fixture_hooks(tmp_path):
-    """Two createRuntime hooks, one of them slow with its own clock, and one poststop hook."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.name.startswith(("pytest-", "test_")):
-            os.chmod(folder, 0o755)
-    clock = tmp_path / "clock"
-    return {"createRuntime": [_hook(tmp_path, "fast-hook", "exit 0"),
-                              _hook(tmp_path, "slow-hook", f"date +%s%N >{clock}; sleep 0.1; date +%s%N >>{clock}")],
-            "poststop": [_hook(tmp_path, "stop-hook", "exit 0")], "clock": clock}
+    """The hooks."""
+    return Hooks(tmp_path)
 
 
-def _stages(hooks):
-    return {stage: commands for stage, commands in hooks.items() if stage != "clock"}
-
-
-def _make(name, hooks=None):
+def _make(name, stages=None):
     """The runtime with these hooks instead of podspan's."""
     make = RUNTIMES[name]
-    return lambda **options: make(**{**options, "hooks": _stages(hooks or {})})
-
-
-def _of(spans, **wanted):
-    """Spans of podspan-watch with this name, container and parent."""
-    return Spans(span for span in spans.of(service=WATCH) if
-                 wanted.get("name") in (None, span.name) and
-                 wanted.get("container") in (None, span.attributes.get("container.id")) and
-                 wanted.get("parent") in (None, span.parent_id) and
-                 wanted.get("pod") in (None, span.resource.get("k8s.pod.uid")))
-
-
-def _one(spans, **wanted):
-    found = _of(spans, **wanted)
-    assert len(found) == 1, f"{len(found)} spans for {wanted} among:\n{spans}"
-    return found[0]
-
-
-def _has(*names, **wanted):
-    return lambda spans: {span.name for span in _of(spans, **wanted)}.issuperset(names)
-
-
-def _check_within(span, outer):
-    assert outer.start <= span.start <= span.end <= outer.end, f"{span} is not inside {outer}"
-
-
-def _check_start(spans, pod, name, hooks):
-    """The pod's start: every command under the call that caused it, every hook under its runtime."""
-    runtime = name.rpartition("-")[2]
-    main = pod.containers["main"]
-    calls = {method: spans.one(service=CRI, pod=pod.uid, method=method)
-             for method in ("RunPodSandbox", "CreateContainer", "StartContainer")}
-
-    bridge = _one(spans, name="cni bridge ADD", pod=pod.uid)
-    assert bridge.parent_id == calls["RunPodSandbox"].span_id
-    assert _one(spans, name="cni host-local ADD", pod=pod.uid).parent_id == bridge.span_id
-    _check_within(bridge, calls["RunPodSandbox"])
-
-    create = _one(spans, name=f"{runtime} create", container=main)
-    above = spans.ancestors(create)
-    if name.startswith("crio"):
-        assert [span.name for span in above][:1] == ["conmon"] and above[1] == calls["CreateContainer"]
-    else:
-        assert above[0] == calls["StartContainer"]
-    _check_within(create, above[-1])
-    start = _one(spans, name=f"{runtime} start", container=main)
-    assert start.parent_id == calls["StartContainer"].span_id
-
-    phases = {span.name for span in _of(spans, parent=create.span_id)}
-    assert phases >= START_PHASES[runtime] | {"fast-hook", "slow-hook"}
-    for hook in ("fast-hook", "slow-hook"):
-        span = _one(spans, name=hook, container=main)
-        assert span.parent_id == create.span_id
-        assert span.attributes["oci.hook.stage"] == "createRuntime"
-        assert span.attributes["process.executable.name"] == hook
-    first, last = (int(line) for line in hooks["clock"].read_text(encoding="ascii").split())
-    slow = _one(spans, name="slow-hook", container=main)
-    assert slow.start - CLOCK_SLACK <= first <= last <= slow.end + CLOCK_SLACK
-    sleep = _one(spans, name="sleep", container=main)
-    assert sleep.parent_id == slow.span_id and 100e6 <= sleep.end - sleep.start <= last - first
-
-    entrypoint = _one(spans, name="entrypoint", container=main)
-    assert create.end <= entrypoint.end and entrypoint.start == create.end
-    assert entrypoint.trace_id == create.trace_id
-    for span in _of(spans, container=main):
-        assert span.pod == (pod.uid, pod.namespace, pod.name)
-        assert "podspan.incomplete" not in span.attributes
-
-
-@every_runtime
-def test_pod(name, hooks):
-    """A pod's whole life: start, probes, exit and removal."""
-    with node(_make(name, hooks), stages=()) as one, Watch(one.podspan):
-        runtime = name.rpartition("-")[2]
-        pod = one.pod(Caller())
-        main = pod.containers["main"]
-        for _ in range(3):
-            one.client("ExecSync", container_id=main, cmd=["true"], timeout=10)
-        one.client("ExecSync", container_id=main, cmd=["false"], timeout=10)
-        pod.remove(one.client)
-        spans = one.backend.wait_for(
-            lambda spans: _has("wait_for_exit_code", f"{runtime} delete", "stop-hook", "entrypoint", f"{runtime} exec",
-                               container=main)(spans) and _has("cni bridge DEL", pod=pod.uid)(spans),
-            "the pod's life")
-        _check_start(spans, pod, name, hooks)
-
-        trace = spans.one(service=CRI, pod=pod.uid, method="StartContainer").trace_id
-        delete = _one(spans, name="stop-hook", container=main)
-        assert delete.attributes["oci.hook.stage"] == "poststop"
-        assert spans.ancestors(delete)[0].name == f"{runtime} delete"
-        waits = [span for span in _of(spans, name="wait_for_exit_code", container=main) if span.trace_id == trace]
-        assert [span.attributes["process.exit.code"] for span in waits] == [137]
-        assert waits[0].attributes["podspan.process.signal"] == "SIGKILL"
-        assert waits[0].attributes["podspan.oom_killed"] is False
-
-        # Of four probes the one that failed has spans, in a trace of its own that leads back to the start.
-        probe = _one(spans, name=f"{runtime} exec", container=main)
-        top = spans.ancestors(probe)[-1] if spans.ancestors(probe) else probe
-        assert top.parent_id == NO_PARENT and top.trace_id != trace
-        assert one.podspan.cli_json("status")["counters"]["podspan-watch"]["watch_counted"] >= 3
-        assert trace in {link for link, _ in top.links}
-
-
-@one_of_each
-def test_failing_hook(name, tmp_path):
-    """A hook that fails is the span with the error, under the command that fails with it."""
-    hook = _hook(tmp_path, "bad-hook", "exit 7")
-    os.chmod(tmp_path, 0o755)
-    with node(_make(name, {"createRuntime": [hook]}), stages=()) as one, Watch(one.podspan):
-        pod = cri.Pod(one.runtime).run(one.client)
-        with pytest.raises(Exception):
-            pod.start(one.client)
-        spans = one.backend.wait_for(lambda spans: _of(spans, name="bad-hook", pod=pod.uid), "the hook")
-        bad = _one(spans, name="bad-hook", pod=pod.uid)
-        assert bad.status == ERROR and bad.attributes["process.exit.code"] == 7
-        create = spans.ancestors(bad)[0]
-        assert create.name.endswith(" create") and create.status == ERROR
-
-
-@one_of_each
-def test_ways_to_end(name):
-    """Exit code, signal and the OOM killer are told apart."""
-    cases = {"code": ("sh", "-c", "exit 3"), "signal": ("sh", "-c", "kill -USR1 $$"),
-             "oom": ("sh", "-c", "x=a; while :; do x=$x$x; done")}
-    with node(_make(name), stages=()) as one, Watch(one.podspan):
-        pod = cri.Pod(one.runtime).run(one.client)
-        for case, command in cases.items():
-            pod.start(one.client, case, command=command, memory=32 << 20)
-        ends = lambda spans: {case: _of(spans, name="wait_for_exit_code", container=pod.containers[case])
-                              for case in cases}
-        spans = one.backend.wait_for(lambda spans: all(ends(spans).values()), "all exits")
-        attributes = {case: found[0].attributes for case, found in ends(spans).items()}
-        assert attributes["code"]["process.exit.code"] == 3
-        assert attributes["oom"]["process.exit.code"] == 137 and attributes["oom"]["podspan.oom_killed"] is True
-        # In a pid namespace of its own the first process is deaf to its own signals.
-        assert attributes["signal"]["process.exit.code"] in (0, 128 + signal.SIGUSR1)
-        assert not attributes["signal"]["podspan.oom_killed"]
-        for span in _of(spans, name="wait_for_exit_code"):
-            if span.pod[0] == pod.uid:
-                assert span.trace_id == spans.one(service=CRI, pod=pod.uid, method="RunPodSandbox").trace_id
+    return lambda **options: make(**{**options, "hooks": stages or {}})
 
 
 def _derived(identifier):
     return hashlib.sha256(b"podspan1" + identifier.encode()).hexdigest()[:32]
 
 
-@one_of_each
-def test_without_the_interceptor(name, hooks):
-    """All of a sandbox share the trace derived from its id, and their pod is known from the bundle."""
-    make = _make(name, hooks)
-    with Receiver() as receiver, Podspan(receiver.endpoint) as podspan, make() as runtime, Watch(podspan), \
+def _end(span):
+    attributes = span.attributes
+    return (attributes["process.exit.code"], attributes.get("podspan.process.signal"), attributes["podspan.oom_killed"])
+
+
+class Stock:
+    """A runtime with podspan-watch beside it and nothing in front."""
+
+    def __init__(self, podspan, runtime, backend, client):
+        self.podspan, self.runtime, self.backend, self.client = podspan, runtime, backend, client
+
+
+@contextlib.contextmanager
+def _stock(make):
+    with Receiver() as receiver, Podspan(receiver.endpoint) as podspan, make() as runtime, \
             runtime.client() as client:
-        pod = cri.Pod(runtime).run(client)
-        pod.start(client)
-        main = pod.containers["main"]
+        yield Stock(podspan, runtime, receiver, client)
+
+
+class Life:
+    """A pod's whole life: init container, start, probes in parallel, ways to end, a failed start, removal."""
+
+    def __init__(self, one, hooks, caller):
+        call = {"traceparent": caller.traceparent} if caller else {}
+        client = one.client
+        self.pod = pod = cri.Pod(one.runtime).run(client, **call)
+        pod.start(client, "init", command=ENDS["init"][0], **call)
+        wait_for(lambda: client("ContainerStatus", container_id=pod.containers["init"]).status.state ==
+                 cri.CONTAINER_EXITED, "the init container ends")
+        pod.start(client, "main", **call)
+        self.times = hooks.times()
+        for name in ENDS.keys() - {"init"}:
+            pod.start(client, name, command=ENDS[name][0], memory=MEMORY if name == "oom" else 0,
+                      host_pid=name == "signal", **call)
+        probes = [client.call_async("ExecSync", container_id=pod.containers["main"], cmd=[command], timeout=10)
+                  for command in N_PROBES * ["true"] + N_PROBES * ["false"]]
+        assert [probe.result().exit_code for probe in probes] == N_PROBES * [0] + N_PROBES * [1]
+        hooks.fail()
+        with pytest.raises(Exception):
+            pod.start(client, "bad", **call)
+        if "bad" not in pod.containers:
+            self.failed = "CreateContainer"
+        else:
+            self.failed = "StartContainer"
         pod.remove(client)
-        spans = receiver.wait_for(_has("wait_for_exit_code", "stop-hook", container=main), "the pod's life")
-        mine = _of(spans, pod=pod.uid)
-        assert mine.trace_ids() == {_derived(pod.sandbox_id)}
-        assert "cni bridge ADD" in {span.name for span in mine}
-        for span in _of(spans, container=main):
-            assert span.pod == (pod.uid, pod.namespace, pod.name)
-            assert span.attributes["k8s.container.name"] == "main"
+
+
+def _check_within(span, outer):
+    assert outer.start <= span.start <= span.end <= outer.end, f"{span} is not inside {outer}"
+
+
+def _check_hooks(spans, create, container, times):
+    """Both hooks below the runtime, the slow one as long as its own clock says."""
+    runtime = create.name.partition(" ")[0]
+    phases = {span.name for span in of(spans, parent=create.span_id)}
+    assert phases >= START_PHASES[runtime] | {"slow-hook", "bad-hook"}
+    for name in ("slow-hook", "bad-hook"):
+        span = one_span(spans, name=name, container=container)
+        assert span.parent_id == create.span_id
+        assert span.attributes["oci.hook.stage"] == "createRuntime"
+        assert span.attributes["process.executable.name"] == name
+    slow = one_span(spans, name="slow-hook", container=container)
+    first, last = times
+    assert slow.start - CLOCK_SLACK <= first <= last <= slow.end + CLOCK_SLACK
+    sleep = one_span(spans, name="sleep", container=container)
+    assert sleep.parent_id == slow.span_id and 50e6 <= sleep.end - sleep.start <= last - first
+
+
+def _check_start(spans, life, name, calls):
+    """Every command of the start under what caused it: the CRI call, or where nobody tells, the trace."""
+    pod, runtime = life.pod, name.rpartition("-")[2]
+    call = lambda method, container=None: next(
+        span.span_id for span in calls if span.method == method and
+        container in (None, span.attributes.get("container.id"))) if calls else NO_PARENT
+
+    bridge = one_span(spans, name="cni bridge ADD", pod=pod.uid)
+    assert bridge.parent_id == call("RunPodSandbox")
+    assert one_span(spans, name="cni host-local ADD", pod=pod.uid).parent_id == bridge.span_id
+    for container in (pod.containers["init"], pod.containers["main"]):
+        create = one_span(spans, name=f"{runtime} create", container=container)
+        top = create
+        if name.startswith("crio"):
+            top = one_span(spans, name="conmon", container=container)
+            assert create.parent_id == top.span_id
+            _check_within(create, top)
+        creator = call("CreateContainer" if name.startswith("crio") else "StartContainer", container)
+        assert top.parent_id == creator
+        start = one_span(spans, name=f"{runtime} start", container=container)
+        assert start.parent_id == call("StartContainer", container)
+        entrypoint = one_span(spans, name="entrypoint", container=container)
+        assert create.end == entrypoint.start < entrypoint.end and start.start < entrypoint.end
+        assert entrypoint.parent_id == creator
+    _check_hooks(spans, one_span(spans, name=f"{runtime} create", container=pod.containers["main"]),
+                 pod.containers["main"], life.times)
+
+
+def _check_failed(spans, life, trace):
+    """The hook that failed, below the create that failed with it."""
+    bad = [span for span in of(spans, name="bad-hook", pod=life.pod.uid) if span.status == ERROR]
+    assert [span.attributes["process.exit.code"] for span in bad] == [7]
+    create = spans.ancestors(bad[0])[0]
+    assert create.name.endswith(" create") and create.status == ERROR and create.trace_id == trace
+
+
+def _check_ends(spans, life, trace):
+    """How each container ended, in the trace of the start."""
+    ends = {**{name: end for name, (_, end) in ENDS.items()}, "main": (137, "SIGKILL", False)}
+    for name, end in ends.items():
+        waits = [span for span in of(spans, name="wait_for_exit_code", container=life.pod.containers[name])
+                 if span.trace_id == trace]
+        assert [_end(span) for span in waits] == [end], name
+
+
+def _check_probes(spans, one, life, trace, runtime):
+    """Of the probes those that failed have spans, each in a trace of its own that leads back to the start."""
+    probes = of(spans, name=f"{runtime} exec", container=life.pod.containers["main"])
+    assert len(probes) == len(probes.trace_ids()) == N_PROBES
+    for probe in probes:
+        top = ([probe] + spans.ancestors(probe))[-1]
+        assert top.parent_id == NO_PARENT and top.trace_id != trace
+        assert trace in {link for span in [probe] + spans.ancestors(probe) for link, _ in span.links}
+    assert one.podspan.cli_json("status")["counters"]["podspan-watch"]["watch_counted"] >= N_PROBES
+
+
+@pytest.mark.parametrize("intercepted", [True, False], ids=["intercepted", "stock"])
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_pod(name, intercepted, hooks):
+    """Each runtime, with podspan-cri in front and without: every span has its right parent and pod."""
+    runtime = name.rpartition("-")[2]
+    make = _make(name, hooks.stages)
+    with (node(make, stages=()) if intercepted else _stock(make)) as one, Watch(one.podspan):
+        caller = Caller() if intercepted else None
+        life = Life(one, hooks, caller)
+        pod, main = life.pod, life.pod.containers["main"]
+        spans = one.backend.wait_for(
+            lambda spans: has("wait_for_exit_code", f"{runtime} delete", "stop-hook", "entrypoint", container=main)(
+                spans) and has("cni bridge DEL", pod=pod.uid)(spans) and
+            len(of(spans, name=f"{runtime} exec", container=main)) == N_PROBES and
+            all(of(spans, name="wait_for_exit_code", container=pod.containers[name]) for name in ENDS),
+            "the pod's life")
+        trace = caller.trace_id if caller else _derived(pod.sandbox_id)
+        calls = spans.of(service=CRI, pod=pod.uid, trace_id=trace)
+        assert bool(calls) == intercepted
+
+        _check_start(spans, life, name, calls)
+        _check_failed(spans, life, trace)
+        _check_ends(spans, life, trace)
+        _check_probes(spans, one, life, trace, runtime)
+        stop = one_span(spans, name="stop-hook", container=main)
+        assert stop.attributes["oci.hook.stage"] == "poststop"
+        assert spans.ancestors(stop)[0].name == f"{runtime} delete"
+        # The machine may run others' pods besides.
+        for span in of(spans):
+            if span.trace_id == trace or span.attributes.get("container.id") in pod.containers.values():
+                assert span.pod == (pod.uid, pod.namespace, pod.name), f"{span} {span.attributes}"
+                assert "podspan.incomplete" not in span.attributes
+
+
+@one_of_each
+@pytest.mark.parametrize("intercepted", [True, False], ids=["intercepted", "stock"])
+def test_late_exit(name, intercepted):
+    """What ends later than `start_window` after its start has a trace of its own that leads back."""
+    config = "start_window = 50ms"
+    make = _make(name)
+    with contextlib.ExitStack() as stack:
+        if intercepted:
+            one = stack.enter_context(node(make, stages=(), podspan_options={"config": config}))
+        else:
+            receiver = stack.enter_context(Receiver())
+            podspan = stack.enter_context(Podspan(receiver.endpoint, config=config))
+            runtime = stack.enter_context(make())
+            one = Stock(podspan, runtime, receiver, stack.enter_context(runtime.client()))
+        stack.enter_context(Watch(one.podspan))
+        pod = cri.Pod(one.runtime).run(one.client)
+        main = pod.start(one.client, command=("sleep", "0.2"))
+        spans = one.backend.wait_for(has("wait_for_exit_code", "entrypoint", container=main), "the exit")
+        late, entrypoint = (one_span(spans, name=name, container=main) for name in ("wait_for_exit_code", "entrypoint"))
+        assert late.trace_id != entrypoint.trace_id and late.parent_id == NO_PARENT
+        assert entrypoint.trace_id in {trace for trace, _ in late.links}
+        assert late.end - late.start >= 200e6
+
+
+def _in_parallel(*functions):
+    threads = [threading.Thread(target=function) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _check_own_traces(spans, container, trace, top):
+    """What is not in the trace of the start is a command of its own that leads back to it."""
+    mine = of(spans, container=container)
+    for other in mine.trace_ids() - {trace}:
+        tops = [span for span in mine.of(trace_id=other) if span.name == top]
+        assert [span.parent_id for span in tops] == [NO_PARENT]
+        assert {link for link, _ in tops[0].links} == {trace}
 
 
 @pytest.mark.parametrize("runtime", ["crun", "runc"])
 def test_podman(runtime, hooks):
-    """A container of podman's has a trace derived from its id."""
+    """Containers of podman's, with a bridge: each has a trace derived from its id."""
     with Receiver() as receiver, Podspan(receiver.endpoint) as podspan, \
-            Podman(runtime, _stages(hooks)) as podman, Watch(podspan):
-        podman.run("--cidfile", podspan.folder / "id", "localhost/busybox:1", "sh", "-c", "exit 5", check=False)
-        container = (podspan.folder / "id").read_text(encoding="ascii").strip()
-        spans = receiver.wait_for(_has("wait_for_exit_code", f"{runtime} create", "conmon", "entrypoint", "fast-hook",
-                                       container=container), "the container's life")
-        mine = _of(spans, container=container)
-        assert mine.trace_ids() == {_derived(container)}
-        create = _one(mine, name=f"{runtime} create")
+            Podman(runtime, hooks.stages, bridge=True) as podman, Watch(podspan):
+        ids = {}
+        for name in ("main", "oom", "signal", "bad"):
+            command = ENDS[name][0] if name in ENDS else ("sleep", "1000")
+            options = {"oom": ("--memory", str(MEMORY)), "signal": ("--pid", "host")}.get(name, ())
+            if name == "bad":
+                hooks.fail()
+            podman.run("--cidfile", podspan.folder / name, "--name", name, *(("--detach",) if name == "main" else ()),
+                       *options, "localhost/busybox:1", *command, check=name == "main")
+            if name == "main":
+                times = hooks.times()
+                _in_parallel(*(2 * [lambda: podman("exec", "main", "false", check=False)]))
+            if name != "bad":
+                ids[name] = (podspan.folder / name).read_text(encoding="ascii").strip()
+        podman("rm", "--force", "--time", "0", "main")
+        main = ids["main"]
+        spans = receiver.wait_for(
+            lambda spans: has("wait_for_exit_code", "entrypoint", "cni bridge DEL", container=main)(spans) and
+            len(of(spans, name=f"{runtime} exec", container=main)) == 2 and
+            all(of(spans, name="wait_for_exit_code", container=identifier) for identifier in ids.values()) and
+            any(span.status == ERROR for span in of(spans, name="bad-hook")), "the containers' lives")
+
+        create = one_span(spans, name=f"{runtime} create", container=main)
         assert spans.ancestors(create)[0].name == "conmon"
-        assert _one(mine, name="fast-hook").parent_id == create.span_id
-        assert _one(mine, name="wait_for_exit_code").attributes["process.exit.code"] == 5
+        _check_hooks(spans, create, main, times)
+        assert one_span(spans, name="cni bridge ADD", container=main).parent_id == NO_PARENT
+        for name, identifier in ids.items():
+            end = {**{name: end for name, (_, end) in ENDS.items()}, "main": (137, "SIGKILL", False)}[name]
+            trace = _derived(identifier)
+            assert [_end(span) for span in of(spans, name="wait_for_exit_code", container=identifier)
+                    if span.trace_id == trace] == [end]
+            _check_own_traces(spans, identifier, trace, "conmon exec")
+        bad = next(span for span in of(spans, name="bad-hook") if span.status == ERROR)
+        assert spans.ancestors(bad)[0].name == f"{runtime} create" and spans.ancestors(bad)[0].status == ERROR
 
 
-def test_ctr():
-    """A container of ctr's has a trace derived from its id."""
-    with Receiver() as receiver, Podspan(receiver.endpoint) as podspan, RUNTIMES[MODERN]() as runtime, Watch(podspan):
-        identifier = f"ctr-{time.monotonic_ns()}"
-        run(runtime.program("ctr"), "--address", runtime.socket, "--namespace", "k8s.io", "run", "--rm",
-            "localhost/busybox:1", identifier, "sh", "-c", "exit 0")
-        spans = receiver.wait_for(_has("runc create", "runc start", "wait_for_exit_code", "containerd-shim start",
-                                       container=identifier), "the container's life")
-        assert _of(spans, container=identifier).trace_ids() == {_derived(identifier)}
+@pytest.mark.parametrize("name", ["containerd-1.6.20-runc", MODERN])
+def test_ctr(name):
+    """A container of ctr's has a trace derived from its id, and its commands one each."""
+    with Receiver() as receiver, Podspan(receiver.endpoint) as podspan, RUNTIMES[name]() as runtime, Watch(podspan):
+        ctr = lambda *arguments, check=True: run(runtime.program("ctr"), "--address", runtime.socket, "--namespace",
+                                                 "k8s.io", *arguments, check=check)
+        serial = time.monotonic_ns()
+        ids = {name: f"ctr-{name}-{serial}" for name in ("main", "code", "oom")}
+        for name, identifier in ids.items():
+            options = {"main": ("--detach",), "oom": ("--rm", "--memory-limit", str(MEMORY))}.get(name, ("--rm",))
+            ctr("run", *options, "localhost/busybox:1", identifier, *(ENDS[name][0] if name in ENDS else (
+                "sleep", "1000")), check=name == "main")
+        _in_parallel(*(lambda serial=serial: ctr("task", "exec", "--exec-id", serial, ids["main"], "false", check=False)
+                       for serial in ("a", "b")))
+        ctr("task", "kill", "--signal", "SIGKILL", ids["main"])
+        spans = receiver.wait_for(
+            lambda spans: all(has("runc create", "runc start", "wait_for_exit_code", "containerd-shim start",
+                                  container=identifier)(spans) for identifier in ids.values()) and
+            len(of(spans, name="runc exec", container=ids["main"])) == 2, "the containers' lives")
+        for name, identifier in ids.items():
+            end = ENDS[name][1] if name in ENDS else (137, "SIGKILL", False)
+            trace = _derived(identifier)
+            assert [_end(span) for span in of(spans, name="wait_for_exit_code", container=identifier)
+                    if span.trace_id == trace] == [end], name
+            _check_own_traces(spans, identifier, trace, "runc exec")
+
+
+def _oom_of_a_child(one, pod, number):
+    """A container that outlives what the OOM killer takes from it: how it ended, as its span has it."""
+    container = pod.start(one.client, f"parent-{number}", memory=MEMORY,
+                          command=("sh", "-c", f"sh -c 'echo 900 >/proc/self/oom_score_adj; {GROW[2]}'; exit 4"))
+    spans = one.backend.wait_for(lambda spans: of(spans, name="wait_for_exit_code", container=container), "its end")
+    return _end(one_span(spans, name="wait_for_exit_code", container=container))
+
+
+@one_of_each
+def test_oom_of_a_child(name):
+    """oom_killed is about the container: its cgroup has lost a process, whichever."""
+    with node(_make(name), stages=()) as one, Watch(one.podspan):
+        pod = cri.Pod(one.runtime).run(one.client)
+        # What is taken from it may not be enough in time: then the container goes, too.
+        ends = (_oom_of_a_child(one, pod, number) for number in range(5))
+        assert next(end for end in ends if end[0] != 137) == (4, None, True)
 
 
 @one_of_each
@@ -264,11 +370,11 @@ def test_pods_in_parallel(name):
                      for pod in pods]:
             call.result()
         spans = one.backend.wait_for(
-            lambda spans: all(_has("entrypoint", "cni bridge ADD", pod=pod.uid)(spans) and
-                              len(_of(spans, name="entrypoint", container=pod.containers["main"])) == 1
+            lambda spans: all(has("entrypoint", "cni bridge ADD", pod=pod.uid)(spans) and
+                              len(of(spans, name="entrypoint", container=pod.containers["main"])) == 1
                               for pod in pods), "all starts", timeout=60)
         for pod in pods:
-            mine = _of(spans, pod=pod.uid)
+            mine = of(spans, pod=pod.uid)
             calls = spans.of(service=CRI, pod=pod.uid)
             assert len(calls) == 3
             assert len([span for span in mine if span.name.endswith(" create")]) == (1 if "crio" in name else 2)
@@ -282,27 +388,50 @@ def test_pods_in_parallel(name):
 
 def test_short_processes_are_not_lost(tmp_path):
     """A hook that starts a hundred programs of a third of a millisecond each: every one is a span."""
-    hook = _hook(tmp_path, "busy-hook", "i=0; while [ $i -lt 100 ]; do /bin/true; i=$((i+1)); done")
-    os.chmod(tmp_path, 0o755)
-    with node(_make(MODERN, {"createRuntime": [hook]}), stages=()) as one, Watch(one.podspan):
+    busy = hook(tmp_path, "busy-hook", "i=0; while [ $i -lt 100 ]; do /bin/true; i=$((i+1)); done")
+    with node(_make(MODERN, {"createRuntime": [busy]}), stages=()) as one, Watch(one.podspan):
         pod = one.pod()
         main = pod.containers["main"]
-        spans = one.backend.wait_for(_has("entrypoint", container=main), "the start")
-        busy = _one(spans, name="busy-hook", container=main)
-        assert len(_of(spans, name="true", parent=busy.span_id)) == 100
+        spans = one.backend.wait_for(has("entrypoint", container=main), "the start")
+        busy = one_span(spans, name="busy-hook", container=main)
+        assert len(of(spans, name="true", parent=busy.span_id)) == 100
 
 
-def test_started_late():
-    """Started after the pods, podspan-watch knows their shims: what they do next has the right pod."""
-    with node(_make(MODERN), stages=()) as one:
+def _survivor(one, pod):
+    """A container that the OOM killer has taken a process from, and that goes on."""
+    script = f"sh -c 'echo 900 >/proc/self/oom_score_adj; {GROW[2]}'; echo survived; exec sleep 1000"
+    for number in range(5):
+        name = f"parent-{number}"
+        container = pod.start(one.client, name, memory=MEMORY, command=("sh", "-c", script))
+        status = lambda: one.client("ContainerStatus", container_id=container).status.state
+        wait_for(lambda: "survived" in pod.log(name) or status() == cri.CONTAINER_EXITED, "the OOM killer")
+        if status() != cri.CONTAINER_EXITED:
+            return container
+    raise AssertionError("the OOM killer took all of them")
+
+
+@one_of_each
+def test_started_late(name):
+    """Started after the pods, podspan-watch knows what runs: what it does next has the right pod, and ends told."""
+    with node(_make(name), stages=()) as one:
         pod = one.pod()
-        main = pod.containers["main"]
+        main, survivor = pod.containers["main"], _survivor(one, pod)
+        runtime = name.rpartition("-")[2]
         with Watch(one.podspan):
             one.client("ExecSync", container_id=main, cmd=["false"], timeout=10)
             pod.remove(one.client)
-            spans = one.backend.wait_for(_has("runc kill", "runc delete", container=main), "the end")
-            for span in _of(spans, container=main):
+            spans = one.backend.wait_for(
+                lambda spans: has(f"{runtime} kill", f"{runtime} delete", "wait_for_exit_code", container=main)(spans) and
+                has("wait_for_exit_code", container=survivor)(spans), "the end")
+            for span in of(spans, container=main):
                 assert span.pod == (pod.uid, pod.namespace, pod.name)
+        for container, oom_killed in ((main, False), (survivor, True)):
+            # Beside it, the probe's process has ended.
+            ends = [(span, above[0]) for span in of(spans, name="wait_for_exit_code", container=container)
+                    if (above := spans.ancestors(span)) and above[0].name.endswith("/StartContainer")]
+            assert [_end(end) for end, _ in ends] == [(137, "SIGKILL", oom_killed)]
+            assert all(end.start <= call.end <= end.end for end, call in ends)
+        assert not of(spans, name="conmon")
 
 
 def test_memory_and_idle_cost():

@@ -115,7 +115,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                         break;
                 memcpy(piece, data + at, n);
                 at += n;
-                if (runtime)
+                if (runtime && n == 0)
+                        tap_tick(&tap);
+                else if (runtime)
                         tap_reply(&tap, piece, n);
                 else if (n > 0) {
                         state.in = util_hash(state.in, piece, n);

@@ -87,7 +87,8 @@ class Pod:
                 namespace_options=message("NamespaceOption", network=self._network, pid=CONTAINER))))
 
     def container_config(self, name, image="localhost/busybox:1", command=("sleep", "1000"), read_only=False,
-                         environment=None, attempt=0, memory=0):
+                         environment=None, attempt=0, memory=0, stdin=False, tty=False,
+                         host_pid=False):
         """ContainerConfig; memory is a limit in bytes."""
         return message(
             "ContainerConfig", metadata=message("ContainerMetadata", name=name, attempt=attempt),
@@ -95,15 +96,19 @@ class Pod:
             envs=[message("KeyValue", key=key, value=value) for key, value in (environment or {}).items()],
             labels={"io.kubernetes.container.name": name, "io.kubernetes.pod.name": self.name,
                     "io.kubernetes.pod.namespace": self.namespace, "io.kubernetes.pod.uid": self.uid},
-            log_path=f"{name}_{attempt}.log",
+            log_path=f"{name}_{attempt}.log", stdin=stdin, tty=tty,
             linux=message("LinuxContainerConfig", resources=message(
                 "LinuxContainerResources", memory_limit_in_bytes=memory) if memory else None, security_context=message(
                 "LinuxContainerSecurityContext", readonly_rootfs=read_only,
-                namespace_options=message("NamespaceOption", network=self._network, pid=CONTAINER))))
+                namespace_options=message("NamespaceOption", network=self._network, pid=NODE if host_pid else CONTAINER))))
 
     def log(self, name, attempt=0):
         """What a container has written, as the runtime's log file has it."""
         return (self.logs / f"{name}_{attempt}.log").read_text(encoding="utf-8")
+
+    def log_file(self, name="main", attempt=0):
+        """The path of a container's log."""
+        return self.logs / f"{name}_{attempt}.log"
 
     def run(self, client, **call):
         """RunPodSandbox."""

@@ -1,8 +1,12 @@
-"""CRI-O, our build of 1.34.0, with conmon, runc and crun from Debian."""
+"""CRI-O, our build of 1.34.0, with runc and crun from Debian, and with its conmon or another monitor."""
+
+import os
+import signal
+from pathlib import Path
 
 from . import images
 from .paths import oci_runtime, packaged, peer
-from .process import Daemon, run
+from .process import Daemon, run, wait_for
 from .runtime import Runtime, hooks_d
 
 _CONFIG = """
@@ -29,7 +33,7 @@ hooks_dir = ["{hooks}"]
 namespaces_dir = "{folder}/namespaces"
 pinns_path = "{pinns}"
 container_exits_dir = "{folder}/exits"
-container_attach_socket_dir = "{folder}/attach"
+container_attach_socket_dir = "{attach}"
 log_level = "info"
 cdi_spec_dirs = []
 [crio.runtime.runtimes.{runtime}]
@@ -38,6 +42,7 @@ runtime_root = "{folder}/oci"
 runtime_type = "oci"
 monitor_path = "{conmon}"
 monitor_cgroup = "pod"
+monitor_env = [{monitor_env}]
 [crio.image]
 pause_image = "localhost/pause:1"
 signature_policy = "{folder}/policy.json"
@@ -54,13 +59,21 @@ enable_nri = false
 
 
 class Crio(Runtime):
-    """hooks: {stage: [argv, …]}; tracing: the lines of [crio.tracing]; drop_ins: {file name: text} for crio.conf.d."""
+    """hooks: {stage: [argv, …]}; tracing: the lines of [crio.tracing]; drop_ins: {file name: text} for crio.conf.d.
+
+    monitor is the path of another monitor than conmon, monitor_env its environment as NAME=VALUE.
+    """
 
     kind = "crio"
 
-    def __init__(self, runtime="crun", hooks=None, tracing="", drop_ins=None, cni=True, registries=(), env=None):
+    def __init__(self, runtime="crun", hooks=None, tracing="", drop_ins=None, cni=True, registries=(), env=None,
+                 monitor=None, monitor_env=()):
         super().__init__(cni)
         self.runtime, self.hooks, self.tracing = runtime, hooks or {}, tracing
+        self._monitor = monitor or packaged("conmon")
+        self._monitor_env = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", *monitor_env]
+        # With an id behind it the path has to fit into a socket's address.
+        self._attach = Path(f"/run/crio/{self.folder.name}")
         self._drop_ins, self._registries = drop_ins or {}, registries
         self._env = {"OTEL_BSP_SCHEDULE_DELAY": "200", **(env or {})}
 
@@ -68,15 +81,15 @@ class Crio(Runtime):
         cni_folder, cni_plugins = self.write_cni()
         hooks = hooks_d(self.folder / "hooks.d", self.hooks)
         (self.folder / "policies").mkdir()
-        (self.folder / "attach").mkdir()
+        self._attach.mkdir(parents=True)
         (self.folder / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}', encoding="utf-8")
         (self.folder / "conf.d").mkdir()
         for name, text in self._drop_ins.items():
             (self.folder / "conf.d" / name).write_text(text, encoding="utf-8")
         path = self.folder / "crio.conf"
         path.write_text(_CONFIG.format(
-            folder=self.folder, socket=self.socket, runtime=self.runtime, runtime_path=oci_runtime(self.runtime),
-            conmon=packaged("conmon"), pinns=peer("crio", "pinns"), hooks=hooks, cni_folder=cni_folder,
+            folder=self.folder, attach=self._attach, socket=self.socket, runtime=self.runtime, runtime_path=oci_runtime(self.runtime),
+            conmon=self._monitor, monitor_env=", ".join(f'"{entry}"' for entry in self._monitor_env), pinns=peer("crio", "pinns"), hooks=hooks, cni_folder=cni_folder,
             cni_plugins=cni_plugins, tracing=self.tracing,
             registries=", ".join(f'"{name}"' for name in self._registries)), encoding="utf-8")
         return path
@@ -90,6 +103,17 @@ class Crio(Runtime):
     def start(self):
         config = self._write_config()
         self._load_images()
-        self.daemon = Daemon("crio", [peer("crio", "crio"), "--config", config, "--config-dir", self.folder / "conf.d"],
-                             self.folder, env=self._env)
+        # Below a shell that starts it anew: what it started lives on, as below systemd.
+        program = [peer("crio", "crio"), "--config", config, "--config-dir", self.folder / "conf.d"]
+        again = 'while :; do "$@" & echo $! >"$0.new"; mv "$0.new" "$0"; wait $!; done'
+        self.daemon = Daemon("crio", ["sh", "-c", again, self.folder / "crio.self", *program], self.folder, env=self._env)
         self.daemon.wait_until(self.ready, "ready for pods")
+
+    def restart(self, number=signal.SIGTERM):
+        """Ends CRI-O by a signal and waits for the next one; its containers run on."""
+        path = self.folder / "crio.self"
+        pid = int(path.read_text(encoding="ascii"))
+        path.unlink()
+        os.kill(pid, number)
+        wait_for(path.exists, "CRI-O is started again")
+        self.daemon.wait_until(self.ready, "ready for pods again")

@@ -5,10 +5,11 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from pathlib import Path
 
 from .paths import built
-from .process import Daemon, accepts, run
+from .process import Daemon, Failed, accepts, run
 
 STAGES = ("createRuntime", "poststart", "poststop")
 
@@ -55,6 +56,7 @@ class Podspan:
         self._env = dict(env or {})
         self._notify = None
         self._intercepted = None
+        self._upgrades = 0
 
     @property
     def options(self):
@@ -74,20 +76,35 @@ class Podspan:
             self._notify.close()
             self._notify = None
 
+    @property
+    def interceptor_command(self):
+        """podspan-cri with its arguments."""
+        return [built("podspan-cri"), "--listen", self.socket, "--runtime", self._intercepted.socket, *self.options]
+
     def intercept(self, runtime):
         """Starts podspan-cri in front of a runtime (anything with `kind` and `socket`); returns its socket's path."""
         self._intercepted = runtime
         path = self.socket
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.interceptor = Daemon(
-            "podspan-cri", [built("podspan-cri"), "--listen", path, "--runtime", runtime.socket, *self.options],
-            self.folder, env=self._env)
+        self.interceptor = Daemon("podspan-cri", self.interceptor_command, self.folder, env=self._env)
         self.interceptor.wait_until(lambda: accepts(path), "listens")
         return path
 
     def restart_interceptor(self):
         """Starts podspan-cri anew, after it was stopped or killed."""
         return self.intercept(self._intercepted)
+
+    def upgrade_interceptor(self):
+        """Starts one more podspan-cri, which takes over; returns after how many seconds the one before it was gone."""
+        before, begin = self.interceptor, time.monotonic()
+        self._upgrades += 1
+        self.interceptor = Daemon(f"podspan-cri-{self._upgrades}", self.interceptor_command, self.folder, env=self._env)
+        code = before.wait(10)
+        took = time.monotonic() - begin
+        before.stop()
+        if code != 0 or not self.interceptor.alive():
+            raise Failed(f"not taken over ({code}):\n{before.log()}\n{self.interceptor.log()}")
+        return took
 
     @property
     def socket(self):

@@ -11,7 +11,7 @@ import grpc
 from . import cri, session
 
 _serial = itertools.count(1)
-_CNI_PLUGINS = "/usr/lib/cni"
+CNI_PLUGINS = "/usr/lib/cni"
 
 
 def hooks_d(folder, hooks):
@@ -54,7 +54,7 @@ class Runtime:
                     {"type": "bridge", "bridge": f"psit{self.number}", "isGateway": True, "ipMasq": False,
                      "ipam": {"type": "host-local", "dataDir": str(self.folder / "ipam"),
                               "ranges": [[{"subnet": f"10.{100 + self.number % 100}.0.0/16"}]]}}]}), encoding="utf-8")
-        return folder, _CNI_PLUGINS
+        return folder, CNI_PLUGINS
 
     def client(self, socket=None):
         """A CRI client to this runtime, or to whatever stands in front of it."""

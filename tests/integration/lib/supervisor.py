@@ -56,7 +56,7 @@ class Supervisor:
     def _start(self):
         with open(self.log_path, "ab") as log:
             process = subprocess.Popen(
-                ["/bin/sh", "-c", _EXEC, "sh", str(self.listener.fileno()), *self._command], stdin=subprocess.DEVNULL,
+                ["/bin/bash", "-c", _EXEC, "bash", str(self.listener.fileno()), *self._command], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, pass_fds=[self.listener.fileno()],
                 env={**self.environment(), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "podspan-cri"})
         process.returncode = 0  # waited for below, by its id

@@ -9,9 +9,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <cmocka.h>
+#include "callpack.h"
 #include "calls.h"
 #include "otlp.pb-c.h"
+#include "tappack.h"
 #include "wire.h"
 
 #define R "/runtime.v1.RuntimeService/"
@@ -95,20 +98,70 @@ static int teardown(void **state) {
         return 0;
 }
 
+/* Every test is run a second time, with calls going from one process to another wherever they can. */
+static bool moving;
+
+static void drop(Tap *tap _unused_, TapStream *stream, TapEnd how _unused_, const TapHeaders *headers _unused_,
+                 uint32_t error _unused_) {
+        callpack_drop(stream);
+}
+
+static void adopt(TapStream *stream, void *userdata _unused_) {
+        callpack_adopt(stream);
+}
+
+static void move(Rig *rig) {
+        static const TapOps gone = { .end = drop };
+        _cleanup_(pack_deinit) Pack pack = PACK_NULL;
+        _cleanup_free_ uint8_t *exact = NULL;
+        Unpack unpack;
+        Tap other;
+
+        if (!moving || rig->tap.plain || !tappack_ready(&rig->tap))
+                return;
+        calls_settle(&rig->calls);
+        callpack_write_calls(&rig->calls, &pack);
+        tappack_write(&rig->tap, &pack, callpack_write);
+        assert_false(pack.failed);
+        exact = malloc(pack.n);
+        assert_non_null(exact);
+        memcpy(exact, pack.p, pack.n);
+        unpack = unpack_make(exact, pack.n);
+
+        assert_int_equal(callpack_read_calls(&rig->calls, &unpack), 0);
+        tap_init(&other, &calls_tap_ops, &rig->calls, false);
+        assert_int_equal(tappack_read(&other, &unpack, rig->tap.hold.p, hold_kept(&rig->tap.hold), callpack_read), 0);
+        assert_int_equal(unpack.n, 0);
+        rig->tap.ops = &gone;
+        tap_deinit(&rig->tap, TAP_END_UNTRACKED);
+        rig->tap = other;
+        tap_each(&rig->tap, adopt, NULL);
+}
+
+static void rig_bytes(Rig *rig, const uint8_t *p, size_t n) {
+        struct iovec iov[HOLD_IOV];
+
+        tap_request(&rig->tap, p, n, iov);
+        for (unsigned i = 0; i < HOLD_IOV; i++)
+                bytes_add(&rig->out, iov[i].iov_base, iov[i].iov_len);
+        tap_request_done(&rig->tap);
+}
+
 /* Plays the turns that were added. */
 static void rig_play(Rig *rig) {
         for (; rig->n_played < rig->wire.n_turns; rig->n_played++) {
                 const WireTurn *turn = &rig->wire.turns[rig->n_played];
-                struct iovec iov[HOLD_IOV];
+                size_t piece = moving ? 61 : turn->bytes.n;
 
                 calls_set_now(&rig->calls);
-                if (turn->runtime)
-                        tap_reply(&rig->tap, turn->bytes.p, turn->bytes.n);
-                else {
-                        tap_request(&rig->tap, turn->bytes.p, turn->bytes.n, iov);
-                        for (unsigned i = 0; i < HOLD_IOV; i++)
-                                bytes_add(&rig->out, iov[i].iov_base, iov[i].iov_len);
-                        tap_request_done(&rig->tap);
+                for (size_t at = 0; at < turn->bytes.n; at += piece) {
+                        size_t n = MIN(piece, turn->bytes.n - at);
+
+                        if (turn->runtime)
+                                tap_reply(&rig->tap, turn->bytes.p + at, n);
+                        else
+                                rig_bytes(rig, turn->bytes.p + at, n);
+                        move(rig);
                 }
         }
         /* What follows is a turn of its own. */
@@ -668,6 +721,47 @@ static void compressed(void **state) {
         rig_close(rig, TAP_END_SHUTDOWN);
 }
 
+#define CRASHED(operation) "runtime.v1.RuntimeService/" operation " crash podspan-cri.crash status=2:\n"
+
+/* What a podspan-cri that died leaves behind becomes spans, once, and is gone. */
+static void crash(void **state) {
+        static const char run_first[] = "RunPodSandbox t1 s1<s2 f1 " CRASHED(
+                "RunPodSandbox") "StopContainer t2 s3<- f1 " CRASHED("StopContainer");
+        static const char stop_first[] = "StopContainer t1 s1<- f1 " CRASHED(
+                "StopContainer") "RunPodSandbox t2 s2<s3 f1 " CRASHED("RunPodSandbox");
+        Rig *rig = *state;
+        int status;
+        pid_t pid;
+        Bytes m;
+
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                rig_open(rig);
+                m = run_request(NULL);
+                rig_request(rig, R "RunPodSandbox", &m, CALLERS, "600S");
+                rig->stream += 2;
+                m = id_message("c1");
+                rig_request(rig, R "StopContainer", &m, NULL, "2S");
+                rig->stream += 2;
+                rig_request(rig, R "Version", &(Bytes){}, NULL, "2S");
+                _exit(0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+
+        pass(10 * NSEC_PER_SEC);
+        rig_open(rig);
+        assert_int_equal(n_files(rig, CONTEXT_LIVE), 0);
+        assert_int_equal(counters_get(rig->calls.counters, COUNTERS_CRI, COUNTERS_CRI_CRASHED), 2);
+        assert_non_null(rig_spans(rig, "rpc.method podspan.rpc.end error.type"));
+        /* As the directory has them. */
+        assert_string_equal(rig->text, strncmp(rig->text, "Run", 3) == 0 ? run_first : stop_first);
+        calls_tick(&rig->calls);
+        assert_string_equal(rig_spans(rig, "error.type"), "");
+        rig_close(rig, TAP_END_SHUTDOWN);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(start_is_one_trace, setup, teardown),
@@ -680,7 +774,11 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(rpc_attributes, setup, teardown),
                 cmocka_unit_test_setup_teardown(without_a_spool, setup, teardown),
                 cmocka_unit_test_setup_teardown(compressed, setup, teardown),
+                cmocka_unit_test_setup_teardown(crash, setup, teardown),
         };
+        int r;
 
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        r = cmocka_run_group_tests(tests, NULL, NULL);
+        moving = true;
+        return r + cmocka_run_group_tests_name("moving", tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <cmocka.h>
 #include "tap.h"
+#include "tappack.h"
 #include "wire.h"
 
 #define R "/runtime.v1.RuntimeService/"
@@ -22,6 +23,7 @@ typedef struct Owner {
         unsigned n_open;
         int plain;
         size_t n_wait; /* bytes of DATA after which a call that waits is decided */
+        bool moves;    /* the tap goes to another process now and then */
         bool inject;
         bool follow_nothing;
 } Owner;
@@ -142,6 +144,89 @@ static void take(Tap *tap, struct iovec iov[static HOLD_IOV], Bytes *out) {
         tap_request_done(tap);
 }
 
+static void write_followed(const TapStream *s, Pack *pack) {
+        const Followed *f = container_of(s, Followed, stream);
+
+        pack_string(pack, f->name);
+        pack_number(pack, f->n_request);
+        pack_number(pack, f->n_reply);
+        pack_number(pack, f->wait);
+}
+
+static TapStream *read_followed(Tap *tap _unused_, Unpack *unpack) {
+        Followed *f = calloc(1, sizeof(*f));
+
+        assert_non_null(f);
+        unpack_text(unpack, f->name, sizeof(f->name));
+        f->n_request = unpack_number(unpack, SIZE_MAX);
+        f->n_reply = unpack_number(unpack, SIZE_MAX);
+        f->wait = unpack_bool(unpack);
+        if (!unpack->failed)
+                return &f->stream;
+        free(f);
+        return NULL;
+}
+
+static void forget(Tap *tap _unused_, TapStream *s, TapEnd how _unused_, const TapHeaders *h _unused_,
+                   uint32_t error _unused_) {
+        free(container_of(s, Followed, stream));
+}
+
+static void ignore_plain(Tap *tap _unused_, int error _unused_) {
+}
+
+/* Every beginning of a state is refused. */
+static void truncated(const Pack *pack, const uint8_t *held, size_t n_held) {
+        static const TapOps quiet = { .end = forget, .plain = ignore_plain };
+
+        for (size_t n = 0; n < pack->n; n++) {
+                _cleanup_free_ uint8_t *exact = malloc(n ? n : 1);
+                Unpack unpack;
+                Tap tap;
+
+                assert_non_null(exact);
+                memcpy(exact, pack->p, n);
+                unpack = unpack_make(exact, n);
+                tap_init(&tap, &quiet, NULL, true);
+                assert_int_equal(tappack_read(&tap, &unpack, held, n_held, read_followed), -EBADMSG);
+                tap_degrade(&tap, -EBADMSG);
+                tap_deinit(&tap, TAP_END_UNTRACKED);
+        }
+}
+
+/* The tap as it is after a process has handed it to another one, if that can be now. */
+static void move(Tap *tap, bool truncate) {
+        static const TapOps gone = { .end = forget };
+        _cleanup_free_ uint8_t *held = NULL, *exact = NULL;
+        size_t n_held = hold_kept(&tap->hold);
+        _cleanup_(pack_deinit) Pack pack = PACK_NULL;
+        Unpack unpack;
+        Tap other;
+
+        if (tap->plain || !tappack_ready(tap))
+                return;
+        assert_true(n_held <= 8);
+        held = malloc(n_held + 1);
+        assert_non_null(held);
+        if (n_held > 0)
+                memcpy(held, tap->hold.p, n_held);
+        tappack_write(tap, &pack, write_followed);
+        assert_false(pack.failed);
+        if (truncate)
+                truncated(&pack, held, n_held);
+
+        exact = malloc(pack.n);
+        assert_non_null(exact);
+        memcpy(exact, pack.p, pack.n);
+        unpack = unpack_make(exact, pack.n);
+        tap_init(&other, tap->ops, tap->userdata, false);
+        assert_int_equal(tappack_read(&other, &unpack, held, n_held, read_followed), 0);
+        assert_int_equal(unpack.n, 0);
+        tap->ops = &gone;
+        tap_deinit(tap, TAP_END_UNTRACKED);
+        *tap = other;
+}
+
 /* Plays @w through a tap in pieces of up to @piece bytes (0: whole turns); returns what the runtime got. */
 static Bytes play(const Wire *w, Owner *o, bool may_inject, unsigned piece) {
         struct iovec iov[HOLD_IOV];
@@ -165,6 +250,8 @@ static Bytes play(const Wire *w, Owner *o, bool may_inject, unsigned piece) {
                                 take(&tap, iov, &out);
                         }
                         at += n;
+                        if (o->moves && (piece > 0 || rnd(2)))
+                                move(&tap, rnd(500) == 0);
                         if (piece > 0 && rnd(50) == 0 && tap_waits(&tap)) {
                                 tap_release(&tap, UINT64_MAX, iov);
                                 take(&tap, iov, &out);
@@ -342,6 +429,36 @@ static void one_field_more(void **state) {
                 bytes_free(&out);
         }
         free(before);
+        bytes_free(&in);
+        wire_deinit(&w);
+}
+
+/* As if nothing had happened, when another process takes over again and again, at each point where it can. */
+static void moved(void **state) {
+        Wire w;
+        Bytes in, out;
+
+        (void) state;
+        dialogue(&w);
+        in = wire_all(&w, false);
+        for (unsigned i = 0; i < 60; i++) {
+                Owner o = { .moves = true }, p = { .moves = true, .inject = true, .n_wait = 1 + i % 9 };
+
+                seed = i;
+                out = play(&w, &o, i % 2, i < 4 ? i / 2 : i % 3 == 0 ? 5000 : 1 + i % 97);
+                assert_int_equal(out.n, in.n);
+                assert_memory_equal(out.p, in.p, in.n);
+                assert_int_equal(o.plain, 0);
+                assert_string_equal(o.log, events);
+                bytes_free(&out);
+
+                out = play(&w, &p, true, i < 4 ? i / 2 : i % 3 == 0 ? 5000 : 1 + i % 97);
+                assert_int_equal(p.plain, 0);
+                assert_int_equal(p.n_injected, 7);
+                assert_true(out.n > in.n);
+                assert_string_equal(p.log, events);
+                bytes_free(&out);
+        }
         bytes_free(&in);
         wire_deinit(&w);
 }
@@ -775,12 +892,19 @@ static void crossed_goaway(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(verbatim),          cmocka_unit_test(crossed_goaway),
-                cmocka_unit_test(one_field_more),    cmocka_unit_test(peers_limits),
-                cmocka_unit_test(full_frame),        cmocka_unit_test(waiting_ends),
-                cmocka_unit_test(sixteen_mebibytes), cmocka_unit_test(surprises),
-                cmocka_unit_test(ack_too_early),     cmocka_unit_test(degrades_in_flight),
-                cmocka_unit_test(bounded_streams),   cmocka_unit_test(keeps_nothing_needlessly),
+                cmocka_unit_test(verbatim),
+                cmocka_unit_test(crossed_goaway),
+                cmocka_unit_test(one_field_more),
+                cmocka_unit_test(peers_limits),
+                cmocka_unit_test(full_frame),
+                cmocka_unit_test(waiting_ends),
+                cmocka_unit_test(sixteen_mebibytes),
+                cmocka_unit_test(surprises),
+                cmocka_unit_test(ack_too_early),
+                cmocka_unit_test(degrades_in_flight),
+                cmocka_unit_test(bounded_streams),
+                cmocka_unit_test(keeps_nothing_needlessly),
+                cmocka_unit_test(moved),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
+#include "clk.h"
 #include "context.h"
 
 #define C1 "c111111111111111111111111111111111111111111111111111111111111111"
@@ -690,6 +692,41 @@ static void leftovers(void **state) {
         assert_int_equal(find(fixture, &identity, "StartContainer").found, CONTEXT_FOUND_PARENT);
 }
 
+static int64_t step_ns;
+
+static Clk stepped_clock(void) {
+        struct timespec ts;
+
+        (void) clock_gettime(CLOCK_REALTIME, &ts);
+        return (Clk){
+                .realtime_ns = (uint64_t) ((int64_t) ts.tv_sec * (int64_t) NSEC_PER_SEC + ts.tv_nsec + step_ns),
+                .monotonic_ns = NSEC_PER_SEC,
+        };
+}
+
+/* A wall clock that is stepped makes nothing of ours look left behind: what is in use is found as before. */
+static void stepped_clocks(void **state) {
+        static const int64_t steps_sec[] = { 3601, -3601, 10 * 365 * 86400, -20 * 365 * 86400 };
+        Fixture *fixture = *state;
+        const Identity identity = { .container_id = C1 };
+        ContextRecord record = call("StartContainer", &identity);
+        ContextHandle handle = publish(fixture, &record);
+
+        assert_int_equal(context_put(&fixture->context, CONTEXT_START, C1, &record), 0);
+        clk_override(stepped_clock);
+        for (size_t i = 0; i < ARRAY_SIZE(steps_sec); i++) {
+                step_ns = steps_sec[i] * (int64_t) NSEC_PER_SEC;
+                assert_int_equal(context_sweep(&fixture->context), 0);
+                assert_int_equal(find(fixture, &identity, "StartContainer").found, CONTEXT_FOUND_PARENT);
+                assert_int_equal(count(fixture, CONTEXT_LIVE), 1);
+                assert_int_equal(count(fixture, CONTEXT_START), 1);
+        }
+        clk_override(NULL);
+        assert_int_equal(counted(fixture, COUNTERS_CONTEXT_SWEPT), 0);
+        context_retract(&fixture->context, &handle);
+        assert_int_equal(count(fixture, CONTEXT_LIVE), 0);
+}
+
 /* Identity at its longest costs image and handler, never the file. */
 static void longest_identity(void **state) {
         Fixture *fixture = *state;
@@ -793,6 +830,7 @@ int main(void) {
                 TEST(live_is_bounded),
                 TEST(start_is_bounded),
                 TEST(leftovers),
+                TEST(stepped_clocks),
                 TEST(longest_identity),
                 TEST(no_directories),
                 TEST(list_stops),

@@ -10,11 +10,15 @@ static int on_event(void *userdata, const Event *event, const char *data, size_t
         return 0;
 }
 
-static int on_batch(void *userdata, uint64_t n_lost) {
+static int on_lost(void *userdata, uint64_t n_lost) {
         (void) userdata;
-        if (n_lost > 0)
-                (void) fprintf(stderr, "record: %" PRIu64 " events lost\n", n_lost);
+        (void) fprintf(stderr, "record: %" PRIu64 " events lost\n", n_lost);
         return 0;
+}
+
+static void on_batch(void *userdata) {
+        (void) userdata;
+        (void) fflush(stdout);
 }
 
 static int on_signal(LoopSignal *signals, const struct signalfd_siginfo *info) {
@@ -37,7 +41,7 @@ int main(void) {
         if (r >= 0)
                 r = loop_signal_add(&signals, loop, &set, on_signal);
         if (r >= 0)
-                r = source_new(loop, on_event, on_batch, NULL, &source);
+                r = source_new(loop, on_event, on_lost, on_batch, NULL, &source);
         if (r < 0) {
                 (void) fprintf(stderr, "record: cannot watch processes: %s\n", strerror(-r));
                 return 1;

@@ -3,7 +3,7 @@
 /*
  * Recordings of process events: one event a line, as `record` prints them and the tests read them:
  *
- *     TYPE TIME START PID PARENT FLAGS STATUS RUN_DELAY UID FILE_SIZE ARGS_SIZE ENV_SIZE COMM DATA
+ *     TYPE TIME START PID PARENT FLAGS STATUS RUN_DELAY UID FILE_SIZE ARGS_SIZE ENV_SIZE COMM DATA [PARENT_START]
  *
  * in decimal, COMM and DATA in hex ("-" where empty); the rest of DATA is the working directory's.
  */
@@ -37,10 +37,10 @@ static inline void recording_print(FILE *to, const Event *event, const char *dat
         util_hex_encode(data, size, hex);
         (void) fprintf(to,
                        "%" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu32 " %" PRIu32 " %" PRIu32 " %" PRId32 " %" PRIu64
-                       " %" PRIu32 " %u %u %u %s %s\n",
+                       " %" PRIu32 " %u %u %u %s %s %" PRIu64 "\n",
                        event->type, event->time_ns, event->start_ns, event->pid, event->parent, event->flags,
                        event->status, event->run_delay_ns, event->uid, event->file_size, event->args_size,
-                       event->env_size, *comm ? comm : "-", *hex ? hex : "-");
+                       event->env_size, *comm ? comm : "-", *hex ? hex : "-", event->parent_start_ns);
         free(hex);
 }
 
@@ -51,12 +51,14 @@ static inline int recording_parse(char *line, Recording *ret) {
         unsigned file, args, env;
         Event *event = &to->event;
 
-        if (ret->n == RECORDING_MAX ||
-            sscanf(line,
+        if (ret->n == RECORDING_MAX)
+                return -EBADMSG;
+        if (sscanf(line,
                    "%" SCNu32 " %" SCNu64 " %" SCNu64 " %" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNd32 " %" SCNu64
-                   " %" SCNu32 " %u %u %u %63s %10752s",
+                   " %" SCNu32 " %u %u %u %63s %10752s %" SCNu64,
                    &event->type, &event->time_ns, &event->start_ns, &event->pid, &event->parent, &event->flags,
-                   &event->status, &event->run_delay_ns, &event->uid, &file, &args, &env, comm, hex) != 14)
+                   &event->status, &event->run_delay_ns, &event->uid, &file, &args, &env, comm, hex,
+                   &event->parent_start_ns) < 14)
                 return -EBADMSG;
         event->file_size = (uint16_t) file;
         event->args_size = (uint16_t) args;

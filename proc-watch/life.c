@@ -1,0 +1,105 @@
+#include <assert.h>
+#include <string.h>
+#include "life.h"
+
+/* What the life of the container that @node makes is below. */
+static const TraceContext *parent_of(const Node *node) {
+        static const uint8_t none[TRACECONTEXT_SPAN_ID_SIZE];
+
+        while (node->nested)
+                node = node->parent;
+        return node->monitored && memcmp(node->call.span_id, none, sizeof(none)) != 0 ? &node->call
+                                                                                      : &node->parent_context;
+}
+
+static void find_cgroup(Tell *tell, Node *node, uint32_t pid) {
+        if (tell->host.cgroup && !node->cgroup)
+                (void) tell->host.cgroup(tell->host.userdata, pid, &node->cgroup);
+}
+
+int life_begin(Tell *tell, Node *node, const Event *event) {
+        const TraceContext *parent;
+        TraceContext context, child;
+        uint64_t begin_ns;
+        int r;
+
+        assert(tell);
+        assert(node);
+        assert(event);
+
+        node->last_ns = event->time_ns;
+        node->entry_ns = event->time_ns;
+        if (node->hold)
+                return 0;
+        find_cgroup(tell, node, event->pid);
+
+        begin_ns = MIN(node->finished ? node->end_ns : node->begin_ns, event->time_ns);
+        parent = parent_of(node);
+        r = tracecontext_new_child(parent, &context);
+        if (r < 0)
+                return r;
+        r = tell_time(tell, node, "entrypoint", &context, parent, begin_ns, event->time_ns, event->pid);
+        if (r < 0 || node->start_ns <= begin_ns || node->start_ns > event->time_ns)
+                return r;
+
+        r = tracecontext_new_child(&context, &child);
+        if (r >= 0)
+                r = tell_time(tell, node, "created", &child, &context, begin_ns, node->start_ns, 0);
+        if (r >= 0)
+                r = tracecontext_new_child(&context, &child);
+        if (r >= 0)
+                r = tell_time(tell, node, "starting", &child, &context, node->start_ns, event->time_ns, 0);
+        return r;
+}
+
+void life_found(Tell *tell, Node *node) {
+        assert(tell);
+        assert(node);
+
+        node->found = true;
+        find_cgroup(tell, node, node->pid);
+}
+
+static void add_links(const Node *node, bool late, Span *span) {
+        if (late && !node->found)
+                span_link(span, &node->context, "start");
+        for (size_t i = 0; node->found && i < node->n_links; i++)
+                span_link(span, &node->links[i], node->why[i]);
+}
+
+int life_end(Tell *tell, Node *node, const Event *event, const Clk *now, uint64_t start_window_ns) {
+        uint64_t wall = now->realtime_ns + (event->time_ns - now->monotonic_ns);
+        TraceContext context, parent;
+        Span *span;
+        bool late, oom;
+        int r;
+
+        node->last_ns = MAX(node->last_ns, event->time_ns);
+        node->container_status = event->status;
+        if (node->silent || node->monitored || node->entry_ns == 0)
+                return 0;
+
+        oom = event->flags & EVENT_OOM || (node->cgroup && tell->host.oom_killed(tell->host.userdata, node->cgroup));
+        parent = *parent_of(node);
+        late = !node->hold && event->time_ns - node->entry_ns > start_window_ns;
+        if (late) {
+                r = tell->host.root(tell->host.userdata, &parent);
+                if (r < 0)
+                        return 0;
+        }
+        r = tracecontext_new_child(&parent, &context);
+        if (r < 0)
+                return 0;
+        r = node_span_new(node, "wait_for_exit_code", &context, &parent, &span);
+        if (r < 0)
+                return r;
+
+        /* A life can be long and the wall clock be set meanwhile: the end is what has just been seen. */
+        span_set_time(span, wall - (event->time_ns - node->entry_ns), wall);
+        span_attr_int(span, "process.pid", event->pid);
+        span_attr_bool(span, "podspan.oom_killed", oom);
+        node_span_exit(span, event->status);
+        add_links(node, late, span);
+        tell_span(tell, node, span);
+        return 0;
+}

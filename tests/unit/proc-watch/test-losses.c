@@ -1,0 +1,420 @@
+/*
+ * Made-up nodes: an engine with many pods at a time, their processes in random order, few pids that are used again at
+ * once, and random losses, single ones and whole stretches. Whatever is lost, a span's parent is the right one or none,
+ * and its container is its own.
+ */
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include "spandata.h"
+#include "story.h"
+
+#define PODS      24   /* at a time */
+#define STEPS_MAX 128  /* of a pod */
+#define PROCS_MAX 48   /* of a pod */
+#define PIDS      400  /* of all; the pods at a time need less */
+#define SPANS_MAX 8192 /* of a run */
+#define TOLD_MAX  8192 /* commands of a run */
+#define RUNS      150
+#define BATCH_MAX 24 /* events between two losses at most, where many are lost */
+
+/* xorshift64: the same on every machine. */
+static uint64_t seed;
+
+static uint32_t draw(uint32_t below) {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        return (uint32_t) (seed >> 33) % below;
+}
+
+/* What is to happen to process @proc of a pod; @by forks it. */
+typedef struct Step {
+        EventType type;
+        uint32_t flags;
+        int proc, by;
+        int status;
+        const char *file, *args, *env; /* NULs as '~'; '%' is the container's id */
+} Step;
+
+/* One pod; process 0 is the engine. A comment names who is who. */
+static const Step script[] = {
+        /* 1: bridge, 2: host-local below it */
+        { EVENT_FORK, 0, 1, 0, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, 0, 1, 0, 0, "/cni/bridge", "bridge~",
+          "CNI_COMMAND=ADD~CNI_CONTAINERID=%~CNI_ARGS=K8S_POD_UID=uid~" },
+        { EVENT_FORK, 0, 2, 1, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, 0, 2, 0, 0, "/cni/host-local", "host-local~",
+          "CNI_COMMAND=ADD~CNI_CONTAINERID=%~CNI_ARGS=K8S_POD_UID=uid~" },
+        { EVENT_EXIT, 0, 2, 0, 0, NULL, NULL, NULL },
+        { EVENT_EXIT, 0, 1, 0, 0, NULL, NULL, NULL },
+        /* 3: shim start, 4: the shim */
+        { EVENT_FORK, 0, 3, 0, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, EVENT_NAMED, 3, 0, 0, "/bin/containerd-shim-runc-v2", "shim~-id~%~start~", "" },
+        { EVENT_FORK, 0, 4, 3, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, EVENT_NAMED, 4, 0, 0, "/bin/containerd-shim-runc-v2", "shim~-id~%~", "" },
+        { EVENT_EXIT, 0, 3, 0, 0, NULL, NULL, NULL },
+        /* 5: runc create, 6: runc init, 7: the container's first process */
+        { EVENT_FORK, 0, 5, 4, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, EVENT_NAMED, 5, 0, 0, "/bin/runc", "runc~create~--bundle~/b~%~", "" },
+        { EVENT_EXEC, 0, 5, 0, 0, "/dev/fd/7", "runc~create~--bundle~/b~%~", "" },
+        { EVENT_FORK, 0, 6, 5, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, 0, 6, 0, 0, "/proc/self/exe", "runc~init~", "" },
+        { EVENT_FORK, 0, 7, 6, 0, NULL, NULL, NULL },
+        { EVENT_EXIT, 0, 6, 0, 0, NULL, NULL, NULL },
+        /* 8: a hook that is a script, 9 to 11 below it; 12: another one, which becomes another program */
+        { EVENT_FORK, 0, 8, 5, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, 0, 8, 0, 0, "/hook", "/bin/sh~/hook~", "" },
+        { EVENT_FORK, 0, 9, 8, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, 0, 9, 0, 0, "/bin/sleep", "sleep~1~", "" },
+        { EVENT_FORK, 0, 10, 8, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, 0, 10, 0, 0, "/bin/mount", "mount~", "" },
+        { EVENT_FORK, 0, 11, 10, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, 0, 11, 0, 0, "/sbin/mount.nfs", "mount.nfs~", "" },
+        { EVENT_EXIT, 0, 9, 0, 0, NULL, NULL, NULL },
+        { EVENT_EXIT, 0, 11, 0, 0, NULL, NULL, NULL },
+        { EVENT_EXIT, 0, 10, 0, 0, NULL, NULL, NULL },
+        { EVENT_EXIT, 0, 8, 0, 0, NULL, NULL, NULL },
+        { EVENT_FORK, 0, 12, 5, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, 0, 12, 0, 0, "/wrapper", "wrapper~", "" },
+        { EVENT_EXEC, EVENT_NAMED, 12, 0, 0, "/bin/crun", "crun~update~%~", "" },
+        { EVENT_FORK, 0, 13, 12, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, 0, 13, 0, 0, "/bin/true", "true~", "" },
+        { EVENT_EXIT, 0, 13, 0, 0, NULL, NULL, NULL },
+        { EVENT_EXIT, 0, 12, 0, 256, NULL, NULL, NULL },
+        { EVENT_EXIT, 0, 5, 0, 0, NULL, NULL, NULL },
+        /* 14: runc start */
+        { EVENT_FORK, 0, 14, 4, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, EVENT_NAMED, 14, 0, 0, "/bin/runc", "runc~start~%~", "" },
+        { EVENT_EXEC, EVENT_ENTRYPOINT, 7, 0, 0, NULL, NULL, NULL },
+        { EVENT_EXIT, 0, 14, 0, 0, NULL, NULL, NULL },
+        /* 15: a monitor of another kind, 16: crun below it, 17: its hook */
+        { EVENT_FORK, 0, 15, 0, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, EVENT_NAMED, 15, 0, 0, "/bin/conmon", "conmon~-c~%~-b~/b~", "" },
+        { EVENT_FORK, 0, 16, 15, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, EVENT_NAMED, 16, 0, 0, "/bin/crun", "crun~create~--bundle~/b~%~", "" },
+        { EVENT_FORK, 0, 17, 16, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, 0, 17, 0, 0, "/hook", "hook~", "" },
+        { EVENT_EXIT, 0, 17, 0, 0, NULL, NULL, NULL },
+        { EVENT_EXIT, 0, 16, 0, 0, NULL, NULL, NULL },
+        { EVENT_EXIT, 0, 15, 0, 0, NULL, NULL, NULL },
+        /* 18: a probe that fails, 19: its process */
+        { EVENT_FORK, 0, 18, 4, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, EVENT_NAMED, 18, 0, 0, "/bin/runc", "runc~exec~%~", "" },
+        { EVENT_FORK, 0, 19, 18, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, EVENT_ENTRYPOINT, 19, 0, 0, NULL, NULL, NULL },
+        { EVENT_EXIT, EVENT_CONTAINER, 19, 0, 256, NULL, NULL, NULL },
+        { EVENT_EXIT, 0, 18, 0, 256, NULL, NULL, NULL },
+        { EVENT_EXIT, EVENT_CONTAINER, 7, 0, 9, NULL, NULL, NULL },
+        /* 20: runc delete */
+        { EVENT_FORK, 0, 20, 4, 0, NULL, NULL, NULL },
+        { EVENT_EXEC, EVENT_NAMED, 20, 0, 0, "/bin/runc", "runc~delete~%~", "" },
+        { EVENT_EXIT, 0, 20, 0, 0, NULL, NULL, NULL },
+        { EVENT_EXIT, 0, 4, 0, 0, NULL, NULL, NULL },
+};
+
+/* Who of the script is below whom, where that one has a span; 0: nobody. */
+static const int above[PROCS_MAX] = {
+        [2] = 1, [8] = 5, [9] = 8, [10] = 8, [11] = 10, [12] = 5, [13] = 12, [16] = 15, [17] = 16
+};
+
+typedef struct Proc {
+        uint32_t pid;
+        uint64_t start_ns;
+        uint64_t command_ns; /* the exec that made it what it is */
+} Proc;
+
+typedef struct Pod {
+        char id[32];
+        size_t next; /* step */
+        Proc procs[PROCS_MAX];
+} Pod;
+
+/* A command that has really been: which span it may have, and which parent. */
+typedef struct Truth {
+        uint32_t pid, parent_pid;
+        uint64_t begin_ns, parent_ns; /* wall clock, of the execs */
+        char id[32];
+} Truth;
+
+static struct {
+        Pod pods[PODS];
+        bool pid_used[PIDS];
+        uint32_t last_pid;
+        uint64_t now_ns;
+        unsigned serial;
+        Proc engine;
+        Truth truths[TOLD_MAX];
+        size_t n_truths;
+        Span *spans[SPANS_MAX];
+        size_t n_spans;
+} node;
+
+static const Clk offset = { .realtime_ns = UINT64_C(1700000000) * NSEC_PER_SEC, .monotonic_ns = 0 };
+
+static int find(void *userdata, const Command *command, uint64_t time_ns, StoryOrigin *ret) {
+        Identity identity = {};
+
+        (void) userdata;
+        (void) time_ns;
+        if (!*command->id)
+                return -ENOENT;
+        util_copy_bounded(identity.container_id, sizeof(identity.container_id), command->id, strlen(command->id));
+        *ret = (StoryOrigin){ .owner = owner_new(&identity, BUNDLE_MANAGER_CONTAINERD, NULL) };
+        tracecontext_derive(command->id, strlen(command->id), &ret->parent);
+        return ret->owner ? 0 : -ENOMEM;
+}
+
+static int root(void *userdata, TraceContext *ret) {
+        (void) userdata;
+        assert_int_equal(tracecontext_new_root(ret), 0);
+        memset(ret->span_id, 0, sizeof(ret->span_id));
+        return 0;
+}
+
+static void emit(void *userdata, Span *span) {
+        (void) userdata;
+        assert_true(node.n_spans < SPANS_MAX);
+        node.spans[node.n_spans++] = span;
+}
+
+static void counted(void *userdata, const Command *command) {
+        (void) userdata;
+        (void) command;
+}
+
+static const StoryHost host = { .find = find, .root = root, .emit = emit, .counted = counted };
+
+static Proc new_proc(void) {
+        uint32_t pid = node.last_pid;
+
+        do
+                pid = (pid + 1 + draw(3)) % PIDS;
+        while (pid == 0 || node.pid_used[pid]);
+        node.pid_used[pid] = true;
+        node.last_pid = pid;
+        /* Two of the same pid never begin within a clock tick on a real machine: there are four million. */
+        return (Proc){ pid + 1000, node.now_ns };
+}
+
+static size_t put(char *to, const char *from, const char *id) {
+        char *at = to;
+
+        for (; from && *from; from++)
+                if (*from == '%')
+                        at = stpcpy(at, id);
+                else
+                        *at++ = *from == '~' ? '\0' : *from;
+        return (size_t) (at - to);
+}
+
+static void note_truth(Pod *pod, const Step *step, const Event *event) {
+        Truth *truth;
+
+        /* A runtime that executes itself again is what it was. */
+        if (step->type != EVENT_EXEC || event->flags & EVENT_ENTRYPOINT || strstr(step->file, "/fd/") ||
+            strstr(step->file, "/self/"))
+                return;
+        pod->procs[step->proc].command_ns = offset.realtime_ns + event->time_ns;
+        assert_true(node.n_truths < TOLD_MAX);
+        truth = &node.truths[node.n_truths++];
+        *truth = (Truth){ .pid = event->pid, .begin_ns = offset.realtime_ns + event->time_ns };
+        memcpy(truth->id, pod->id, sizeof(truth->id));
+        if (above[step->proc] != 0) {
+                truth->parent_pid = pod->procs[above[step->proc]].pid;
+                truth->parent_ns = pod->procs[above[step->proc]].command_ns;
+        }
+}
+
+/* The next event of a pod that is drawn, into an exact-size buffer of the caller's. */
+static char *next_event(Event *ret, size_t *ret_size) {
+        static char data[4096];
+        Pod *pod = &node.pods[draw(PODS)];
+        const Step *step;
+        Proc *proc;
+        size_t size = 0;
+        char *exact;
+
+        if (!*pod->id || pod->next == ARRAY_SIZE(script)) {
+                *pod = (Pod){};
+                (void) snprintf(pod->id, sizeof(pod->id), "container%u", node.serial++);
+                pod->procs[0] = node.engine;
+        }
+        step = &script[pod->next++];
+        proc = &pod->procs[step->proc];
+        node.now_ns += 1000 + draw(100000);
+
+        *ret = (Event){ .type = step->type, .flags = step->flags, .time_ns = node.now_ns, .status = step->status };
+        if (step->type == EVENT_FORK) {
+                *proc = new_proc();
+                ret->parent = pod->procs[step->by].pid;
+                ret->parent_start_ns = pod->procs[step->by].start_ns;
+        }
+        ret->pid = proc->pid;
+        ret->start_ns = proc->start_ns;
+        if (step->type == EVENT_EXEC) {
+                size = put(data, step->file, pod->id);
+                if (step->file)
+                        data[size++] = '\0';
+                ret->file_size = (uint16_t) size;
+                ret->args_size = (uint16_t) put(data + size, step->args, pod->id);
+                ret->env_size = (uint16_t) put(data + size + ret->args_size, step->env, pod->id);
+                size += ret->args_size + ret->env_size;
+        }
+        note_truth(pod, step, ret);
+        if (step->type == EVENT_EXIT)
+                node.pid_used[proc->pid - 1000] = false;
+
+        exact = malloc(size > 0 ? size : 1);
+        assert_non_null(exact);
+        memcpy(exact, data, size);
+        *ret_size = size;
+        return exact;
+}
+
+static const char *text(const Span *span, const char *key) {
+        for (size_t i = 0; i < span->n_attrs; i++)
+                if (strcmp(span->attrs[i].key, key) == 0 && span->attrs[i].type == SPAN_ATTR_STRING)
+                        return span_text(span, span->attrs[i].string);
+        return NULL;
+}
+
+static int64_t number(const Span *span, const char *key) {
+        for (size_t i = 0; i < span->n_attrs; i++)
+                if (strcmp(span->attrs[i].key, key) == 0 && span->attrs[i].type == SPAN_ATTR_INT)
+                        return span->attrs[i].number;
+        return -1;
+}
+
+static const Span *parent_of(const Span *span) {
+        for (size_t i = 0; i < node.n_spans && span->has_parent; i++)
+                if (memcmp(node.spans[i]->context.span_id, span->parent_id, sizeof(span->parent_id)) == 0)
+                        return node.spans[i];
+        return NULL;
+}
+
+static const Truth *truth_of(const Span *span) {
+        for (size_t i = 0; i < node.n_truths; i++)
+                if (node.truths[i].pid == number(span, "process.pid") && node.truths[i].begin_ns == span->start_ns)
+                        return &node.truths[i];
+        return NULL;
+}
+
+/* Checks every span, and returns how many of the commands have their parent. */
+static size_t check_spans(void) {
+        size_t n_nested = 0;
+
+        for (size_t i = 0; i < node.n_spans; i++) {
+                const Span *span = node.spans[i], *parent = parent_of(span);
+                const char *id = text(span, "container.id"), *name = span_text(span, span->name);
+
+                assert_non_null(id);
+                if (parent)
+                        assert_string_equal(text(parent, "container.id"), id);
+                if (text(span, "process.executable.name")) {
+                        const Truth *truth = truth_of(span);
+
+                        if (!truth)
+                                fail_msg("%s has never been", name);
+                        assert_string_equal(truth->id, id);
+                        if (parent && (number(parent, "process.pid") != truth->parent_pid ||
+                                       parent->start_ns != truth->parent_ns))
+                                fail_msg("%s is below %s, process %" PRId64 " instead of %u", name,
+                                         span_text(parent, parent->name), number(parent, "process.pid"),
+                                         truth->parent_pid);
+                        n_nested += parent != NULL;
+                }
+        }
+        return n_nested;
+}
+
+/* One node's life of @n events, of each thousand of which @permille are lost, singly or in stretches. */
+static size_t run(size_t n, uint32_t permille, bool stretches, size_t *ret_nested) {
+        Story *story;
+        size_t n_told;
+        bool lost = false;
+        uint32_t stretch = 0;
+
+        memset(&node, 0, sizeof(node));
+        node.now_ns = NSEC_PER_SEC;
+        assert_int_equal(story_new(&host, 0, UINT64_MAX, &story), 0);
+
+        node.engine = new_proc();
+        {
+                static const char engine[] = "/bin/containerd\0containerd";
+                const Event event = { .type = EVENT_EXEC,
+                                      .flags = EVENT_NAMED,
+                                      .pid = node.engine.pid,
+                                      .start_ns = node.engine.start_ns,
+                                      .time_ns = node.now_ns,
+                                      .file_size = 16,
+                                      .args_size = 11 };
+
+                assert_int_equal(story_event(story, &event, engine, sizeof(engine), &offset), 0);
+        }
+        for (size_t i = 0; i < n; i++) {
+                size_t size;
+                Event event;
+                char *data = next_event(&event, &size);
+
+                if (stretch == 0 && draw(1000) < permille)
+                        stretch = stretches ? 1 + draw(BATCH_MAX) : 1;
+                if (stretch > 0) {
+                        stretch--;
+                        lost = true;
+                } else {
+                        if (lost)
+                                story_lost(story);
+                        lost = false;
+                        assert_int_equal(story_event(story, &event, data, size, &offset), 0);
+                }
+                free(data);
+                assert_true(story_stats(story).n_processes <= PIDS);
+        }
+        story_free(story);
+        *ret_nested = check_spans();
+        n_told = node.n_spans;
+        while (node.n_spans > 0)
+                span_free(node.spans[--node.n_spans]);
+        return n_told;
+}
+
+static void nothing_lost(void **state) {
+        (void) state;
+        for (uint64_t i = 1; i <= 10; i++) {
+                size_t n_nested;
+
+                seed = i;
+                (void) run(3000, 0, false, &n_nested);
+                /* Eight commands of the script are below another. */
+                assert_true(n_nested > 8 * 3000 / ARRAY_SIZE(script) / 2);
+        }
+}
+
+static void losses(void **state) {
+        static const uint32_t rates[] = { 2, 20, 100, 300 };
+
+        (void) state;
+        for (uint64_t i = 1; i <= RUNS; i++) {
+                size_t n_nested;
+
+                seed = i * UINT64_C(0x9e3779b97f4a7c15);
+                assert_true(run(1500, rates[i % ARRAY_SIZE(rates)], i & 4, &n_nested) > 0);
+        }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(nothing_lost),
+                cmocka_unit_test(losses),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
