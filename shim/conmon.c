@@ -351,6 +351,10 @@ static void on_attach_ended(void *userdata, const AttachRecord *record) {
         }
 }
 
+static void on_tidy(_unused_ void *userdata) {
+        footprint_trim();
+}
+
 static void on_reopened(_unused_ void *userdata, int error) {
         if (error < 0)
                 report_warning("Failed to reopen log file: %s", strerrordesc_np(-error));
@@ -453,6 +457,7 @@ static int set_up(Conmon *conmon) {
                         .ended = on_ended,
                         .reopened = on_reopened,
                         .attach_ended = on_attach_ended,
+                        .tidy = on_tidy,
                         .userdata = conmon,
                 },
         };

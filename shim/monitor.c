@@ -24,6 +24,13 @@ static void on_attach_ended(void *userdata, const AttachRecord *record) {
                 hooks->attach_ended(hooks->userdata, record);
 }
 
+static void on_tidy(Pump *pump) {
+        const MonitorHooks *hooks = &container_of(pump, Monitor, pump)->options.hooks;
+
+        if (hooks->tidy)
+                hooks->tidy(hooks->userdata);
+}
+
 static void on_control(Fifos *fifos, const CtlLine *line) {
         Monitor *monitor = container_of(fifos, Monitor, fifos);
         const MonitorHooks *hooks = &monitor->options.hooks;
@@ -192,7 +199,7 @@ int monitor_init(Monitor *monitor, Loop *loop, Logs *logs, const MonitorOptions 
                 return -errno;
         r = attach_new(loop, &attach, &hooks, &monitor->attach);
         if (r == 0)
-                r = pump_init(&monitor->pump, loop, logs, monitor->attach);
+                r = pump_init(&monitor->pump, loop, logs, monitor->attach, on_tidy);
         if (r == 0)
                 r = open_streams(monitor, ret_what);
         return r < 0 ? r : open_bundle(monitor, ret_what);

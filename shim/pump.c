@@ -118,6 +118,8 @@ static ssize_t read_once(PumpStream *stream, size_t max) {
                 return -ENODATA;
 
         now = clk_now();
+        if (!pump->tidy_set && !pump->done)
+                pump->tidy_set = loop_timer_set(&pump->tidy, PUMP_TIDY_NS, 0) == 0;
         stream->reads++;
         if (stream->first.monotonic_ns == 0)
                 stream->first = now;
@@ -156,7 +158,19 @@ static int on_poll(LoopTimer *timer) {
         return 0;
 }
 
-int pump_init(Pump *pump, Loop *loop, Logs *logs, Attach *attach) {
+static int on_tidy(LoopTimer *timer) {
+        Pump *pump = container_of(timer, Pump, tidy);
+
+        /* Who is behind still needs it. */
+        pump->tidy_set = false;
+        if (!pump->blocked)
+                free(TAKE_PTR(pump->buffer));
+        if (pump->tidy_fn)
+                pump->tidy_fn(pump);
+        return 0;
+}
+
+int pump_init(Pump *pump, Loop *loop, Logs *logs, Attach *attach, PumpTidyFn tidy_fn) {
         int r;
 
         assert(pump);
@@ -168,6 +182,8 @@ int pump_init(Pump *pump, Loop *loop, Logs *logs, Attach *attach) {
                 .holding = true,
                 .partial = LOOP_TIMER_NULL,
                 .poll = LOOP_TIMER_NULL,
+                .tidy = LOOP_TIMER_NULL,
+                .tidy_fn = tidy_fn,
         };
         for (size_t i = 0; i < ARRAY_SIZE(pump->streams); i++)
                 pump->streams[i] = (PumpStream){
@@ -178,7 +194,9 @@ int pump_init(Pump *pump, Loop *loop, Logs *logs, Attach *attach) {
                 };
 
         r = loop_timer_add(&pump->partial, loop, on_partial);
-        return r < 0 ? r : loop_timer_add(&pump->poll, loop, on_poll);
+        if (r == 0)
+                r = loop_timer_add(&pump->poll, loop, on_poll);
+        return r < 0 ? r : loop_timer_add(&pump->tidy, loop, on_tidy);
 }
 
 void pump_deinit(Pump *pump) {
@@ -192,6 +210,7 @@ void pump_deinit(Pump *pump) {
         }
         loop_timer_remove(&pump->partial);
         loop_timer_remove(&pump->poll);
+        loop_timer_remove(&pump->tidy);
         free(TAKE_PTR(pump->buffer));
 }
 

@@ -18,9 +18,11 @@
         (64U * 1024) /* bytes of a stream held; what is more goes to the logs before it is known whose \
                       */
 #define PUMP_DRAIN_MAX (1024U * 1024)        /* bytes of a terminal's output looked for at the end */
+#define PUMP_TIDY_NS   (10 * NSEC_PER_SEC)   /* from a read until what it took to do is given back */
 #define PUMP_POLL_NS   (100 * NSEC_PER_MSEC) /* between looks at a terminal nobody has open */
 
 typedef struct Pump Pump;
+typedef void (*PumpTidyFn)(Pump *pump);
 
 typedef struct PumpStream {
         LoopSource source;
@@ -50,10 +52,14 @@ struct Pump {
         LoopTimer partial; /* for unfinished lines */
         bool partial_set;
         LoopTimer poll;
+        LoopTimer tidy;
+        bool tidy_set;
+        PumpTidyFn tidy_fn;
 };
 
-/* 0 or a negative errno. @logs and @attach are borrowed. */
-int pump_init(Pump *pump, Loop *loop, Logs *logs, Attach *attach);
+/* 0 or a negative errno. @logs and @attach are borrowed. @tidy_fn (may be NULL) is called now and then after something
+ * was read, for who wants to give memory back. */
+int pump_init(Pump *pump, Loop *loop, Logs *logs, Attach *attach, PumpTidyFn tidy_fn);
 /* Closes everything and frees the buffers; a zeroed pump is fine. */
 void pump_deinit(Pump *pump);
 
