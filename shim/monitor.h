@@ -53,7 +53,7 @@ typedef struct MonitorHooks {
         /* The container's process has ended, and its output has been taken. */
         void (*ended)(void *userdata, const MonitorEnd *end);
         void (*reopened)(void *userdata, int error);
-        /* Some time after there was work: memory may be given back. */
+        /* After some output it has become quiet: memory may be given back. */
         void (*tidy)(void *userdata);
         void (*attach_ended)(void *userdata, const AttachRecord *record);
         void *userdata;

@@ -210,8 +210,16 @@ static int on_poll(LoopTimer *timer) {
 static int on_tidy(LoopTimer *timer) {
         Pump *pump = container_of(timer, Pump, tidy);
 
-        /* Who is behind still needs it. */
+        uint64_t last_ns =
+                MAX(pump->streams[LOGS_STDOUT].last.monotonic_ns, pump->streams[LOGS_STDERR].last.monotonic_ns);
+
+        if (clk_monotonic() - last_ns < PUMP_QUIET_NS) {
+                (void) loop_timer_set(timer, PUMP_TIDY_NS, 0);
+                return 0;
+        }
+
         pump->tidy_set = false;
+        /* Who is behind still needs it. */
         if (!pump->blocked)
                 free(TAKE_PTR(pump->buffer));
         if (pump->tidy_fn)

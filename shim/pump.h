@@ -18,7 +18,8 @@
         (64U * 1024) /* bytes of a stream held; what is more goes to the logs before it is known whose \
                       */
 #define PUMP_DRAIN_MAX (1024U * 1024)        /* bytes of a terminal's output looked for at the end */
-#define PUMP_TIDY_NS   (10 * NSEC_PER_SEC)   /* from a read until what it took to do is given back */
+#define PUMP_TIDY_NS   (200 * NSEC_PER_MSEC) /* between looks whether it has become quiet */
+#define PUMP_QUIET_NS  (100 * NSEC_PER_MSEC) /* without a read: it has */
 #define PUMP_POLL_NS   (100 * NSEC_PER_MSEC) /* between looks at a terminal nobody has open */
 
 /*
@@ -68,8 +69,8 @@ struct Pump {
         PumpTidyFn tidy_fn;
 };
 
-/* 0 or a negative errno. @logs and @attach are borrowed. @tidy_fn (may be NULL) is called now and then after something
- * was read, for who wants to give memory back. */
+/* 0 or a negative errno. @logs and @attach are borrowed. @tidy_fn (may be NULL) is called when it has become quiet
+ * after something was read, for who wants to give memory back. */
 int pump_init(Pump *pump, Loop *loop, Logs *logs, Attach *attach, PumpTidyFn tidy_fn);
 /* Closes everything and frees the buffers; a zeroed pump is fine. */
 void pump_deinit(Pump *pump);
