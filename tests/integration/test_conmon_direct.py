@@ -904,7 +904,7 @@ def test_rotation_in_the_middle(which, tmp_path):
                 continue
             pieces.append(piece)
             with contextlib.suppress(OSError):
-                one.ctl_now(b"2 0 0\n")
+                one.ctl(b"2 0 0\n")
             wait_for(lambda: one.log_path.exists() or not one.alive(), "the new log", interval=0.005)
         one.wait()
         pieces += [one.log_path] if one.log_path.exists() else []
