@@ -465,7 +465,7 @@ def test_memory_stays(which, tmp_path):
     def memory(pid):
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
         return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_Dirty:"))
-    with Run(which, tmp_path, process("sh", "-c", script), "-i", "--no-sync-log", "--log-size-max", "1000000") as one:
+    with Run(which, tmp_path, process("sh", "-c", script), "-i", "--leave-stdin-open", "--no-sync-log", "--log-size-max", "1000000") as one:
         one.message()
         one.wait_log(b"x\n")
         before = memory(one.pid)

@@ -259,6 +259,13 @@ class Run:
         """Does it still run?"""
         return not dead(self.pid)
 
+    def usage(self):
+        """Waits for the end of one in the foreground; what it and all it waited for have used."""
+        _, status, usage = os.wait4(self._process.pid, 0)
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        self._status = self._process.returncode
+        return usage
+
     @property
     def container_pid(self):
         """As the runtime wrote it."""
