@@ -12,7 +12,7 @@
 #include "loop.h"
 
 #define CONN_READ_MAX (64U * 1024) /* bytes of one read, and so of what is kept in one direction (and a field) */
-#define CONN_WAIT_NS  (100 * NSEC_PER_MSEC) /* a call waits this long for the DATA that says whose it is */
+#define CONN_WAIT_NS  (250 * NSEC_PER_MSEC) /* a call waits this long for the DATA that says whose it is */
 #define CONN_READ_MIN (2U * 1024)           /* the same while CONN_KEPT_MAX is exceeded */
 #define CONN_KEPT_MAX (32U * 1024 * 1024U)  /* bytes kept for readers that do not read, over all connections */
 #define CONN_TAPS_MAX                                                                                            \
