@@ -594,55 +594,62 @@ static void write_last_spans(Conmon *conmon) {
         }
 }
 
+/* Everything up to the point from which there is a container to care for. */
+static int start(Conmon *conmon) {
+        static const struct sigaction ignore = { .sa_handler = SIG_IGN };
+        const ConmonLine *line = conmon->line;
+        struct sigaction old;
+
+        if (check_line(line) < 0 || find_paths(conmon) < 0 || open_logs(conmon) < 0)
+                return -EINVAL;
+
+        conmon->oom_score = runtimecall_oom_score(OOM_SCORE);
+        (void) sigprocmask(SIG_SETMASK, NULL, &conmon->mask);
+        conmon->default_sigpipe = sigaction(SIGPIPE, &ignore, &old) == 0 && old.sa_handler == SIG_DFL;
+
+        if (caller_wait(&conmon->caller, line->exec_attach) < 0 || detach(line) < 0 || become_monitor(conmon) < 0)
+                return -EINVAL;
+
+        find_cause(conmon);
+        return 0;
+}
+
+static void run(Conmon *conmon) {
+        pid_t command = 0;
+
+        if (set_up(conmon) == 0 && call_runtime(conmon) == 0)
+                (void) loop_run(conmon->loop);
+
+        if (conmon->ended)
+                tell_end(conmon);
+        if (conmon->runtime_called)
+                command = start_exit_command(conmon);
+        write_last_spans(conmon);
+        if (conmon->ended && logs_sync(conmon->logs) < 0)
+                report_warning("Failed to sync log file");
+        if (command > 0 && exitstep_wait_command(command) != 0)
+                report_warning("Exit command failed");
+}
+
 int conmon_run(const ConmonLine *line, char *const *envp, Inherited *inherited) {
         static Conmon conmon; /* large: what is not used of it is never touched */
-        static const struct sigaction ignore = { .sa_handler = SIG_IGN };
-        struct sigaction old;
-        pid_t command = 0;
 
         assert(line);
         assert(inherited);
 
-        conmon = (Conmon){
-                .line = line,
-                .envp = envp,
-                .caller = CALLER_NULL,
-                .signals = LOOP_SIGNAL_NULL,
-                .trace = TRACE_NULL,
-                .caller_pid = getppid(),
-                .exit_code = EXIT_FAILURE,
-        };
-        log_setup(CONMON_SERVICE, LOG_LEVEL_ERROR);
-
+        conmon.line = line;
+        conmon.envp = envp;
+        conmon.caller = (Caller) CALLER_NULL;
         conmon.caller.key = caller_key(line->api_version, line->exec);
         conmon.caller.inherited = inherited;
+        conmon.signals = (LoopSignal) LOOP_SIGNAL_NULL;
+        conmon.caller_pid = getppid();
+        conmon.exit_code = EXIT_FAILURE;
 
         (void) umask(0022);
-        if (check_line(line) < 0 || find_paths(&conmon) < 0 || open_logs(&conmon) < 0)
-                return EXIT_FAILURE;
-
-        conmon.oom_score = runtimecall_oom_score(OOM_SCORE);
-        (void) sigprocmask(SIG_SETMASK, NULL, &conmon.mask);
-        conmon.default_sigpipe = sigaction(SIGPIPE, &ignore, &old) == 0 && old.sa_handler == SIG_DFL;
-
-        if (caller_wait(&conmon.caller, line->exec_attach) < 0 || detach(line) < 0)
-                return EXIT_FAILURE;
-
-        if (become_monitor(&conmon) < 0)
-                return EXIT_FAILURE;
-        find_cause(&conmon);
-        if (set_up(&conmon) == 0 && call_runtime(&conmon) == 0)
-                (void) loop_run(conmon.loop);
-
-        if (conmon.ended)
-                tell_end(&conmon);
-        if (conmon.runtime_called)
-                command = start_exit_command(&conmon);
-        write_last_spans(&conmon);
-        if (conmon.ended && logs_sync(conmon.logs) < 0)
-                report_warning("Failed to sync log file");
-        if (command > 0 && exitstep_wait_command(command) != 0)
-                report_warning("Exit command failed");
+        log_setup(CONMON_SERVICE, LOG_LEVEL_ERROR);
+        if (start(&conmon) == 0)
+                run(&conmon);
         conmon_deinit(&conmon);
         return conmon.exit_code;
 }
