@@ -151,8 +151,7 @@ static int setup(Program *p) {
 static int run(Program *p) {
         int r;
 
-        /* The kernel's type information has been read for the relocations, and libraries were needed once: megabytes.
-         */
+        /* The kernel's type information has been read for the relocations: megabytes. */
         trim_memory();
         log_info("Watching%s", p->config.enable_tracing ? "" : " nothing, tracing is disabled");
         notify_send("READY=1");

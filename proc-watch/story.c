@@ -372,7 +372,7 @@ static int process_found(Story *story, const Event *event, const char *data, siz
         if (*find_slot(story, event->pid) || !parent || parent->ours)
                 return 0; /* a monitor of ours tells of it */
         known = parent->kind == COMMAND_MONITOR ? parent->owner : NULL;
-        if (parent->hold || (parent->kind == COMMAND_MONITOR && !known))
+        if (parent->hold)
                 return 0;
         if (known)
                 (void) snprintf(command.id, sizeof(command.id), "%s", owner_id(known));

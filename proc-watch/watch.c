@@ -26,8 +26,8 @@ static int on_flush(LoopTimer *timer) {
 
         watch->n_untrimmed += watch->n_spans;
         flush(watch);
-        /* What many commands at a time have needed goes back when they are over. */
-        if (watch->n_untrimmed >= WATCH_TRIM_SPANS && !story_busy(watch->story)) {
+        /* What many commands at a time have needed goes back. */
+        if (watch->n_untrimmed >= WATCH_TRIM_SPANS) {
                 watch->n_untrimmed = 0;
                 trim_memory();
         }

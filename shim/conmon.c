@@ -14,11 +14,11 @@
 #include "caller.h"
 #include "conmon.h"
 #include "exitstep.h"
-#include "footprint.h"
 #include "monitor.h"
 #include "report.h"
 #include "runtimecall.h"
 #include "trace.h"
+#include "trim.h"
 
 #define OOM_SCORE (-1000)
 
@@ -129,7 +129,7 @@ static int on_write_spans(LoopDefer *defer) {
 
         trace_write(&conmon->trace);
         if (!conmon->line->exec)
-                footprint_trim();
+                trim_memory();
         return 0;
 }
 
@@ -352,7 +352,7 @@ static void on_attach_ended(void *userdata, const AttachRecord *record) {
 }
 
 static void on_tidy(_unused_ void *userdata) {
-        footprint_trim();
+        trim_memory();
 }
 
 static void on_reopened(_unused_ void *userdata, int error) {

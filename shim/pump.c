@@ -14,7 +14,8 @@ static int on_readable(LoopSource *source, uint32_t events);
 static void watch_stream(PumpStream *stream) {
         Pump *pump = stream->pump;
 
-        if (stream->fd >= 0 && !stream->ended && !stream->source.loop && !pump->blocked && !pump->done)
+        if (stream->fd >= 0 && !stream->ended && !stream->resting && !stream->source.loop && !pump->blocked &&
+            !pump->done)
                 (void) loop_source_add(&stream->source, pump->loop, stream->fd, EPOLLIN, on_readable);
 }
 
@@ -131,7 +132,7 @@ static int on_partial(LoopTimer *timer) {
 
         /* What has come meanwhile was not silence: on a busy machine it may have waited longer than the line. */
         for (size_t i = 0; i < ARRAY_SIZE(pump->streams); i++)
-                if (pump->streams[i].source.loop)
+                if (pump->streams[i].source.loop || (pump->streams[i].resting && !pump->blocked))
                         (void) read_once(&pump->streams[i], PUMP_READ_MAX);
 
         now = clk_now();
@@ -141,11 +142,59 @@ static int on_partial(LoopTimer *timer) {
         return 0;
 }
 
+/* Did a read of @n bytes show a stream of small pieces, the one before at @before_ns? */
+static bool trickles(const PumpStream *stream, ssize_t n, uint64_t before_ns) {
+        return n > 0 && n < (ssize_t) PUMP_REST_BELOW && !stream->tty && !stream->pump->holding &&
+               !stream->pump->blocked && before_ns != 0 && stream->last.monotonic_ns - before_ns < PUMP_REST_NS;
+}
+
+static int on_rest(LoopTimer *timer);
+
+static void rest(PumpStream *stream) {
+        Pump *pump = stream->pump;
+
+        /* Made when it is first needed: most execs never do. */
+        if (!pump->rest.source.loop && loop_timer_add(&pump->rest, pump->loop, on_rest) < 0)
+                return;
+        if (!pump->rest_set && loop_timer_set(&pump->rest, PUMP_REST_NS, 0) < 0)
+                return;
+        pump->rest_set = true;
+        stream->resting = true;
+        loop_source_remove(&stream->source);
+}
+
+static int on_rest(LoopTimer *timer) {
+        Pump *pump = container_of(timer, Pump, rest);
+
+        pump->rest_set = false;
+        for (size_t i = 0; i < ARRAY_SIZE(pump->streams); i++) {
+                PumpStream *stream = &pump->streams[i];
+                ssize_t n = 0;
+
+                if (!stream->resting)
+                        continue;
+                stream->resting = false;
+                if (!pump->blocked)
+                        n = read_once(stream, PUMP_READ_MAX);
+                if (n == -ENODATA)
+                        end_stream(stream);
+                else if (n > 0 && n < (ssize_t) PUMP_REST_BELOW && !pump->blocked)
+                        rest(stream);
+                watch_stream(stream);
+        }
+        return 0;
+}
+
 static int on_readable(LoopSource *source, uint32_t events) {
         PumpStream *stream = container_of(source, PumpStream, source);
+        uint64_t before_ns = stream->last.monotonic_ns;
         ssize_t n;
 
         n = read_once(stream, PUMP_READ_MAX);
+        if (trickles(stream, n, before_ns)) {
+                rest(stream);
+                return 0;
+        }
         if (n == -ENODATA || (n == 0 && !stream->tty && !(events & EPOLLIN) && (events & (EPOLLHUP | EPOLLERR)))) {
                 end_stream(stream);
         } else if (n == -EIO || (n == 0 && (events & EPOLLHUP))) {
@@ -196,6 +245,7 @@ int pump_init(Pump *pump, Loop *loop, Logs *logs, Attach *attach, PumpTidyFn tid
                 .holding = true,
                 .partial = LOOP_TIMER_NULL,
                 .poll = LOOP_TIMER_NULL,
+                .rest = LOOP_TIMER_NULL,
                 .tidy = LOOP_TIMER_NULL,
                 .tidy_fn = tidy_fn,
         };
@@ -224,6 +274,7 @@ void pump_deinit(Pump *pump) {
         }
         loop_timer_remove(&pump->partial);
         loop_timer_remove(&pump->poll);
+        loop_timer_remove(&pump->rest);
         loop_timer_remove(&pump->tidy);
         free(TAKE_PTR(pump->buffer));
 }
@@ -338,4 +389,5 @@ void pump_finish(Pump *pump, bool take) {
         logs_end(pump->logs, &now);
         (void) loop_timer_stop(&pump->partial);
         (void) loop_timer_stop(&pump->poll);
+        loop_timer_remove(&pump->rest);
 }

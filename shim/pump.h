@@ -22,6 +22,14 @@
 #define PUMP_QUIET_NS  (100 * NSEC_PER_MSEC) /* without a read: it has */
 #define PUMP_POLL_NS   (100 * NSEC_PER_MSEC) /* between looks at a terminal nobody has open */
 
+/*
+ * Who writes line by line costs a wake-up a line. So a pipe that gave less than PUMP_REST_BELOW, and had given
+ * something less than PUMP_REST_NS before, is looked at again after that time: a first line is never late, a stream of
+ * them by no more than this.
+ */
+#define PUMP_REST_NS    NSEC_PER_MSEC
+#define PUMP_REST_BELOW (16U * 1024)
+
 typedef struct Pump Pump;
 typedef void (*PumpTidyFn)(Pump *pump);
 
@@ -32,6 +40,7 @@ typedef struct PumpStream {
         int fd; /* -EBADF: none, or at its end */
         bool tty;
         bool ended;
+        bool resting;
 
         uint8_t *held; /* its first bytes, until the hold ends */
         size_t n_held;
@@ -53,6 +62,8 @@ struct Pump {
         LoopTimer partial; /* for unfinished lines */
         bool partial_set;
         LoopTimer poll;
+        LoopTimer rest;
+        bool rest_set;
         LoopTimer tidy;
         bool tidy_set;
         PumpTidyFn tidy_fn;

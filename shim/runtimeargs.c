@@ -32,10 +32,12 @@ static void add_all(Words *words, const char *const *all, size_t n) {
                 add(words, all[i]);
 }
 
-static void add_exec(Words *words, const RuntimeArgs *args) {
+static void add_exec(Words *words, const RuntimeArgs *args, bool tty) {
         add_pair(words, "--pid-file", args->pid_file);
         add_pair(words, "--process", args->process_spec);
         add(words, "--detach");
+        if (tty)
+                add(words, "--tty");
 }
 
 static void add_create(Words *words, const RuntimeArgs *args) {
@@ -71,7 +73,7 @@ int runtimeargs_build(const RuntimeArgs *args, const char *console_socket, char 
 
         add(&words, runtimeargs_verb(args->verb));
         if (args->verb == RUNTIME_EXEC)
-                add_exec(&words, args);
+                add_exec(&words, args, console_socket != NULL);
         else
                 add_create(&words, args);
         add_all(&words, args->options, args->n_options);

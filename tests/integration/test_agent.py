@@ -996,7 +996,7 @@ def test_modes():
         modes = {name: oct((podspand.folder / name).stat().st_mode & 0o7777) for name in
                  ("store", "store/podspan.db", "store/podspan.db-wal", "state/spool", "state/counters")}
         assert modes == {"store": "0o2750", "store/podspan.db": "0o640", "store/podspan.db-wal": "0o640",
-                         "state/spool": "0o2770", "state/counters": "0o660"}
+                         "state/spool": "0o2770", "state/counters": "0o640"}
         if os.geteuid() == 0:
             shutil.chown(podspand.store, group="nogroup")
 

@@ -37,8 +37,8 @@ def crio_node(runtime, which, own_spans=True):
         environments = podspan.folder / "environments"
         environments.mkdir()
         hook = ["/bin/sh", "-c", f"env >{environments}/$(jq -r .id)"]
-        crio = stack.enter_context(Crio(runtime, hooks={"createRuntime": [hook]}, monitor=which.path, tracing=tracing, monitor_env=[
-            f"PODSPAN_CONFIG={podspan.config}", f"PODSPAN_STATE_DIR={podspan.state}"]))
+        crio = stack.enter_context(Crio(runtime, hooks={"createRuntime": [hook]}, monitor=which.path, tracing=tracing,
+                                        monitor_env=podspan.monitor_env))
         one = Node(podspan, crio, receiver)
         stack.callback(one.close)
         one.name, one.environments = runtime, environments

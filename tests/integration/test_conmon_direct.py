@@ -286,7 +286,8 @@ def test_exec_timeout(which, terminal, tmp_path):
     with Run(which, tmp_path, shell("sleep 1000 & echo begun; wait"), "-T", "1", exec_=True, foreground=True,
              terminal=terminal) as one:
         assert one.message() == {"exit_code": -1, "message": "command timed out"}
-        assert 0.9 <= time.monotonic() - begin < 6
+        # GLib's timers of whole seconds may be early.
+        assert (0.5 if which.reference else 0.95) <= time.monotonic() - begin < 6
         assert one.wait() == 255
         wait_for(lambda: conmon.dead(one.container_pid), "the process is gone")
         assert b"begun" in content(one.log())
@@ -858,8 +859,8 @@ def _pattern(kind, size):
     return os.urandom(_MIB) * (size // _MIB)
 
 
-# The kind, MiB, bytes a write. Of 1-byte writes it are 4 MiB, which is four million system calls of the container.
-_AMOUNTS = [("100-byte lines", 256, 65536), ("100-byte lines", 4, 1), ("1 MiB lines", 256, 65536), ("binary", 256, 65536),
+# The kind, MiB, bytes a write. Of 1-byte writes it is 1 MiB, which is a million system calls of the container.
+_AMOUNTS = [("100-byte lines", 256, 65536), ("100-byte lines", 1, 1), ("1 MiB lines", 256, 65536), ("binary", 128, 65536),
             ("binary", 16, 777)]
 
 
@@ -889,8 +890,8 @@ def test_amounts(which, kind, size, chunk, tmp_path):
 
 @subject_only
 def test_rotation_in_the_middle(which, tmp_path):
-    """Reopened again and again while 64 MiB pass through, nothing is lost and nothing comes twice."""
-    data = _pattern("100-byte lines", 64 * _MIB)
+    """Reopened again and again while 32 MiB pass through, nothing is lost and nothing comes twice."""
+    data = _pattern("100-byte lines", 32 * _MIB)
     source, pieces = tmp_path / "source", []
     source.write_bytes(data)
     with Run(which, tmp_path, process(built("fakeruntime"), "write", source, "4000"), "--no-sync-log") as one:
@@ -904,7 +905,7 @@ def test_rotation_in_the_middle(which, tmp_path):
                 continue
             pieces.append(piece)
             with contextlib.suppress(OSError):
-                one.ctl_now(b"2 0 0\n")
+                one.ctl(b"2 0 0\n")
             wait_for(lambda: one.log_path.exists() or not one.alive(), "the new log", interval=0.005)
         one.wait()
         pieces += [one.log_path] if one.log_path.exists() else []

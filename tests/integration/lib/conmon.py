@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .paths import built, packaged
 from .process import Failed, wait_for
+from .reaper import descendants
 
 STDIN, STDOUT, STDERR = 1, 2, 3
 SETTLE_SECONDS = 20.0
@@ -258,6 +259,13 @@ class Run:
         """Does it still run?"""
         return not dead(self.pid)
 
+    def usage(self):
+        """Waits for the end of one in the foreground; what it and all it waited for have used."""
+        _, status, usage = os.wait4(self._process.pid, 0)
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        self._status = self._process.returncode
+        return usage
+
     @property
     def container_pid(self):
         """As the runtime wrote it."""
@@ -285,18 +293,13 @@ class Run:
     # ---- its other ends ----
 
     def ctl(self, line, fifo="ctl"):
-        """Writes to one of the FIFOs."""
-        fd = os.open(self.bundle / fifo, os.O_WRONLY | os.O_CLOEXEC)
+        """Writes to one of the FIFOs; an error if nobody reads it."""
+        fd = os.open(self.bundle / fifo, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            os.write(fd, line)
-        finally:
-            os.close(fd)
-
-    def ctl_now(self, line):
-        """The same, but an error if nobody reads."""
-        fd = os.open(self.bundle / "ctl", os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            os.write(fd, line)
+            while line:
+                if not select.select([], [fd], [], SETTLE_SECONDS)[1]:
+                    raise Failed(f"{fifo} is not read")
+                line = line[os.write(fd, line):]
         finally:
             os.close(fd)
 
@@ -349,15 +352,18 @@ def reap(*pids):
 
 
 def collect(timeout=10.0):
-    """Collects the children that were left to us; all have ended, or it fails."""
-    deadline = time.monotonic() + timeout
+    """Collects the children that were left to us; if not all have ended by then, it ends them and fails."""
+    deadline, left = time.monotonic() + timeout, []
     while True:
         try:
             if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                if time.monotonic() > deadline:
-                    raise Failed("a process of the test still runs")
+                if time.monotonic() > deadline and not left:
+                    left = [f"{pid} {Path(f'/proc/{pid}/cmdline').read_text(encoding='latin-1')}"
+                            for pid in descendants(os.getpid()) if not os.kill(pid, signal.SIGKILL)]
                 time.sleep(0.005)
         except ChildProcessError:
+            if left:
+                raise Failed(f"still running: {left}") from None
             return
 
 

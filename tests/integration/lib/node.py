@@ -59,7 +59,10 @@ def node(make, stages=STAGES, runtime_options=None, backend=None, podspan_option
         if backend is None:
             backend = stack.enter_context(Receiver())
         podspan = stack.enter_context(Podspan(backend.endpoint, **(podspan_options or {})))
-        runtime = stack.enter_context(make(hooks=podspan.hooks(stages), **(runtime_options or {})))
+        options = {"hooks": podspan.hooks(stages), **(runtime_options or {})}
+        if "monitor" in getattr(make, "keywords", {}):
+            options["monitor_env"] = podspan.monitor_env
+        runtime = stack.enter_context(make(**options))
         result = Node(podspan, runtime, backend)
         stack.callback(result.close)
         yield result

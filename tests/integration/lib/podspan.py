@@ -63,6 +63,11 @@ class Podspan:
         """--config and --state-dir."""
         return ["--config", self.config, "--state-dir", self.state]
 
+    @property
+    def monitor_env(self):
+        """The same for podspan-conmon, whose command line is conmon's."""
+        return [f"PODSPAN_CONFIG={self.config}", f"PODSPAN_STATE_DIR={self.state}"]
+
     def start_agent(self):
         """Starts podspand and waits until it says that it is ready."""
         self._close_notify()

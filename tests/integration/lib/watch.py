@@ -9,7 +9,9 @@ from .spans import Spans
 
 WATCH = "podspan-watch"
 
-_CAPABILITIES = "-all,+bpf,+perfmon,+dac_read_search"  # those that its unit leaves it
+# As its unit has them.
+_CAPABILITIES = "-all,+bpf,+perfmon,+dac_read_search"
+_NICE = -10
 
 
 class Watch:
@@ -19,7 +21,7 @@ class Watch:
         self._podspan = podspan
         self._notify = Notify(podspan.folder / "watch-notify.sock")
         self.daemon = Daemon(
-            "podspan-watch", [packaged("setpriv"), f"--bounding-set={_CAPABILITIES}", built("podspan-watch"),
+            "podspan-watch", [packaged("nice"), "-n", _NICE, packaged("setpriv"), f"--bounding-set={_CAPABILITIES}", built("podspan-watch"),
                               *podspan.options, "--bundle-root", podspan.folder.parent],
             podspan.folder, env={"NOTIFY_SOCKET": str(self._notify.path), "PODSPAN_SECCOMP": "kill"})
         try:

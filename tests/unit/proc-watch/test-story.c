@@ -418,7 +418,7 @@ static void bounded(void **state) {
         feed(story, &shim);
         for (uint32_t i = 0; i < 3 * STORY_PROCESSES_MAX; i++) {
                 Recorded fork = { .event = { .type = EVENT_FORK,
-                                             .pid = 1000000 + i,
+                                             .pid = (UINT32_C(4) << 20) - 1 - i,
                                              .parent = shim.event.pid,
                                              .start_ns = i * NSEC_PER_SEC,
                                              .time_ns = shim.event.time_ns + i } };

@@ -102,6 +102,9 @@ static void test_runtimeargs(_unused_ void **userdata) {
         args.process_spec = "/s";
         assert_int_equal(runtimeargs_build(&args, NULL, &argv), 0);
         assert_argv(argv, "/runc --root=/r --log /l exec --pid-file /p --process /s --detach --preserve-fds 2 ID");
+        assert_int_equal(runtimeargs_build(&args, "/c", &argv), 0);
+        assert_argv(argv, "/runc --root=/r --log /l exec --pid-file /p --process /s --detach --tty --preserve-fds 2 "
+                          "--console-socket /c ID");
 }
 
 static bool is_open(int fd) {

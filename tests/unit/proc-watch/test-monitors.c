@@ -1,0 +1,457 @@
+/*
+ * Made-up streams of one container each, by the kinds of monitors and runtimes there are: who of them is told of, by
+ * whom, and below what; work and waits; what is found running.
+ */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include "spandata.h"
+#include "story.h"
+
+#define ID        "c0ffee"
+#define MS        NSEC_PER_MSEC
+#define WALL      (UINT64_C(1700000000) * NSEC_PER_SEC)
+#define SPANS_MAX 64
+#define TRACE     "0af7651916cd43dd8448eb211c80319c"
+#define PARENT    "b7ad6b7169203331"
+#define CONTEXT   "TRACEPARENT=00-" TRACE "-" PARENT "-01~"
+#define MONITOR   "-c~" ID "~-b~/b~-r~/bin/runc~"
+#define CREATE    "create~--bundle~/b~" ID "~"
+
+/* Step @i happens at (i + 1) ms; strings with NULs as '~'. */
+typedef struct Step {
+        EventType type;
+        uint32_t pid, by; /* work: length in ms */
+        uint32_t flags;
+        int status;
+        const char *file, *args, *env; /* of a rename the name is @file */
+        uint32_t uid;
+} Step;
+
+static struct {
+        Span *spans[SPANS_MAX];
+        size_t n, n_counted;
+} told;
+
+static const Clk now = { .realtime_ns = WALL, .monotonic_ns = 0 };
+
+static int find(void *userdata, const Command *command, uint64_t time_ns, StoryOrigin *ret) {
+        Identity identity = {};
+
+        (void) userdata;
+        (void) time_ns;
+        if (!*command->id)
+                return -ENOENT;
+        util_copy_bounded(identity.container_id, sizeof(identity.container_id), command->id, strlen(command->id));
+        *ret = (StoryOrigin){ .owner = owner_new(&identity, BUNDLE_MANAGER_CRIO, NULL), .live = true };
+        tracecontext_derive(command->id, strlen(command->id), &ret->call);
+        memset(ret->call.span_id, 0x22, sizeof(ret->call.span_id));
+        ret->parent = command->has_traceparent && command->uid == 0 ? command->traceparent : ret->call;
+        return ret->owner ? 0 : -ENOMEM;
+}
+
+static int root(void *userdata, TraceContext *ret) {
+        (void) userdata;
+        assert_int_equal(tracecontext_new_root(ret), 0);
+        memset(ret->span_id, 0, sizeof(ret->span_id));
+        return 0;
+}
+
+static void emit(void *userdata, Span *span) {
+        (void) userdata;
+        assert_true(told.n < SPANS_MAX);
+        told.spans[told.n++] = span;
+}
+
+static void counted(void *userdata, const Command *command) {
+        (void) userdata;
+        (void) command;
+        told.n_counted++;
+}
+
+static int cgroup(void *userdata, uint32_t pid, char **ret) {
+        (void) userdata;
+        (void) pid;
+        *ret = strdup("/events");
+        return *ret ? 0 : -ENOMEM;
+}
+
+static bool oom_killed(void *userdata, const char *path) {
+        (void) userdata;
+        assert_string_equal(path, "/events");
+        return true;
+}
+
+static const StoryHost host = { .find = find, .root = root, .emit = emit, .counted = counted };
+static const StoryHost host_oom = {
+        .find = find, .root = root, .emit = emit, .counted = counted, .cgroup = cgroup, .oom_killed = oom_killed
+};
+
+static size_t put(char *to, const char *from) {
+        size_t n = 0;
+
+        for (; from && from[n]; n++)
+                to[n] = from[n] == '~' ? '\0' : from[n];
+        return n;
+}
+
+static void feed(Story *story, const Step *step, uint64_t time_ns) {
+        Event event = { .type = step->type,
+                        .time_ns = time_ns,
+                        .start_ns = step->pid * NSEC_PER_SEC,
+                        .pid = step->pid,
+                        .parent = step->by,
+                        .flags = step->flags,
+                        .status = step->status,
+                        .uid = step->uid };
+        char data[1024];
+        size_t size = 0;
+
+        if (step->type == EVENT_WORK) {
+                event.length_ns = step->by * MS;
+        } else if (step->type == EVENT_RENAME) {
+                (void) snprintf(event.comm, sizeof(event.comm), "%s", step->file);
+        } else if (step->type == EVENT_EXEC && !(step->flags & EVENT_ENTRYPOINT)) {
+                size = put(data, step->file);
+                data[size++] = '\0';
+                event.file_size = (uint16_t) size;
+                event.args_size = (uint16_t) put(data + size, step->args);
+                size += event.args_size;
+                event.env_size = (uint16_t) put(data + size, step->env);
+                size += event.env_size;
+                event.age_ns = event.flags & EVENT_FOUND ? MS : 0;
+        }
+        assert_int_equal(story_event(story, &event, data, size, &now), 0);
+}
+
+static Story *play(const StoryHost *with, const Step *steps, size_t n) {
+        Story *story;
+
+        assert_int_equal(story_new(with, NSEC_PER_SEC, 900 * NSEC_PER_SEC, &story), 0);
+        for (size_t i = 0; i < n; i++)
+                feed(story, &steps[i], (i + 1) * MS);
+        return story;
+}
+
+#define PLAY(steps) play(&host, (steps), ARRAY_SIZE(steps))
+
+static void forget(Story *story) {
+        story_free(story);
+        while (told.n > 0)
+                span_free(told.spans[--told.n]);
+        told.n_counted = 0;
+}
+
+static size_t count(const char *name) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < told.n; i++)
+                n += strcmp(span_text(told.spans[i], told.spans[i]->name), name) == 0;
+        return n;
+}
+
+static const Span *the(const char *name) {
+        if (count(name) != 1) {
+                for (size_t i = 0; i < told.n; i++)
+                        print_message("%s\n", span_text(told.spans[i], told.spans[i]->name));
+                fail_msg("%zu spans called %s", count(name), name);
+        }
+        for (size_t i = 0; i < told.n; i++)
+                if (strcmp(span_text(told.spans[i], told.spans[i]->name), name) == 0)
+                        return told.spans[i];
+        return NULL;
+}
+
+static void assert_below(const char *name, const uint8_t span_id[static 8]) {
+        assert_memory_equal(the(name)->parent_id, span_id, 8);
+}
+
+static const SpanAttr *attribute(const Span *span, const char *key) {
+        for (size_t i = 0; i < span->n_attrs; i++)
+                if (strcmp(span->attrs[i].key, key) == 0)
+                        return &span->attrs[i];
+        return NULL;
+}
+
+/* A monitor, called @program, that makes a container with runc: @env is in runc's environment. */
+#define LIFE(program, env_, uid_)                                                                          \
+        {                                                                                                  \
+                { EVENT_EXEC, 1, 0, EVENT_NAMED, 0, "/bin/crio", "crio~", "", 0 },                         \
+                        { EVENT_FORK, 2, 1, 0, 0, NULL, NULL, NULL, 0 },                                   \
+                        { EVENT_EXEC, 2, 0, EVENT_NAMED, 0, "/bin/" program, program "~" MONITOR, "", 0 }, \
+                        { EVENT_FORK, 3, 2, 0, 0, NULL, NULL, NULL, 0 },                                   \
+                        { EVENT_EXIT, 2, 0, 0, 0, NULL, NULL, NULL, 0 },                                   \
+                        { EVENT_FORK, 4, 3, 0, 0, NULL, NULL, NULL, 0 },                                   \
+                        { EVENT_EXEC, 4, 0, EVENT_NAMED, 0, "/bin/runc", "runc~" CREATE, env_, uid_ },     \
+                        { EVENT_FORK, 5, 4, 0, 0, NULL, NULL, NULL, 0 },                                   \
+                        { EVENT_RENAME, 5, 0, 0, 0, "runc:[2:INIT]", NULL, NULL, 0 },                      \
+                        { EVENT_FORK, 6, 4, 0, 0, NULL, NULL, NULL, 0 },                                   \
+                        { EVENT_EXEC, 6, 0, 0, 0, "/hook", "hook~", "", 0 },                               \
+                        { EVENT_EXIT, 6, 0, 0, 0, NULL, NULL, NULL, 0 },                                   \
+                        { EVENT_EXIT, 4, 0, 0, 0, NULL, NULL, NULL, 0 },                                   \
+                        { EVENT_EXEC, 5, 0, EVENT_ENTRYPOINT, 0, NULL, NULL, NULL, 0 },                    \
+                        { EVENT_EXIT, 5, 0, EVENT_CONTAINER, 0x300, NULL, NULL, NULL, 0 },                 \
+                        { EVENT_EXIT, 3, 0, 0, 0, NULL, NULL, NULL, 0 },                                   \
+        }
+
+/* A monitor of ours that hands on its context tells of the call and the end: only what is inside is told here. */
+static void our_monitor(void **state) {
+        static const uint8_t parent[] = { 0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31 };
+        static const uint8_t call[] = { 0x22, 0x22, 0x22, 0x22, 0x22, 0x22, 0x22, 0x22 };
+        static const Step steps[] = LIFE("podspan-conmon", CONTEXT, 0);
+        Story *story = PLAY(steps);
+
+        (void) state;
+        assert_int_equal(count("runc create"), 0);
+        assert_int_equal(count("podspan-conmon"), 0);
+        assert_int_equal(count("wait_for_exit_code"), 0);
+        assert_below("start-up", parent);
+        assert_below("namespaces", parent);
+        assert_below("hook", parent);
+        assert_below("state saved", parent);
+        assert_below("entrypoint", call); /* which outlasts the runtime's call */
+        assert_int_equal(told.n, 6);      /* and "mounts" */
+        forget(story);
+}
+
+/* One that hands on nothing tells nothing. */
+static void our_silent_monitor(void **state) {
+        static const Step steps[] = LIFE("podspan-conmon", "", 0);
+        Story *story = PLAY(steps);
+
+        (void) state;
+        assert_below("hook", the("runc create")->context.span_id);
+        assert_int_equal(attribute(the("wait_for_exit_code"), "process.exit.code")->number, 3);
+        assert_int_equal(count("podspan-conmon"), 0);
+        forget(story);
+}
+
+/* What a user says of a context is not believed. */
+static void not_roots_monitor(void **state) {
+        static const Step steps[] = LIFE("podspan-conmon", CONTEXT, 1000);
+        Story *story = PLAY(steps);
+
+        (void) state;
+        assert_below("hook", the("runc create")->context.span_id);
+        (void) the("wait_for_exit_code");
+        forget(story);
+}
+
+/* conmon has a span of its own, and a context in its runtime's environment is somebody else's. */
+static void conmon(void **state) {
+        static const Step steps[] = LIFE("conmon", CONTEXT, 0);
+        Story *story = PLAY(steps);
+
+        (void) state;
+        assert_below("runc create", the("conmon")->context.span_id);
+        (void) the("wait_for_exit_code");
+        forget(story);
+}
+
+/* conmonrs serves many containers and may export spans itself: told is of the runtime alone. */
+static void conmonrs(void **state) {
+        static const Step steps[] = {
+                { EVENT_EXEC, 3, 0, EVENT_NAMED, 0, "/bin/conmonrs",
+                  "conmonrs~--runtime~/bin/runc~--runtime-dir~/r~--cgroup-manager~systemd~", "", 0 },
+                { EVENT_FORK, 4, 3, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXEC, 4, 0, EVENT_NAMED, 0, "/bin/runc", "runc~" CREATE, "", 0 },
+                { EVENT_FORK, 5, 4, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_RENAME, 5, 0, 0, 0, "runc:[2:INIT]", NULL, NULL, 0 },
+                { EVENT_EXIT, 4, 0, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXEC, 5, 0, EVENT_ENTRYPOINT, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXIT, 5, 0, EVENT_CONTAINER, 9, NULL, NULL, NULL, 0 },
+                { EVENT_EXIT, 3, 0, 0, 0, NULL, NULL, NULL, 0 },
+        };
+        Story *story = PLAY(steps);
+
+        (void) state;
+        assert_below("namespaces", the("runc create")->context.span_id);
+        (void) the("entrypoint");
+        (void) the("wait_for_exit_code");
+        assert_int_equal(count("conmonrs"), 0);
+        forget(story);
+}
+
+/* youki shows two stages, of which the second is the container's. */
+static void youki(void **state) {
+        static const Step steps[] = {
+                { EVENT_EXEC, 3, 0, EVENT_NAMED, 0, "/bin/conmon", "conmon~" MONITOR, "", 0 },
+                { EVENT_FORK, 4, 3, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXEC, 4, 0, EVENT_NAMED, 0, "/bin/youki",
+                  "youki~--root~/r~--log~/l~create~--bundle~/b~--pid-file~/p~" ID "~", "", 0 },
+                { EVENT_FORK, 5, 4, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_RENAME, 5, 0, 0, 0, "youki:[1:INTER]", NULL, NULL, 0 },
+                { EVENT_FORK, 6, 5, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_RENAME, 6, 0, 0, 0, "youki:[2:INIT]", NULL, NULL, 0 },
+                { EVENT_EXIT, 5, 0, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXIT, 4, 0, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_FORK, 7, 3, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXEC, 7, 0, EVENT_NAMED, 0, "/bin/youki", "youki~start~" ID "~", "", 0 },
+                { EVENT_EXEC, 6, 0, EVENT_ENTRYPOINT, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXIT, 7, 0, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXIT, 6, 0, EVENT_CONTAINER, 0, NULL, NULL, NULL, 0 },
+        };
+        Story *story = PLAY(steps);
+
+        (void) state;
+        assert_below("namespaces", the("youki create")->context.span_id);
+        (void) the("youki start");
+        (void) the("entrypoint");
+        assert_int_equal(attribute(the("wait_for_exit_code"), "process.exit.code")->number, 0);
+        forget(story);
+}
+
+/* The kernel did not say so, but the cgroup's file does. */
+static void second_source(void **state) {
+        static const Step steps[] = LIFE("conmon", "", 0);
+        Story *story = play(&host_oom, steps, ARRAY_SIZE(steps));
+
+        (void) state;
+        assert_true(attribute(the("wait_for_exit_code"), "podspan.oom_killed")->number);
+        forget(story);
+
+        story = PLAY(steps);
+        assert_false(attribute(the("wait_for_exit_code"), "podspan.oom_killed")->number);
+        forget(story);
+}
+
+/* Of what ran before, only the end is told: once a container, and not where a monitor of ours does. */
+static void found(void **state) {
+#define FOUND(monitor)                                                                                           \
+        {                                                                                                        \
+                { EVENT_EXEC, 2, 0, EVENT_NAMED | EVENT_FOUND, 0, "/bin/" monitor, monitor "~" MONITOR, "", 0 }, \
+                        { EVENT_EXEC, 5, 2, EVENT_CONTAINER | EVENT_FOUND, 0, "crio-" ID ".scope", "", "", 0 },  \
+                        { EVENT_EXEC, 6, 2, EVENT_CONTAINER | EVENT_FOUND, 0, "crio-" ID ".scope", "", "", 0 },  \
+                        { EVENT_EXEC, 7, 99, EVENT_CONTAINER | EVENT_FOUND, 0, "crio-" ID ".scope", "", "", 0 }, \
+                        { EVENT_EXIT, 6, 0, EVENT_CONTAINER, 0x100, NULL, NULL, NULL, 0 },                       \
+                        { EVENT_EXIT, 5, 0, EVENT_CONTAINER, 0x300, NULL, NULL, NULL, 0 },                       \
+                        { EVENT_EXIT, 2, 0, 0, 0, NULL, NULL, NULL, 0 },                                         \
+        }
+        static const Step with_conmon[] = FOUND("conmon"), with_shim[] = FOUND("containerd-shim-runc-v2"),
+                          with_ours[] = FOUND("podspan-conmon");
+        static const struct {
+                const Step *steps;
+                size_t n;
+        } cases[] = { { with_conmon, 1 }, { with_shim, 1 }, { with_ours, 0 } };
+
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Story *story = play(&host, cases[i].steps, ARRAY_SIZE(with_conmon));
+
+                assert_int_equal(told.n, cases[i].n);
+                if (cases[i].n > 0) {
+                        const Span *end = the("wait_for_exit_code");
+
+                        assert_int_equal(attribute(end, "process.exit.code")->number, 3);
+                        assert_int_equal(end->start_ns, WALL + MS); /* it was a millisecond old at 2 ms */
+                        assert_int_equal(end->end_ns, WALL + 6 * MS);
+                }
+                forget(story);
+        }
+}
+
+/* What a runtime does is below its phases, and cuts them; what it waits for is said of them. */
+static void work(void **state) {
+        static const Step steps[] = {
+                { EVENT_EXEC, 4, 0, EVENT_NAMED, 0, "/bin/runc", "runc~" CREATE, "", 0 }, /* 1 ms */
+                { EVENT_FORK, 5, 4, 0, 0, NULL, NULL, NULL, 0 },                          /* 2 */
+                { EVENT_WORK, 5, 1, 0, EVENT_WORK_NAMESPACE, NULL, NULL, NULL, 0 },       /* until 3 */
+                { EVENT_RENAME, 5, 0, 0, 0, "runc:[2:INIT]", NULL, NULL, 0 },             /* 4 */
+                { EVENT_WORK, 4, 1, 0, EVENT_WAIT_CPU, NULL, NULL, NULL, 0 },             /* until 5 */
+                { EVENT_WORK, 5, 1, 0, EVENT_WORK_MOUNT, NULL, NULL, NULL, 0 },           /* until 6 */
+                { EVENT_WORK, 5, 1, 0, EVENT_WORK_MOUNT, NULL, NULL, NULL, 0 },           /* until 7 */
+                { EVENT_WORK, 4, 5, 0, EVENT_WAIT_PEER, NULL, NULL, NULL, 0 },            /* from 3 until 8 */
+                { EVENT_EXIT, 4, 0, 0, 0, NULL, NULL, NULL, 0 },
+        };
+        const Span *create, *mounts, *init;
+        Story *story = PLAY(steps);
+
+        (void) state;
+        create = the("runc create");
+        assert_int_equal(attribute(create, "podspan.peer.wait_ns")->number, 5 * MS);
+        assert_below("join namespaces", the("namespaces")->context.span_id);
+        init = the("init start-up");
+        assert_int_equal(init->end_ns, WALL + 5 * MS);
+        assert_int_equal(attribute(init, "podspan.cpu.wait_ns")->number, MS);
+        mounts = the("mounts");
+        assert_int_equal(mounts->start_ns, WALL + 5 * MS);
+        assert_int_equal(mounts->end_ns, WALL + 7 * MS);
+        assert_int_equal(attribute(mounts, "podspan.mount_ns")->number, 2 * MS);
+        assert_null(attribute(mounts, "podspan.cpu.wait_ns"));
+        assert_below("mount", mounts->context.span_id);
+        assert_int_equal(attribute(the("mount"), "podspan.work.calls")->number, 2);
+        assert_int_equal(the("state saved")->end_ns, WALL + 9 * MS);
+        forget(story);
+}
+
+/* An engine's own work belongs to the call that alone was in flight, once calls are known to be its. */
+static void engine(void **state) {
+        static const Step steps[] = {
+                { EVENT_EXEC, 1, 0, EVENT_NAMED, 0, "/bin/crio", "crio~", "", 0 },
+                { EVENT_WORK, 1, 1, 0, EVENT_WORK_SYNC, NULL, NULL, NULL, 0 },   /* 1 to 2 ms: before the call */
+                { EVENT_WORK, 1, 1, 0, EVENT_WORK_MOUNT, NULL, NULL, NULL, 0 },  /* 2 to 3 */
+                { EVENT_WORK, 1, 1, 0, EVENT_WORK_CREATE, NULL, NULL, NULL, 0 }, /* 3 to 4 */
+                { EVENT_WORK, 1, 1, 0, EVENT_WORK_SYNC, NULL, NULL, NULL, 0 },   /* 4 to 5 */
+                { EVENT_FORK, 2, 1, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_WORK, 2, 1, 0, EVENT_WORK_SYNC, NULL, NULL, NULL, 0 },    /* of a child on its way */
+                { EVENT_WORK, 1, 1, 0, EVENT_WORK_CGROUP, NULL, NULL, NULL, 0 },  /* 7 to 8: beside another call */
+                { EVENT_WORK, 1, 1, 0, EVENT_WORK_UNMOUNT, NULL, NULL, NULL, 0 }, /* 8 to 9: after the call */
+        };
+        static const Step child[] = {
+                { EVENT_EXEC, 2, 0, EVENT_NAMED, 0, "/bin/runc", "runc~start~" ID "~", "", 0 },
+        };
+        const StoryInterval other = { 7 * MS + 1, 7 * MS + 2 };
+        Identity identity = { .pod_uid = "uid" };
+        StoryCall call = { .owner = owner_new(&identity, BUNDLE_MANAGER_UNKNOWN, NULL),
+                           .clk = now,
+                           .time = { 2 * MS, 8 * MS + MS / 2 },
+                           .others = &other,
+                           .n_others = 1 };
+        Story *story = PLAY(steps);
+
+        (void) state;
+        assert_int_equal(tracecontext_new_root(&call.context), 0);
+        story_call(story, &call);
+        assert_int_equal(told.n, 0); /* nobody knows whose engine this is */
+
+        assert_false(story_busy(story));
+        feed(story, &child[0], 10 * MS);
+        assert_true(story_busy(story));
+        story_call(story, &call);
+        assert_below("crio: mount", call.context.span_id);
+        assert_below("crio: files", call.context.span_id);
+        assert_below("crio: create files", the("crio: files")->context.span_id);
+        assert_below("crio: fsync", the("crio: files")->context.span_id);
+        assert_int_equal(told.n, 4);
+        assert_int_equal(the("crio: files")->start_ns, WALL + 3 * MS);
+        assert_int_equal(the("crio: files")->end_ns, WALL + 5 * MS);
+
+        story_forget_work(story, 9 * MS);
+        story_call(story, &call);
+        assert_int_equal(told.n, 4);
+        owner_unref(call.owner);
+        forget(story);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(our_monitor),
+                cmocka_unit_test(our_silent_monitor),
+                cmocka_unit_test(not_roots_monitor),
+                cmocka_unit_test(conmon),
+                cmocka_unit_test(conmonrs),
+                cmocka_unit_test(youki),
+                cmocka_unit_test(second_source),
+                cmocka_unit_test(found),
+                cmocka_unit_test(work),
+                cmocka_unit_test(engine),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
