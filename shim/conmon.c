@@ -10,9 +10,9 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "atomicfile.h"
 #include "caller.h"
 #include "conmon.h"
+#include "detach.h"
 #include "exitstep.h"
 #include "monitor.h"
 #include "report.h"
@@ -182,48 +182,6 @@ static int open_logs(Conmon *conmon) {
         return r;
 }
 
-/* Goes on in a child, unless the caller wants to wait for us. Returns in the child only. */
-static int detach(const ConmonLine *line) {
-        char text[16];
-        pid_t pid;
-        int r, n;
-
-        if (line->sync)
-                return 0;
-
-        pid = fork();
-        if (pid < 0) {
-                report_error("Failed to fork the create command %m");
-                return -errno;
-        }
-        if (pid == 0)
-                return 0;
-
-        if (line->conmon_pidfile) {
-                n = snprintf(text, sizeof(text), "%d", (int) pid);
-                r = atomicfile_write_path(line->conmon_pidfile, text, (size_t) n);
-                if (r < 0) {
-                        report_error("Failed to write conmon pidfile: %s", strerrordesc_np(-r));
-                        _exit(EXIT_FAILURE);
-                }
-        }
-        _exit(EXIT_SUCCESS);
-}
-
-static int disconnect_stdio(void) {
-        _cleanup_close_ int in = open("/dev/null", O_RDONLY | O_CLOEXEC), out = open("/dev/null", O_WRONLY | O_CLOEXEC);
-
-        if (in < 0 || out < 0) {
-                report_error("Failed to open /dev/null %m");
-                return -errno;
-        }
-        if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0) {
-                report_error("Failed to dup over standard streams %m");
-                return -errno;
-        }
-        return 0;
-}
-
 static int become_monitor(Conmon *conmon) {
         int r;
 
@@ -233,7 +191,7 @@ static int become_monitor(Conmon *conmon) {
 
         /* The caller waits for the end of our output. */
         if (!logs_passthrough(conmon->logs)) {
-                r = disconnect_stdio();
+                r = detach_stdio();
                 if (r < 0)
                         return r;
         }
@@ -508,7 +466,7 @@ static int call_runtime(Conmon *conmon) {
         trace_runtime_called(&conmon->trace, conmon->monitor.runtime_pid);
 
         caller_started(&conmon->caller);
-        return logs_passthrough(conmon->logs) ? disconnect_stdio() : 0;
+        return logs_passthrough(conmon->logs) ? detach_stdio() : 0;
 }
 
 /* The container has ended: tells everybody who waits for that, in the order in which they rely on it. */
@@ -607,7 +565,8 @@ static int start(Conmon *conmon) {
         (void) sigprocmask(SIG_SETMASK, NULL, &conmon->mask);
         conmon->default_sigpipe = sigaction(SIGPIPE, &ignore, &old) == 0 && old.sa_handler == SIG_DFL;
 
-        if (caller_wait(&conmon->caller, line->exec_attach) < 0 || detach(line) < 0 || become_monitor(conmon) < 0)
+        if (caller_wait(&conmon->caller, line->exec_attach) < 0 ||
+            (!line->sync && detach_process(line->conmon_pidfile) < 0) || become_monitor(conmon) < 0)
                 return -EINVAL;
 
         find_cause(conmon);
