@@ -10,9 +10,9 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "atomicfile.h"
 #include "caller.h"
 #include "conmon.h"
+#include "detach.h"
 #include "exitstep.h"
 #include "monitor.h"
 #include "report.h"
@@ -182,48 +182,6 @@ static int open_logs(Conmon *conmon) {
         return r;
 }
 
-/* Goes on in a child, unless the caller wants to wait for us. Returns in the child only. */
-static int detach(const ConmonLine *line) {
-        char text[16];
-        pid_t pid;
-        int r, n;
-
-        if (line->sync)
-                return 0;
-
-        pid = fork();
-        if (pid < 0) {
-                report_error("Failed to fork the create command %m");
-                return -errno;
-        }
-        if (pid == 0)
-                return 0;
-
-        if (line->conmon_pidfile) {
-                n = snprintf(text, sizeof(text), "%d", (int) pid);
-                r = atomicfile_write_path(line->conmon_pidfile, text, (size_t) n);
-                if (r < 0) {
-                        report_error("Failed to write conmon pidfile: %s", strerrordesc_np(-r));
-                        _exit(EXIT_FAILURE);
-                }
-        }
-        _exit(EXIT_SUCCESS);
-}
-
-static int disconnect_stdio(void) {
-        _cleanup_close_ int in = open("/dev/null", O_RDONLY | O_CLOEXEC), out = open("/dev/null", O_WRONLY | O_CLOEXEC);
-
-        if (in < 0 || out < 0) {
-                report_error("Failed to open /dev/null %m");
-                return -errno;
-        }
-        if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0) {
-                report_error("Failed to dup over standard streams %m");
-                return -errno;
-        }
-        return 0;
-}
-
 static int become_monitor(Conmon *conmon) {
         int r;
 
@@ -233,7 +191,7 @@ static int become_monitor(Conmon *conmon) {
 
         /* The caller waits for the end of our output. */
         if (!logs_passthrough(conmon->logs)) {
-                r = disconnect_stdio();
+                r = detach_stdio();
                 if (r < 0)
                         return r;
         }
@@ -508,7 +466,7 @@ static int call_runtime(Conmon *conmon) {
         trace_runtime_called(&conmon->trace, conmon->monitor.runtime_pid);
 
         caller_started(&conmon->caller);
-        return logs_passthrough(conmon->logs) ? disconnect_stdio() : 0;
+        return logs_passthrough(conmon->logs) ? detach_stdio() : 0;
 }
 
 /* The container has ended: tells everybody who waits for that, in the order in which they rely on it. */
@@ -594,55 +552,63 @@ static void write_last_spans(Conmon *conmon) {
         }
 }
 
+/* Everything up to the point from which there is a container to care for. */
+static int start(Conmon *conmon) {
+        static const struct sigaction ignore = { .sa_handler = SIG_IGN };
+        const ConmonLine *line = conmon->line;
+        struct sigaction old;
+
+        if (check_line(line) < 0 || find_paths(conmon) < 0 || open_logs(conmon) < 0)
+                return -EINVAL;
+
+        conmon->oom_score = runtimecall_oom_score(OOM_SCORE);
+        (void) sigprocmask(SIG_SETMASK, NULL, &conmon->mask);
+        conmon->default_sigpipe = sigaction(SIGPIPE, &ignore, &old) == 0 && old.sa_handler == SIG_DFL;
+
+        if (caller_wait(&conmon->caller, line->exec_attach) < 0 ||
+            (!line->sync && detach_process(line->conmon_pidfile) < 0) || become_monitor(conmon) < 0)
+                return -EINVAL;
+
+        find_cause(conmon);
+        return 0;
+}
+
+static void run(Conmon *conmon) {
+        pid_t command = 0;
+
+        if (set_up(conmon) == 0 && call_runtime(conmon) == 0)
+                (void) loop_run(conmon->loop);
+
+        if (conmon->ended)
+                tell_end(conmon);
+        if (conmon->runtime_called)
+                command = start_exit_command(conmon);
+        write_last_spans(conmon);
+        if (conmon->ended && logs_sync(conmon->logs) < 0)
+                report_warning("Failed to sync log file");
+        if (command > 0 && exitstep_wait_command(command) != 0)
+                report_warning("Exit command failed");
+}
+
 int conmon_run(const ConmonLine *line, char *const *envp, Inherited *inherited) {
         static Conmon conmon; /* large: what is not used of it is never touched */
-        static const struct sigaction ignore = { .sa_handler = SIG_IGN };
-        struct sigaction old;
-        pid_t command = 0;
 
         assert(line);
         assert(inherited);
 
-        conmon = (Conmon){
-                .line = line,
-                .envp = envp,
-                .caller = CALLER_NULL,
-                .signals = LOOP_SIGNAL_NULL,
-                .trace = TRACE_NULL,
-                .caller_pid = getppid(),
-                .exit_code = EXIT_FAILURE,
-        };
-        log_setup(CONMON_SERVICE, LOG_LEVEL_ERROR);
-
+        conmon.line = line;
+        conmon.envp = envp;
+        conmon.caller = (Caller) CALLER_NULL;
         conmon.caller.key = caller_key(line->api_version, line->exec);
         conmon.caller.inherited = inherited;
+        conmon.signals = (LoopSignal) LOOP_SIGNAL_NULL;
+        conmon.caller_pid = getppid();
+        conmon.exit_code = EXIT_FAILURE;
 
         (void) umask(0022);
-        if (check_line(line) < 0 || find_paths(&conmon) < 0 || open_logs(&conmon) < 0)
-                return EXIT_FAILURE;
-
-        conmon.oom_score = runtimecall_oom_score(OOM_SCORE);
-        (void) sigprocmask(SIG_SETMASK, NULL, &conmon.mask);
-        conmon.default_sigpipe = sigaction(SIGPIPE, &ignore, &old) == 0 && old.sa_handler == SIG_DFL;
-
-        if (caller_wait(&conmon.caller, line->exec_attach) < 0 || detach(line) < 0)
-                return EXIT_FAILURE;
-
-        if (become_monitor(&conmon) < 0)
-                return EXIT_FAILURE;
-        find_cause(&conmon);
-        if (set_up(&conmon) == 0 && call_runtime(&conmon) == 0)
-                (void) loop_run(conmon.loop);
-
-        if (conmon.ended)
-                tell_end(&conmon);
-        if (conmon.runtime_called)
-                command = start_exit_command(&conmon);
-        write_last_spans(&conmon);
-        if (conmon.ended && logs_sync(conmon.logs) < 0)
-                report_warning("Failed to sync log file");
-        if (command > 0 && exitstep_wait_command(command) != 0)
-                report_warning("Exit command failed");
+        log_setup(CONMON_SERVICE, LOG_LEVEL_ERROR);
+        if (start(&conmon) == 0)
+                run(&conmon);
         conmon_deinit(&conmon);
         return conmon.exit_code;
 }

@@ -45,6 +45,8 @@ static void on_control(Fifos *fifos, const CtlLine *line) {
                 return;
         }
 
+        if (monitor->state == MONITOR_ENDED)
+                return;
         now = clk_now();
         r = logs_reopen(monitor->logs, &now);
         if (hooks->reopened)

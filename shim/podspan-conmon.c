@@ -34,5 +34,9 @@ int main(int argc, char **argv, char **envp) {
         case CONMON_RUN:
                 break;
         }
-        return conmon_run(&line, envp, &inherited);
+
+        r = conmon_run(&line, envp, &inherited);
+        conmonline_deinit(&line);
+        inherited_deinit(&inherited);
+        return r;
 }

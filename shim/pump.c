@@ -38,16 +38,6 @@ static void set_partial_timer(Pump *pump, uint64_t now_ns) {
         pump->partial_set = loop_timer_set(&pump->partial, deadline > now_ns ? deadline - now_ns : 1, 0) == 0;
 }
 
-static int on_partial(LoopTimer *timer) {
-        Pump *pump = container_of(timer, Pump, partial);
-        Clk now = clk_now();
-
-        pump->partial_set = false;
-        logs_flush_partial(pump->logs, &now);
-        set_partial_timer(pump, now.monotonic_ns);
-        return 0;
-}
-
 /* Passes bytes on; they are in a buffer of the pump's, which stays as it is while somebody is behind. */
 static void pass_on(PumpStream *stream, const uint8_t *data, size_t n, const Clk *now) {
         Pump *pump = stream->pump;
@@ -134,6 +124,22 @@ static ssize_t read_once(PumpStream *stream, size_t max) {
                 pump_release(pump);
         pass_on(stream, pump->buffer, (size_t) n, &now);
         return n;
+}
+
+static int on_partial(LoopTimer *timer) {
+        Pump *pump = container_of(timer, Pump, partial);
+        Clk now;
+
+        /* What has come meanwhile was not silence: on a busy machine it may have waited longer than the line. */
+        for (size_t i = 0; i < ARRAY_SIZE(pump->streams); i++)
+                if (pump->streams[i].source.loop || (pump->streams[i].resting && !pump->blocked))
+                        (void) read_once(&pump->streams[i], PUMP_READ_MAX);
+
+        now = clk_now();
+        pump->partial_set = false;
+        logs_flush_partial(pump->logs, &now);
+        set_partial_timer(pump, now.monotonic_ns);
+        return 0;
 }
 
 /* Did a read of @n bytes show a stream of small pieces, the one before at @before_ns? */

@@ -1,5 +1,6 @@
 #include <assert.h>
-#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,9 +11,9 @@
 #include <time.h>
 #include "report.h"
 
-#define MESSAGE_MAX 2048
-#define LINE_MAX_   (MESSAGE_MAX + 256)
-#define ID_SHOWN    20
+#define MESSAGE_MAX     2048
+#define REPORT_LINE_MAX (MESSAGE_MAX + 256)
+#define ID_SHOWN        20
 
 static struct {
         ReportLevel level;
@@ -54,28 +55,23 @@ void report_setup(ReportLevel level, const char *id, bool syslog) {
         report.syslog = syslog;
 }
 
-/* One write, if the file takes it at all: a pipe nobody reads must not stop us. */
+/* A pipe nobody reads must not stop us: with room for any, one has room for PIPE_BUF bytes. */
 static void to_stderr(ReportLevel level, const char *message) {
-        char line[LINE_MAX_];
-        int n, flags;
+        struct pollfd fd = { .fd = STDERR_FILENO, .events = POLLOUT };
+        char line[REPORT_LINE_MAX];
+        int n;
+
+        static_assert(REPORT_LINE_MAX <= PIPE_BUF, "a line may block");
 
         n = snprintf(line, sizeof(line), "[conmon:%c]: %s\n", levels[level].letter, message);
-        flags = fcntl(STDERR_FILENO, F_GETFL);
-        if (flags < 0)
-                return;
-
-        /* The flag is shared with everybody who has this file: set for the one write only. */
-        if (!(flags & O_NONBLOCK))
-                (void) fcntl(STDERR_FILENO, F_SETFL, flags | O_NONBLOCK);
-        (void) !write(STDERR_FILENO, line, (size_t) n);
-        if (!(flags & O_NONBLOCK))
-                (void) fcntl(STDERR_FILENO, F_SETFL, flags);
+        if (poll(&fd, 1, 0) == 1 && (fd.revents & POLLOUT))
+                (void) !write(STDERR_FILENO, line, (size_t) n);
 }
 
 static void to_syslog(ReportLevel level, const char *message) {
         static const struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
         _cleanup_close_ int fd = -EBADF;
-        char line[LINE_MAX_], stamp[32];
+        char line[REPORT_LINE_MAX], stamp[32];
         time_t now = time(NULL);
         struct tm tm;
         int n;

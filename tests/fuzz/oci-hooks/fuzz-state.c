@@ -1,4 +1,5 @@
 #include <stdint.h>
+#include <string.h>
 #include "state.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -6,15 +7,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* However the bytes are cut in two, the outcome is the same, and what was captured is a name. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         static const char links[] = "tracing.k8s.io/traceparent";
-        static State whole, cut;
+        static State whole, cut, bundle;
         _cleanup_(state_parser_freep) StateParser *one = state_parser_new(&whole, links);
         _cleanup_(state_parser_freep) StateParser *two = state_parser_new(&cut, links);
+        _cleanup_(state_parser_freep) StateParser *config = state_parser_new_config(&bundle, "ID", "/b", links);
         size_t at = size > 0 ? data[size - 1] % size : 0;
         Identity identity;
         bool sandbox;
         int r, s;
 
-        if (!one || !two)
+        if (!one || !two || !config)
                 return 0;
 
         r = state_parser_feed(one, data, size);
@@ -31,5 +33,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                              : identity.container_id[0] == '\0'))
                         abort();
         }
+
+        /* As a bundle's configuration: nothing in it says whose it is. */
+        (void) state_parser_feed(config, data, size);
+        if (strcmp(bundle.id, "ID") != 0 || strcmp(bundle.bundle, "/b") != 0 || bundle.pid != 0)
+                abort();
         return 0;
 }

@@ -328,6 +328,38 @@ static void test_links_are_bounded(_unused_ void **userdata) {
         assert_int_equal(state.n_links, STATE_LINKS_MAX);
 }
 
+/* A bundle's config.json: id and bundle are the caller's to know, and nothing behind the annotations is looked at. */
+static void test_config(_unused_ void **userdata) {
+        static const char in[] =
+                "{\"id\":\"other\",\"bundle\":5,\"pid\":\"x\",\"process\":{\"annotations\":{\"io.container."
+                "manager\":\"libpod\"}},\"annotations\":{\"io.container.manager\":\"cri-o\"},broken";
+        static const char without[] = "{\"ociVersion\":\"1.0.2\"}";
+        State state;
+
+        for (size_t len = 0; len <= strlen(in); len++) {
+                _cleanup_(state_parser_freep) StateParser *parser = state_parser_new_config(&state, "ID", "/b", NULL);
+                int r;
+
+                assert_non_null(parser);
+                r = state_parser_feed(parser, (const uint8_t *) in, len);
+                if (r != (len >= strlen(in) - strlen(",broken") ? 1 : 0))
+                        fail_msg("%zu: %d", len, r);
+        }
+        assert_string_equal(state.id, "ID");
+        assert_string_equal(state.bundle, "/b");
+        assert_string_equal(state.annotations.crio_manager, "cri-o");
+        assert_int_equal(state.pid, 0);
+
+        for (int i = 0; i < 2; i++) {
+                _cleanup_(state_parser_freep) StateParser *parser =
+                        state_parser_new_config(&state, i == 0 ? "ID" : "no/id", "/b", NULL);
+
+                assert_non_null(parser);
+                assert_int_equal(state_parser_feed(parser, (const uint8_t *) without, strlen(without)),
+                                 i == 0 ? 1 : -EBADMSG);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_inputs),
@@ -341,6 +373,7 @@ int main(void) {
                 cmocka_unit_test(test_identity),
                 cmocka_unit_test(test_links),
                 cmocka_unit_test(test_links_are_bounded),
+                cmocka_unit_test(test_config),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
