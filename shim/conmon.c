@@ -43,6 +43,7 @@ typedef struct Conmon {
         bool runtime_called;
         bool ended;
         MonitorEnd end;
+        Clk began, admitted;
         int exit_code;
 
         RuntimeArgs runtime;
@@ -365,6 +366,8 @@ static void find_cause(Conmon *conmon) {
                 .service = CONMON_SERVICE,
                 .runtime = &conmon->runtime,
                 .envp = conmon->envp,
+                .began = conmon->began,
+                .admitted = conmon->admitted,
         };
 
         conmon->runtime = (RuntimeArgs){
@@ -565,8 +568,10 @@ static int start(Conmon *conmon) {
         (void) sigprocmask(SIG_SETMASK, NULL, &conmon->mask);
         conmon->default_sigpipe = sigaction(SIGPIPE, &ignore, &old) == 0 && old.sa_handler == SIG_DFL;
 
-        if (caller_wait(&conmon->caller, line->exec_attach) < 0 ||
-            (!line->sync && detach_process(line->conmon_pidfile) < 0) || become_monitor(conmon) < 0)
+        if (caller_wait(&conmon->caller, line->exec_attach) < 0)
+                return -EINVAL;
+        conmon->admitted = clk_now();
+        if ((!line->sync && detach_process(line->conmon_pidfile) < 0) || become_monitor(conmon) < 0)
                 return -EINVAL;
 
         find_cause(conmon);
@@ -596,6 +601,7 @@ int conmon_run(const ConmonLine *line, char *const *envp, Inherited *inherited) 
         assert(line);
         assert(inherited);
 
+        conmon.began = clk_now();
         conmon.line = line;
         conmon.envp = envp;
         conmon.caller = (Caller) CALLER_NULL;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include "envcarrier.h"
 #include "runtimelog.h"
 #include "trace.h"
@@ -177,6 +178,23 @@ static const char *runtime_message(const Trace *trace, const char *words, size_t
         return runtimelog_message(words, len, message) > 0 ? message : NULL;
 }
 
+/* What comes before the runtime is called, by the names podspan-watch has for it with other monitors. */
+static void add_set_up(Trace *trace) {
+        Span *span, *wait;
+
+        if (trace->options.runtime->verb == RUNTIME_EXEC)
+                return;
+        span = add_span(trace, "monitor set-up", NULL, &trace->cause.parent);
+        if (!span)
+                return;
+        set_time(span, &trace->options.began, &trace->called);
+        span_attr_int(span, "process.pid", getpid());
+
+        wait = add_span(trace, "wait for the engine", NULL, span_context(span));
+        if (wait)
+                set_time(wait, &trace->options.began, &trace->options.admitted);
+}
+
 void trace_runtime_ended(Trace *trace, int status, const Clk *at, bool failed, const char *words, size_t len) {
         const RuntimeArgs *runtime = trace->options.runtime;
         char name[128], message[RUNTIMELOG_TEXT_MAX + 1];
@@ -189,6 +207,7 @@ void trace_runtime_ended(Trace *trace, int status, const Clk *at, bool failed, c
         if (failed)
                 trace->probe = false;
 
+        add_set_up(trace);
         (void) snprintf(name, sizeof(name), "%.100s %s", file_name(runtime->runtime), runtimeargs_verb(runtime->verb));
         span = add_span(trace, name, &trace->runtime, &trace->cause.parent);
         if (!span)

@@ -20,6 +20,8 @@ typedef struct TraceOptions {
         const char *service; /* a literal, as in session_init() */
         const RuntimeArgs *runtime;
         char *const *envp;
+        Clk began;    /* when the program did */
+        Clk admitted; /* when its caller let it go on */
 } TraceOptions;
 
 typedef struct Trace {

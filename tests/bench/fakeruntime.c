@@ -4,6 +4,8 @@
  *   fakeruntime [GLOBAL…] create|restore --bundle B --pid-file P [--console-socket S] … ID
  *   fakeruntime [GLOBAL…] exec --pid-file P --process FILE [--console-socket S] … ID
  *   fakeruntime write FILE SIZE          writes FILE to standard output, SIZE bytes at a time
+ *   fakeruntime content LOG              writes what the container wrote, as LOG in the CRI's format has it, to
+ * standard output, and the sizes of the partial records to standard error, one a line
  *
  * What is to happen stands in BUNDLE/process, for exec in FILE, one word and its value a line:
  *
@@ -36,7 +38,7 @@
 
 extern char **environ;
 
-enum { ARGS_MAX = 32, FILE_MAX = 65536 };
+enum { ARGS_MAX = 32, FILE_MAX = 65536, LOG_HEADER = 45 };
 
 typedef struct Request {
         const char *bundle, *pid_file, *process, *console;
@@ -83,6 +85,32 @@ static int write_file(const char *path, size_t size) {
                         write_all(STDOUT_FILENO, buffer, (size_t) n);
         free(buffer);
         return n < 0 ? 1 : 0;
+}
+
+/* fakeruntime content LOG */
+static int write_content(const char *path) {
+        FILE *log = fopen(path, "re");
+        char *line = NULL;
+        size_t size = 0;
+        ssize_t n;
+
+        if (!log)
+                die(path);
+        while ((n = getline(&line, &size, log)) > 0) {
+                /* Time with its offset, "stdout" or "stderr", "F" or "P". */
+                if (n < LOG_HEADER + 1 || line[n - 1] != '\n' || line[35] != ' ' || strncmp(line + 36, "std", 3) != 0 ||
+                    line[LOG_HEADER - 3] != ' ' || line[LOG_HEADER - 1] != ' ') {
+                        (void) fprintf(stderr, "fakeruntime: no record: %.100s\n", line);
+                        return 1;
+                }
+                if (line[LOG_HEADER - 2] == 'P')
+                        (void) fprintf(stderr, "%zd\n", --n - LOG_HEADER);
+                if (fwrite(line + LOG_HEADER, 1, (size_t) (n - LOG_HEADER), stdout) != (size_t) (n - LOG_HEADER))
+                        die("write");
+        }
+        free(line);
+        (void) fclose(log);
+        return fflush(stdout) == EOF ? 1 : 0;
 }
 
 static int create_file(const char *path) {
@@ -295,6 +323,8 @@ int main(int argc, char **argv) {
 
         if (argc == 4 && strcmp(argv[1], "write") == 0)
                 return write_file(argv[2], (size_t) strtol(argv[3], NULL, 10));
+        if (argc == 3 && strcmp(argv[1], "content") == 0)
+                return write_content(argv[2]);
         for (int i = 1; i < argc; i++) {
                 const char **to = strcmp(argv[i], "--bundle") == 0           ? &request.bundle
                                   : strcmp(argv[i], "--pid-file") == 0       ? &request.pid_file

@@ -128,6 +128,10 @@ def test_life(one, pod):
     create, = ours(spans, container, f"{one.name} create")
     assert create.parent_id == call.span_id
     assert call.start <= create.start <= create.end <= call.end
+    before, = ours(spans, container, "monitor set-up")
+    assert before.parent_id == call.span_id and call.start <= before.start <= before.end == create.start
+    wait, = ours(spans, container, "wait for the engine")
+    assert wait.parent_id == before.span_id and before.start == wait.start <= wait.end <= before.end
     assert create.attributes["process.executable.name"] in (one.name, "crun")
     assert create.attributes["process.exit.code"] == 0 and create.attributes["process.pid"] > 1
     assert create.status != ERROR

@@ -283,7 +283,8 @@ def test_spool(which, tmp_path):
     with Run(which, tmp_path, shell("echo line; exit 8"), env=state.env) as one:
         one.message()
         check_ended(one, 8)
-    assert {span.name for span in state.spans()} == {"fakeruntime create", "read_loop", "wait_for_exit_code"}
+    assert {span.name for span in state.spans()} == {
+        "monitor set-up", "wait for the engine", "fakeruntime create", "read_loop", "wait_for_exit_code"}
     assert state.one("wait_for_exit_code").attributes["process.exit.code"] == 8
 
 
