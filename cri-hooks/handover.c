@@ -13,6 +13,8 @@
 #include "notify.h"
 #include "tappack.h"
 
+#define WRITE_MIN (256U * 1024) /* bytes of records that are written at once */
+
 static void enter(Handover *handover, HandoverPhase phase, uint64_t timeout_ns) {
         handover->phase = phase;
         handover->since_ns = clk_monotonic();
@@ -77,34 +79,60 @@ static int send_msg(Handover *handover, const HandoverMsg *msg, const int *fds, 
         return pack.failed ? -ENOMEM : fdpass_send(handover->peer_fd, pack.p, pack.n, fds, n_fds);
 }
 
-static int write_record(int fd, Pack *pack, uint64_t *size) {
-        uint64_t n = pack->n;
+/* Records that wait to be written to the file. */
+typedef struct Records {
+        int fd;
+        uint64_t size; /* of the file */
+        Pack pack;
+} Records;
+
+static int records_flush(Records *records) {
         int r;
 
-        if (pack->failed)
+        if (records->pack.failed)
                 return -ENOMEM;
-        if (n > HANDOVERMSG_RECORD_MAX)
-                return -E2BIG;
-        r = util_write_all(fd, &n, sizeof(n));
-        if (r == 0)
-                r = util_write_all(fd, pack->p, pack->n);
-        *size += sizeof(n) + n;
-        pack->n = 0;
+        r = util_write_all(records->fd, records->pack.p, records->pack.n);
+        records->size += records->pack.n;
+        records->pack.n = 0;
         return r;
 }
 
-static int write_state(Handover *handover, int fd, uint64_t *ret_size) {
-        _cleanup_(pack_deinit) Pack pack = PACK_NULL;
-        uint64_t size = 0;
+/* Ends the record that began at offset @at with its length. */
+static int records_end(Records *records, size_t at) {
+        uint64_t n = records->pack.n - at - sizeof(n);
+
+        if (n > HANDOVERMSG_RECORD_MAX)
+                return -E2BIG;
+        pack_patch(&records->pack, at, n);
+        return records->pack.n >= WRITE_MIN ? records_flush(records) : 0;
+}
+
+static int write_records(Records *records, const ConnOwner *owner) {
+        size_t at = 0;
         int r;
 
-        callpack_write_calls(handover->owner->calls, &pack);
-        r = write_record(fd, &pack, &size);
-        for (const Conn *conn = handover->owner->conns; conn && r == 0; conn = conn->next) {
-                conn_pack(conn, &pack);
-                r = write_record(fd, &pack, &size);
+        pack_number(&records->pack, 0);
+        callpack_write_calls(owner->calls, &records->pack);
+        r = records_end(records, at);
+        for (const Conn *conn = owner->conns; conn && r == 0; conn = conn->next) {
+                at = records->pack.n;
+                pack_number(&records->pack, 0);
+                conn_pack(conn, &records->pack);
+                r = records_end(records, at);
         }
-        *ret_size = size;
+        return r < 0 ? r : records_flush(records);
+}
+
+static int write_state(const ConnOwner *owner, int fd, uint64_t *ret_size) {
+        Records records = { .fd = fd, .pack = PACK_NULL };
+        int r;
+
+        r = write_records(&records, owner);
+        *ret_size = records.size;
+        pack_deinit(&records.pack);
+        /* Who maps it must not have it changed or cut short. */
+        if (r == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+                r = -errno;
         return r;
 }
 
@@ -144,10 +172,10 @@ static int send_state(Handover *handover) {
         calls_settle(handover->owner->calls);
         calls_flush(handover->owner->calls);
 
-        fd = memfd_create("podspan-cri", MFD_CLOEXEC);
+        fd = memfd_create("podspan-cri", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (fd < 0)
                 return -errno;
-        r = write_state(handover, fd, &msg.size);
+        r = write_state(handover->owner, fd, &msg.size);
         if (r == 0)
                 r = send_msg(handover, &msg, (const int[]){ fd, handover->listen_fd, handover->control_fd }, 3);
         if (r == 0)
@@ -197,7 +225,7 @@ static void settle(Handover *handover) {
         if (r < 0)
                 give_up(handover, r, "Cannot hand over the state");
         else
-                enter(handover, HANDOVER_SENT, HANDOVER_TAKE_NS);
+                enter(handover, HANDOVER_SENT, HANDOVER_TAKE_NS + handover->owner->n_conns * HANDOVER_CONN_NS);
 }
 
 static void commit(Handover *handover) {

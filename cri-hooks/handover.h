@@ -17,8 +17,9 @@
 #define HANDOVER_SETTLE_NS (500 * NSEC_PER_MSEC) /* for all connections to be between header blocks at once */
 #define HANDOVER_FORCE_NS  (100 * NSEC_PER_MSEC) /* then, for each; who is not by then goes as plain forwarding */
 #define HANDOVER_POLL_NS   (2 * NSEC_PER_MSEC)
-#define HANDOVER_TAKE_NS   (3 * NSEC_PER_SEC) /* the other reads the state */
-#define HANDOVER_DONE_NS   (1 * NSEC_PER_SEC) /* the other begins */
+#define HANDOVER_TAKE_NS   (3 * NSEC_PER_SEC)  /* the other reads the state */
+#define HANDOVER_CONN_NS   (1 * NSEC_PER_MSEC) /* and for each connection this much longer */
+#define HANDOVER_DONE_NS   (1 * NSEC_PER_SEC)  /* the other begins */
 
 typedef enum HandoverPhase {
         HANDOVER_IDLE,

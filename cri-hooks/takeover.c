@@ -1,6 +1,9 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include "callpack.h"
 #include "fdpass.h"
@@ -75,44 +78,57 @@ int takeover_greet(Takeover *takeover, const char *listen_path) {
         return r;
 }
 
-/* Reads the next record of the file. */
-static int read_record(int fd, uint64_t size, uint64_t *at, uint8_t **buf, size_t *ret_n) {
+/* The file's content, which nobody can change or cut short any more. */
+typedef struct State {
+        const uint8_t *map; /* NULL: none */
+        size_t size;
+        size_t at; /* of the next record */
+} State;
+
+static void state_deinit(State *state) {
+        if (state->map)
+                (void) munmap((void *) state->map, state->size);
+        state->map = NULL;
+}
+
+static int state_map(int fd, uint64_t size, State *ret) {
+        const int seals = F_SEAL_SHRINK | F_SEAL_WRITE;
+        struct stat st;
+        void *map;
+        int r;
+
+        r = fcntl(fd, F_GET_SEALS);
+        if (r < 0 || (r & seals) != seals || fstat(fd, &st) < 0 || size == 0 || (uint64_t) st.st_size != size)
+                return -EBADMSG;
+        map = mmap(NULL, (size_t) size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (map == MAP_FAILED)
+                return -errno;
+        *ret = (State){ .map = map, .size = (size_t) size };
+        return 0;
+}
+
+static int state_next(State *state, Unpack *ret) {
         uint64_t n;
-        uint8_t *p;
 
-        if (size - *at < sizeof(n) || pread(fd, &n, sizeof(n), (off_t) *at) != (ssize_t) sizeof(n))
+        if (state->size - state->at < sizeof(n))
                 return -EBADMSG;
-        *at += sizeof(n);
-        if (n > HANDOVERMSG_RECORD_MAX || n > size - *at)
+        memcpy(&n, state->map + state->at, sizeof(n));
+        state->at += sizeof(n);
+        if (n > HANDOVERMSG_RECORD_MAX || n > state->size - state->at)
                 return -EBADMSG;
-        p = realloc(*buf, (size_t) n + 1);
-        if (!p)
-                return -ENOMEM;
-        *buf = p;
-        for (uint64_t done = 0; done < n;) {
-                ssize_t k = pread(fd, p + done, (size_t) (n - done), (off_t) (*at + done));
-
-                if (k <= 0)
-                        return k < 0 ? -errno : -EBADMSG;
-                done += (uint64_t) k;
-        }
-        *at += n;
-        *ret_n = (size_t) n;
+        *ret = unpack_make(state->map + state->at, (size_t) n);
+        state->at += (size_t) n;
         return 0;
 }
 
-static int is_stream_socket(int fd) {
-        int type = 0, domain = 0;
-        socklen_t size = sizeof(int);
+static int is_unix_socket(int fd) {
+        int domain = 0;
+        socklen_t size = sizeof(domain);
 
-        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
-            getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || type != SOCK_STREAM || domain != AF_UNIX)
-                return -EBADMSG;
-        return 0;
+        return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX ? 0 : -EBADMSG;
 }
 
-static int read_conns(Takeover *takeover, ConnOwner *owner, int fd, uint64_t at) {
-        _cleanup_free_ uint8_t *buf = NULL;
+static int read_conns(const Takeover *takeover, ConnOwner *owner, State *state) {
         _cleanup_(fds_deinit) Fds fds = {};
         size_t next = 0;
         int r;
@@ -120,7 +136,6 @@ static int read_conns(Takeover *takeover, ConnOwner *owner, int fd, uint64_t at)
         for (uint32_t i = 0; i < takeover->state.n_conns; i++) {
                 HandoverMsg msg = {};
                 Unpack unpack;
-                size_t n;
 
                 if (next == fds.n) {
                         fds_deinit(&fds);
@@ -132,14 +147,13 @@ static int read_conns(Takeover *takeover, ConnOwner *owner, int fd, uint64_t at)
                 }
                 if (fds.n - next < 2)
                         return -EBADMSG;
-                r = is_stream_socket(fds.fds[next]);
+                r = is_unix_socket(fds.fds[next]);
                 if (r == 0)
-                        r = is_stream_socket(fds.fds[next + 1]);
+                        r = is_unix_socket(fds.fds[next + 1]);
                 if (r == 0)
-                        r = read_record(fd, takeover->state.size, &at, &buf, &n);
+                        r = state_next(state, &unpack);
                 if (r < 0)
                         return r;
-                unpack = unpack_make(buf, n);
                 r = conn_unpack(owner, TAKE_FD(fds.fds[next]), TAKE_FD(fds.fds[next + 1]), owner->tracing, &unpack);
                 if (r < 0)
                         return r;
@@ -149,11 +163,9 @@ static int read_conns(Takeover *takeover, ConnOwner *owner, int fd, uint64_t at)
 }
 
 int takeover_receive(Takeover *takeover, ConnOwner *owner) {
-        _cleanup_free_ uint8_t *buf = NULL;
+        _cleanup_(state_deinit) State state = {};
         _cleanup_(fds_deinit) Fds fds = {};
-        uint64_t at = 0;
         Unpack unpack;
-        size_t n;
         int r;
 
         r = send_msg(takeover, &(const HandoverMsg){
@@ -162,21 +174,22 @@ int takeover_receive(Takeover *takeover, ConnOwner *owner) {
                                });
         if (r == 0)
                 r = receive(takeover, HANDOVER_STATE, &takeover->state, &fds);
-        if (r == 0 && (fds.n != 3 || is_stream_socket(fds.fds[1]) < 0))
+        if (r == 0 && (fds.n != 3 || is_unix_socket(fds.fds[1]) < 0))
                 r = -EBADMSG;
         if (r < 0)
                 return r;
         takeover->listen_fd = TAKE_FD(fds.fds[1]);
         takeover->control_fd = TAKE_FD(fds.fds[2]);
 
-        r = read_record(fds.fds[0], takeover->state.size, &at, &buf, &n);
+        r = state_map(fds.fds[0], takeover->state.size, &state);
+        if (r == 0)
+                r = state_next(&state, &unpack);
         if (r < 0)
                 return r;
-        unpack = unpack_make(buf, n);
         r = owner->tracing ? callpack_read_calls(owner->calls, &unpack) : 0;
         if (r < 0 && r != -EBADMSG)
                 return r;
-        return read_conns(takeover, owner, fds.fds[0], at);
+        return read_conns(takeover, owner, &state);
 }
 
 int takeover_commit(Takeover *takeover, ConnOwner *owner) {
