@@ -30,17 +30,16 @@ static struct {
 } counts;
 
 static int subscribe(int fd, enum proc_cn_mcast_op op) {
-        struct {
-                struct nlmsghdr header;
-                struct cn_msg message;
-                enum proc_cn_mcast_op op;
-        } __attribute__((packed)) request = {
-                .header = { .nlmsg_len = sizeof(request), .nlmsg_type = NLMSG_DONE },
-                .message = { .id = { CN_IDX_PROC, CN_VAL_PROC }, .len = sizeof(op) },
-                .op = op,
-        };
+        alignas(struct nlmsghdr) char request[NLMSG_SPACE(sizeof(struct cn_msg) + sizeof(op))] = {};
+        struct nlmsghdr *header = (struct nlmsghdr *) request;
+        struct cn_msg *message = NLMSG_DATA(header);
 
-        return send(fd, &request, sizeof(request), 0) < 0 ? -errno : 0;
+        header->nlmsg_len = NLMSG_LENGTH(sizeof(*message) + sizeof(op));
+        header->nlmsg_type = NLMSG_DONE;
+        message->id = (struct cb_id){ CN_IDX_PROC, CN_VAL_PROC };
+        message->len = sizeof(op);
+        memcpy(message->data, &op, sizeof(op));
+        return send(fd, request, header->nlmsg_len, 0) < 0 ? -errno : 0;
 }
 
 static int open_connector(void) {

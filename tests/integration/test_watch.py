@@ -431,7 +431,7 @@ def test_started_late(name):
                     if (above := spans.ancestors(span)) and above[0].name.endswith("/StartContainer")]
             assert [_end(end) for end, _ in ends] == [(137, "SIGKILL", oom_killed)]
             assert all(end.start <= call.end <= end.end for end, call in ends)
-        assert not of(spans, name="conmon")
+        assert not of(spans, name="conmon", pod=pod.uid)
 
 
 def test_memory_and_idle_cost():
