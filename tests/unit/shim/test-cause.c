@@ -23,10 +23,10 @@
 #define AFTER "\"},\"linux\":broken from here on"
 
 typedef struct Fixture {
-        char dir[64];
-        char bundle[192];
         Session session;
         uint64_t now_ns;
+        char dir[64];
+        char bundle[192];
 } Fixture;
 
 static char *const no_env[] = { NULL };
