@@ -138,9 +138,12 @@ static void follow(Watch *watch) {
         if (!watch->source)
                 return;
         if (commands) {
-                (void) loop_timer_stop(&watch->linger_timer);
+                if (watch->lingering)
+                        (void) loop_timer_stop(&watch->linger_timer);
+                watch->lingering = false;
                 (void) source_follow(watch->source, true, engines);
-        } else if (source_follows(watch->source)) {
+        } else if (source_follows(watch->source) && !watch->lingering) {
+                watch->lingering = true;
                 (void) source_follow(watch->source, true, false);
                 (void) loop_timer_set(&watch->linger_timer, WATCH_LINGER_NS, 0);
         }
@@ -149,6 +152,7 @@ static void follow(Watch *watch) {
 static int on_linger(LoopTimer *timer) {
         Watch *watch = container_of(timer, Watch, linger_timer);
 
+        watch->lingering = false;
         (void) source_follow(watch->source, false, false);
         return 0;
 }
