@@ -134,7 +134,8 @@ static int on_resync(LoopTimer *timer) {
 /* Lets the kernel side tell what time goes to while a command or call is under way, and a moment longer. */
 static void follow(Watch *watch) {
         const Clk now = clk_now();
-        bool engines = calls_single(&watch->calls, &now), wanted = engines || story_busy(watch->story), was;
+        bool engines = calls_single(&watch->calls, &now),
+             wanted = engines || story_busy(watch->story, now.monotonic_ns), was;
 
         if (!watch->source)
                 return;

@@ -422,9 +422,10 @@ static void engine(void **state) {
         story_call(story, &call);
         assert_int_equal(told.n, 0); /* nobody knows whose engine this is */
 
-        assert_false(story_busy(story));
+        assert_false(story_busy(story, 10 * MS));
         feed(story, &child[0], 10 * MS);
-        assert_true(story_busy(story));
+        assert_true(story_busy(story, 10 * MS + STORY_BUSY_NS - 1));
+        assert_false(story_busy(story, 10 * MS + STORY_BUSY_NS));
         story_call(story, &call);
         assert_below("crio: mount", call.context.span_id);
         assert_below("crio: files", call.context.span_id);
