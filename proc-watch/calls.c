@@ -102,12 +102,13 @@ bool calls_end(Calls *calls, const char *name, const Clk *now, StoryCall *ret, S
         return true;
 }
 
-bool calls_single(const Calls *calls) {
+bool calls_single(const Calls *calls, const Clk *now) {
         if (calls->n_live != 1 || calls->n_unknown > 0)
                 return false;
         for (size_t i = 0; i < calls->n; i++)
                 if (is_live(&calls->items[i]))
-                        return calls->items[i].owner;
+                        return calls->items[i].owner &&
+                               now->monotonic_ns < calls->items[i].time.begin_ns + CALLS_FOLLOW_NS;
         return false;
 }
 

@@ -13,6 +13,9 @@
 
 #define CALLS_MAX 128 /* in flight or just over; while there are more in flight, none is the only one */
 
+#define CALLS_FOLLOW_NS \
+        (60 * NSEC_PER_SEC) /* of a call that takes longer, or whose file was left behind, it is enough */
+
 typedef struct Call {
         uint64_t name; /* hash of the file's */
         Owner *owner;  /* a reference; NULL: not known whose */
@@ -39,8 +42,8 @@ void calls_begin(Calls *calls, const char *name, const ContextRecord *record, co
  */
 bool calls_end(Calls *calls, const char *name, const Clk *now, StoryCall *ret, StoryInterval *others);
 
-/* Is exactly one in flight, and one to be followed? */
-bool calls_single(const Calls *calls);
+/* Is exactly one in flight, and one to be followed, for less than CALLS_FOLLOW_NS? */
+bool calls_single(const Calls *calls, const Clk *now);
 
 /* What engines did before this is of no use any more. */
 uint64_t calls_since(const Calls *calls, const Clk *now);

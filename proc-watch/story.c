@@ -34,7 +34,8 @@ struct Story {
         Tell tell;
         uint64_t slow_ns, start_window_ns;
         size_t n_processes;
-        size_t n_busy; /* commands at the top that are under way */
+        size_t n_busy;    /* commands at the top that are under way */
+        uint64_t busy_ns; /* when the last of them began */
         Process *buckets[BUCKETS];
 };
 
@@ -326,8 +327,10 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
         if (event->flags & EVENT_FOUND)
                 node->silent = true; /* its start is long over */
         node->busy = r >= 0 && !node->nested && !node->hold && !node->silent;
-        if (node->busy)
+        if (node->busy) {
                 story->n_busy++;
+                story->busy_ns = node->begin_ns;
+        }
         if (r < 0)
                 node->silent = true; /* nobody's, or no memory: its own children may still be somebody's */
         return r == -ENOMEM ? r : 0;
@@ -529,8 +532,8 @@ void story_forget_work(Story *story, uint64_t time_ns) {
                                 work_forget(&process->node->work, time_ns);
 }
 
-bool story_busy(const Story *story) {
-        return story->n_busy > 0;
+bool story_busy(const Story *story, uint64_t monotonic_ns) {
+        return story->n_busy > 0 && monotonic_ns < story->busy_ns + STORY_BUSY_NS;
 }
 
 void story_lost(Story *story) {

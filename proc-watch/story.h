@@ -23,6 +23,7 @@
 #define STORY_PROCESSES_MAX 8192
 #define STORY_CHILDREN_MAX  128
 #define STORY_HELD_MAX      64
+#define STORY_BUSY_NS       (60 * NSEC_PER_SEC) /* what takes longer (`runc run` …) lives long, and is not the start */
 #define STORY_START_TICK_NS (10 * NSEC_PER_MSEC) /* proc(5), starttime: USER_HZ is 100 */
 
 typedef struct Story Story;
@@ -101,8 +102,8 @@ void story_call(Story *story, const StoryCall *call);
 /* Forgets what engines did until @time_ns. */
 void story_forget_work(Story *story, uint64_t time_ns);
 
-/* Is a command under way that will be told, other than a probe? */
-bool story_busy(const Story *story);
+/* Is a command under way that will be told, other than a probe, and has one begun in the last STORY_BUSY_NS? */
+bool story_busy(const Story *story, uint64_t monotonic_ns);
 
 /*
  * Events have been lost: what is open may be incomplete. What processes fork that may have executed something meanwhile

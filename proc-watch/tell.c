@@ -74,6 +74,11 @@ static int tell_work(Tell *tell, Node *node, const char *name, const Work *work,
         return 0;
 }
 
+static bool is_infrastructure(const Node *node) {
+        return node->kind == COMMAND_RUNTIME || node->kind == COMMAND_MONITOR || node->kind == COMMAND_SHIM ||
+               node->kind == COMMAND_PINNS;
+}
+
 void tell_node(Tell *tell, Node *node) {
         TraceContext contexts[PHASES_MAX];
         NodePhase phases[PHASES_MAX];
@@ -92,7 +97,7 @@ void tell_node(Tell *tell, Node *node) {
         }
 
         /* Of programs that are somebody else's, the attributes say enough. */
-        for (size_t i = 0; n > 0 && i < node->work.n; i++) {
+        for (size_t i = 0; is_infrastructure(node) && i < node->work.n; i++) {
                 const Work *work = &node->work.items[i];
                 const TraceContext *parent = &node->context;
 

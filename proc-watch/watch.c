@@ -133,14 +133,21 @@ static int on_resync(LoopTimer *timer) {
 
 /* Lets the kernel side tell what time goes to while a command or call is under way, and a moment longer. */
 static void follow(Watch *watch) {
-        bool engines = calls_single(&watch->calls), commands = engines || story_busy(watch->story);
+        const Clk now = clk_now();
+        bool engines = calls_single(&watch->calls, &now),
+             wanted = engines || story_busy(watch->story, now.monotonic_ns), was;
 
         if (!watch->source)
                 return;
-        if (commands) {
-                (void) loop_timer_stop(&watch->linger_timer);
+        was = source_follows(watch->source);
+        if (wanted) {
+                /* One that does not end is to be noticed, though nothing else happens. */
+                if (!was || watch->lingering)
+                        (void) loop_timer_set(&watch->linger_timer, CALLS_FOLLOW_NS, CALLS_FOLLOW_NS);
+                watch->lingering = false;
                 (void) source_follow(watch->source, true, engines);
-        } else if (source_follows(watch->source)) {
+        } else if (was && !watch->lingering) {
+                watch->lingering = true;
                 (void) source_follow(watch->source, true, false);
                 (void) loop_timer_set(&watch->linger_timer, WATCH_LINGER_NS, 0);
         }
@@ -149,7 +156,12 @@ static void follow(Watch *watch) {
 static int on_linger(LoopTimer *timer) {
         Watch *watch = container_of(timer, Watch, linger_timer);
 
-        (void) source_follow(watch->source, false, false);
+        if (watch->lingering) {
+                watch->lingering = false;
+                (void) source_follow(watch->source, false, false);
+        } else {
+                follow(watch);
+        }
         return 0;
 }
 

@@ -38,7 +38,8 @@ typedef struct Watch {
         size_t n_spans;
         size_t n_untrimmed; /* spans since memory was given back */
         bool resync_pending;
-        bool orphans; /* found before their parents */
+        bool lingering; /* nothing is followed any more, but the probes are still attached */
+        bool orphans;   /* found before their parents */
         bool has_now;
         Clk now; /* of this batch */
         int state_fd;

@@ -37,7 +37,10 @@ void work_free(WorkList *list);
 /* How much time of the interval went to @kind. */
 uint64_t work_within(const WorkList *list, EventWork kind, uint64_t begin_ns, uint64_t end_ns);
 
-/* Is it work of its own that a span can stand for, and not a wait? */
+/*
+ * Is it worth a span? Waiting for a peer is none: what the peer does meanwhile explains it. Waiting for a CPU is:
+ * nothing else of the node does.
+ */
 bool work_is_span(const Work *work);
 
 /* In the order in which they began. */

@@ -179,20 +179,22 @@ static const char *runtime_message(const Trace *trace, const char *words, size_t
 }
 
 /* What comes before the runtime is called, by the names podspan-watch has for it with other monitors. */
-static void add_set_up(Trace *trace) {
+static void add_set_up(Trace *trace, const Clk *at) {
+        const uint64_t zero = at->realtime_ns - at->monotonic_ns; /* one clock for all that lies in one another */
+        const TraceOptions *options = &trace->options;
         Span *span, *wait;
 
-        if (trace->options.runtime->verb == RUNTIME_EXEC)
+        if (options->runtime->verb == RUNTIME_EXEC)
                 return;
         span = add_span(trace, "monitor set-up", NULL, &trace->cause.parent);
         if (!span)
                 return;
-        set_time(span, &trace->options.began, &trace->called);
+        span_set_time(span, zero + options->began.monotonic_ns, zero + trace->called.monotonic_ns);
         span_attr_int(span, "process.pid", getpid());
 
         wait = add_span(trace, "wait for the engine", NULL, span_context(span));
         if (wait)
-                set_time(wait, &trace->options.began, &trace->options.admitted);
+                span_set_time(wait, zero + options->began.monotonic_ns, zero + options->admitted.monotonic_ns);
 }
 
 void trace_runtime_ended(Trace *trace, int status, const Clk *at, bool failed, const char *words, size_t len) {
@@ -207,7 +209,7 @@ void trace_runtime_ended(Trace *trace, int status, const Clk *at, bool failed, c
         if (failed)
                 trace->probe = false;
 
-        add_set_up(trace);
+        add_set_up(trace, at);
         (void) snprintf(name, sizeof(name), "%.100s %s", file_name(runtime->runtime), runtimeargs_verb(runtime->verb));
         span = add_span(trace, name, &trace->runtime, &trace->cause.parent);
         if (!span)

@@ -324,7 +324,8 @@ def test_ctr(name):
         ctr("task", "kill", "--signal", "SIGKILL", ids["main"])
         spans = receiver.wait_for(
             lambda spans: all(has("runc create", "runc start", "wait_for_exit_code", "containerd-shim start",
-                                  container=identifier)(spans) for identifier in ids.values()) and
+                                  container=identifier)(spans.of(trace_id=_derived(identifier)))
+                              for identifier in ids.values()) and
             len(of(spans, name="runc exec", container=ids["main"])) == 2, "the containers' lives")
         for name, identifier in ids.items():
             end = ENDS[name][1] if name in ENDS else (137, "SIGKILL", False)

@@ -40,6 +40,12 @@ static bool end(Calls *calls, const char *name, uint64_t ns, StoryCall *ret, Sto
         return calls_end(calls, name, &now, ret, others);
 }
 
+static bool single(const Calls *calls) {
+        const Clk now = at(60 * MS);
+
+        return calls_single(calls, &now);
+}
+
 static void which(void **state) {
         (void) state;
         assert_true(calls_followed(RUN));
@@ -58,15 +64,15 @@ static void alone(void **state) {
         StoryCall call;
 
         (void) state;
-        assert_false(calls_single(&calls));
+        assert_false(single(&calls));
         begin(&calls, RUN, 10 * MS);
         begin(&calls, RUN, 11 * MS); /* told twice */
-        assert_true(calls_single(&calls));
+        assert_true(single(&calls));
         assert_true(end(&calls, RUN, 50 * MS, &call, others));
         assert_int_equal(call.time.begin_ns, 9 * MS); /* as its file says, not when it was seen */
         assert_int_equal(call.time.end_ns, 50 * MS);
         assert_int_equal(call.n_others, 0);
-        assert_false(calls_single(&calls));
+        assert_false(single(&calls));
         assert_false(end(&calls, RUN, 51 * MS, &call, others));
         calls_clear(&calls);
 }
@@ -80,10 +86,10 @@ static void with_others(void **state) {
         (void) state;
         begin(&calls, RUN, 10 * MS);
         begin(&calls, EXEC, 20 * MS);
-        assert_false(calls_single(&calls));
+        assert_false(single(&calls));
         assert_int_equal(calls_since(&calls, &now), 9 * MS);
         assert_false(end(&calls, EXEC, 30 * MS, &call, others)); /* a probe: nothing is told of it */
-        assert_true(calls_single(&calls));
+        assert_true(single(&calls));
         begin(&calls, POD2, 40 * MS);
         assert_true(end(&calls, RUN, 50 * MS, &call, others));
         assert_int_equal(call.n_others, 2);
@@ -92,6 +98,18 @@ static void with_others(void **state) {
                             (others[i].begin_ns == 39 * MS && others[i].end_ns == UINT64_MAX));
         assert_true(end(&calls, POD2, 60 * MS, &call, others));
         assert_int_equal(call.n_others, 1); /* the probe was over before it began */
+        calls_clear(&calls);
+}
+
+/* One whose file was left behind is not followed for ever. */
+static void left_behind(void **state) {
+        const Clk before = at(9 * MS + CALLS_FOLLOW_NS - 1), after = at(9 * MS + CALLS_FOLLOW_NS);
+        Calls calls = {};
+
+        (void) state;
+        begin(&calls, RUN, 10 * MS);
+        assert_true(calls_single(&calls, &before));
+        assert_false(calls_single(&calls, &after));
         calls_clear(&calls);
 }
 
@@ -112,22 +130,20 @@ static void bounded(void **state) {
         for (unsigned i = 0; i < CALLS_MAX + 2; i++) {
                 (void) snprintf(name, sizeof(name), "1-StartContainer-x-x-x-1-%x", i);
                 assert_false(end(&calls, name, 20 * MS, &call, others));
-                assert_false(calls_single(&calls));
+                assert_false(single(&calls));
         }
         (void) snprintf(name, sizeof(name), "1-StartContainer-x-x-x-1-%x", CALLS_MAX + 2);
         assert_false(end(&calls, name, 20 * MS, &call, others));
         begin(&calls, RUN, 30 * MS);
-        assert_true(calls_single(&calls));
+        assert_true(single(&calls));
         assert_true(end(&calls, RUN, 40 * MS, &call, others));
         calls_clear(&calls);
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(which),
-                cmocka_unit_test(alone),
-                cmocka_unit_test(with_others),
-                cmocka_unit_test(bounded),
+                cmocka_unit_test(which),       cmocka_unit_test(alone),   cmocka_unit_test(with_others),
+                cmocka_unit_test(left_behind), cmocka_unit_test(bounded),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

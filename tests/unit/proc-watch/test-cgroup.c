@@ -90,6 +90,35 @@ static void killed(void **state) {
         }
 }
 
+static const struct {
+        const char *in, *id; /* NULL: none */
+} names[] = {
+        { "0123abcd", "0123abcd" },
+        { "crio-0123abcd", "0123abcd" },
+        { "crio-0123abcd.scope", "0123abcd" },
+        { "cri-containerd-0123abcd.scope", "0123abcd" },
+        { "libpod-0123abcd.scope", "0123abcd" },
+        { "web-1", "web-1" }, /* ctr's ids are anybody's */
+        { "c1.scope", "c1" },
+        { ".scope", NULL },
+        { "crio-.scope", NULL },
+        { "", NULL },
+        { "..", NULL },
+        { "a/b", NULL },
+};
+
+static void containers(void **state) {
+        (void) state;
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+                char *in = exact(names[i].in, strlen(names[i].in)), id[IDENTITY_ID_MAX + 1] = "before";
+                int r = cgroup_parse_container(in, strlen(names[i].in), id);
+
+                free(in);
+                if (r != (names[i].id ? 0 : -EBADMSG) || strcmp(id, names[i].id ? names[i].id : "before") != 0)
+                        fail_msg("%s: got %d, %s", names[i].in, r, id);
+        }
+}
+
 static void truncated_anywhere(void **state) {
         static const char line[] = "7:cpu,memory:/kubepods/c1\n", event[] = "oom_kill 1\n";
         char out[CGROUP_PATH_MAX + 1];
@@ -122,9 +151,8 @@ static void files(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(path_of), cmocka_unit_test(path_too_long),
-                cmocka_unit_test(killed),  cmocka_unit_test(truncated_anywhere),
-                cmocka_unit_test(files),
+                cmocka_unit_test(path_of),    cmocka_unit_test(path_too_long),      cmocka_unit_test(killed),
+                cmocka_unit_test(containers), cmocka_unit_test(truncated_anywhere), cmocka_unit_test(files),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

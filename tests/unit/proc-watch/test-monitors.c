@@ -379,6 +379,8 @@ static void work(void **state) {
         init = the("init start-up");
         assert_int_equal(init->end_ns, WALL + 5 * MS);
         assert_int_equal(attribute(init, "podspan.cpu.wait_ns")->number, MS);
+        assert_below("wait for a CPU", init->context.span_id);
+        assert_int_equal(count("wait for a peer"), 0);
         mounts = the("mounts");
         assert_int_equal(mounts->start_ns, WALL + 5 * MS);
         assert_int_equal(mounts->end_ns, WALL + 7 * MS);
@@ -420,9 +422,10 @@ static void engine(void **state) {
         story_call(story, &call);
         assert_int_equal(told.n, 0); /* nobody knows whose engine this is */
 
-        assert_false(story_busy(story));
+        assert_false(story_busy(story, 10 * MS));
         feed(story, &child[0], 10 * MS);
-        assert_true(story_busy(story));
+        assert_true(story_busy(story, 10 * MS + STORY_BUSY_NS - 1));
+        assert_false(story_busy(story, 10 * MS + STORY_BUSY_NS));
         story_call(story, &call);
         assert_below("crio: mount", call.context.span_id);
         assert_below("crio: files", call.context.span_id);
