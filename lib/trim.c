@@ -6,7 +6,8 @@
 #include "trim.h"
 #include "util.h"
 
-#define ANONYMOUS "Anonymous:"
+#define ANONYMOUS    "Anonymous:"
+#define MAPPINGS_MAX 128 /* of files; what is more is left */
 
 typedef struct Mapping {
         uintptr_t begin, end;
@@ -27,26 +28,32 @@ static bool parse_mapping(const char *line, Mapping *ret) {
         return true;
 }
 
-static void give_back_mappings(void) {
+/* What is as the file has it: relocated pages are read-only, too, and would be lost. Returns the number. */
+static size_t find_mappings(Mapping ret[static MAPPINGS_MAX]) {
         _cleanup_free_ char *line = NULL;
         FILE *file = fopen("/proc/self/smaps", "re");
         Mapping mapping = {};
-        size_t size = 0;
+        size_t size = 0, n = 0;
 
         if (!file)
-                return;
-        while (getline(&line, &size, file) > 0) {
+                return 0;
+        while (n < MAPPINGS_MAX && getline(&line, &size, file) > 0) {
                 if (parse_mapping(line, &mapping) || !mapping.of_file ||
                     strncmp(line, ANONYMOUS, strlen(ANONYMOUS)) != 0)
                         continue;
-                /* Only what is as the file has it: relocated pages are read-only, too, and would be lost. */
                 if (strtoul(line + strlen(ANONYMOUS), NULL, 10) == 0)
-                        (void) madvise((void *) mapping.begin, mapping.end - mapping.begin, MADV_DONTNEED);
+                        ret[n++] = mapping;
         }
         (void) fclose(file);
+        return n;
 }
 
 void trim_memory(void) {
-        give_back_mappings();
+        Mapping mappings[MAPPINGS_MAX];
+        size_t n = find_mappings(mappings);
+
         (void) malloc_trim(0);
+        /* Last: where the library is linked in, whatever runs after this brings its own pages back. */
+        for (size_t i = 0; i < n; i++)
+                (void) madvise((void *) mappings[i].begin, mappings[i].end - mappings[i].begin, MADV_DONTNEED);
 }
