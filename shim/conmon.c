@@ -579,6 +579,8 @@ static int start(Conmon *conmon) {
 }
 
 static void run(Conmon *conmon) {
+        /* The exit command is not to wait for spans, nor they for the time it is given. */
+        bool spans_first = conmon->line->exit_command && conmon->line->exit_delay > 0;
         pid_t command = 0;
 
         if (set_up(conmon) == 0 && call_runtime(conmon) == 0)
@@ -586,9 +588,12 @@ static void run(Conmon *conmon) {
 
         if (conmon->ended)
                 tell_end(conmon);
+        if (spans_first)
+                write_last_spans(conmon);
         if (conmon->runtime_called)
                 command = start_exit_command(conmon);
-        write_last_spans(conmon);
+        if (!spans_first)
+                write_last_spans(conmon);
         if (conmon->ended && logs_sync(conmon->logs) < 0)
                 report_warning("Failed to sync log file");
         if (command > 0 && exitstep_wait_command(command) != 0)

@@ -474,3 +474,15 @@ def test_memory_stays(which, tmp_path):
             client.send(b"\n")
         wait_for(lambda: one.log_path.read_bytes().endswith(b" done\n"), "all of it", timeout=60)
         assert memory(one.pid) - before <= 200
+
+
+@subject_only
+def test_spans_do_not_wait_for_the_exit_command(which, tmp_path):
+    """podman gives the exit command of an exec minutes: its spans are there before."""
+    state, proof = State(tmp_path), tmp_path / "proof"
+    with Run(which, tmp_path, shell("exit 3"), "--exit-command", "/usr/bin/touch", "--exit-command-arg",
+             proof, "--exit-delay", "4", env=state.env) as one:
+        one.message()
+        wait_for(lambda: any(span.name == "wait_for_exit_code" for span in state.spans()), "the last span")
+        assert not proof.exists()
+        assert one.exit_file() == "3"
