@@ -88,7 +88,9 @@ uint64_t work_within(const WorkList *list, EventWork kind, uint64_t begin_ns, ui
 }
 
 bool work_is_span(const Work *work) {
-        return work->kind <= EVENT_WAIT_CPU && work->busy_ns >= WORK_TELL_NS;
+        if (work->kind == EVENT_WAIT_CPU)
+                return work->busy_ns >= WORK_WAIT_NS;
+        return work->kind < EVENT_WAIT_CPU && work->busy_ns >= WORK_TELL_NS;
 }
 
 /* By insertion: they come nearly in order, and qsort(3) asks the system how much memory it may take. */

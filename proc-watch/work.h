@@ -15,6 +15,7 @@
 #define WORK_GAP_NS   NSEC_PER_MSEC         /* what follows later than this is another piece */
 #define WORK_BURST_NS (2 * NSEC_PER_MSEC)   /* likewise of work with files of any kind */
 #define WORK_TELL_NS  (500 * NSEC_PER_USEC) /* a piece of less is no span */
+#define WORK_WAIT_NS  (4 * NSEC_PER_MSEC)   /* nor is a wait of less: on a busy machine there are very many */
 
 typedef struct Work {
         uint64_t begin_ns, end_ns;
