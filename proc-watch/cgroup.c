@@ -5,90 +5,48 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cgroup.h"
+#include "cgroupfile.h"
 
 #define FILE_MAX 16384 /* of either file */
 
-static bool has_controller(const char *list, size_t len, const char *wanted) {
-        size_t n = strlen(wanted);
-
-        for (const char *at = list; at <= list + len;) {
-                const char *end = memchr(at, ',', (size_t) (list + len - at));
-
-                end = end ? end : list + len;
-                if ((size_t) (end - at) == n && memcmp(at, wanted, n) == 0)
-                        return true;
-                at = end + 1;
-        }
-        return false;
-}
-
-/* A path of the kernel's, in which nothing leads upwards: the kernel shows ".." where our root is below the cgroup. */
-static bool is_path(const char *path, size_t len) {
-        if (len == 0 || *path != '/' || memchr(path, '\0', len))
-                return false;
-        for (size_t i = 0; i + 2 < len; i++)
-                if (memcmp(path + i, "/..", 3) == 0 && (i + 3 == len || path[i + 3] == '/'))
-                        return false;
-        return true;
-}
-
 int cgroup_parse(const char *s, size_t len, char ret[static CGROUP_PATH_MAX + 1]) {
-        const char *end = s + len, *unified = NULL, *memory = NULL;
-        size_t n_unified = 0, n_memory = 0;
-        int n;
+        CgroupfileLine line, unified = {}, memory = {};
+        int r;
 
         assert(s || len == 0);
 
-        /* "ID:CONTROLLERS:PATH", a line a hierarchy; of version 2 the list is empty. */
-        for (const char *line = s; line < end;) {
-                const char *eol = memchr(line, '\n', (size_t) (end - line)), *list, *path;
-
-                if (!eol)
+        if (len > 0 && s[len - 1] != '\n')
+                return -EBADMSG;
+        while ((r = cgroupfile_next(&s, &len, &line)) > 0) {
+                if (!cgroupfile_path_valid(&line))
                         return -EBADMSG;
-                list = memchr(line, ':', (size_t) (eol - line));
-                path = list ? memchr(list + 1, ':', (size_t) (eol - list - 1)) : NULL;
-                if (!path || !is_path(path + 1, (size_t) (eol - path - 1)))
-                        return -EBADMSG;
-                list++;
-                if (list == path) {
-                        unified = path + 1;
-                        n_unified = (size_t) (eol - unified);
-                } else if (has_controller(list, (size_t) (path - list), "memory")) {
-                        memory = path + 1;
-                        n_memory = (size_t) (eol - memory);
-                }
-                line = eol + 1;
+                if (line.n_controllers == 0)
+                        unified = line;
+                else if (cgroupfile_has(&line, "memory"))
+                        memory = line;
         }
+        if (r < 0)
+                return r;
 
-        if (memory)
-                n = snprintf(ret, CGROUP_PATH_MAX + 1, CGROUP_ROOT "/memory%.*s/memory.oom_control", (int) n_memory,
-                             memory);
-        else if (unified)
-                n = snprintf(ret, CGROUP_PATH_MAX + 1, CGROUP_ROOT "%.*s/memory.events", (int) n_unified, unified);
+        if (memory.path)
+                r = snprintf(ret, CGROUP_PATH_MAX + 1, CGROUP_ROOT "/memory%.*s/memory.oom_control",
+                             (int) memory.n_path, memory.path);
+        else if (unified.path)
+                r = snprintf(ret, CGROUP_PATH_MAX + 1, CGROUP_ROOT "%.*s/memory.events", (int) unified.n_path,
+                             unified.path);
         else
                 return -ENOENT;
-        return n > CGROUP_PATH_MAX ? -ENAMETOOLONG : 0;
+        return r > CGROUP_PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
 int cgroup_parse_events(const char *s, size_t len, uint64_t *ret) {
-        static const char key[] = "oom_kill ";
-        const char *end = s + len;
+        const char *newline = memrchr(s, '\n', len);
 
-        assert(s || len == 0);
         assert(ret);
 
-        for (const char *line = s; line < end;) {
-                const char *eol = memchr(line, '\n', (size_t) (end - line));
-
-                if (!eol)
-                        return -EBADMSG;
-                if ((size_t) (eol - line) > strlen(key) && memcmp(line, key, strlen(key)) == 0)
-                        return util_parse_u64(line + strlen(key), (size_t) (eol - line) - strlen(key), ret) < 0
-                                       ? -EBADMSG
-                                       : 0;
-                line = eol + 1;
-        }
-        return -EBADMSG;
+        /* A line without its end is no line. */
+        len = newline ? (size_t) (newline + 1 - s) : 0;
+        return cgroupfile_value(s, len, "oom_kill", ret) < 0 ? -EBADMSG : 0;
 }
 
 int cgroup_parse_container(const char *name, size_t len, char ret[static IDENTITY_ID_MAX + 1]) {

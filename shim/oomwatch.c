@@ -9,19 +9,19 @@
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/statfs.h>
-#include "cgroup.h"
+#include "cgroupfile.h"
 #include "oomwatch.h"
 
 #define ROOT       "/sys/fs/cgroup"
 #define FLAT_MAX   8192 /* bytes of a cgroup's file */
-#define PATH_SPACE (sizeof(ROOT) + 32 + CGROUP_PATH_MAX + 1)
+#define PATH_SPACE (sizeof(ROOT) + 32 + CGROUPFILE_PATH_MAX + 1)
 
 static int open_cgroup(const char *membership, size_t len, const char *controller) {
         char path[PATH_SPACE];
         const char *below;
         int n, fd;
 
-        n = cgroup_find_path(membership, len, controller, &below);
+        n = cgroupfile_find_path(membership, len, controller, &below);
         if (n < 0)
                 return n;
 
@@ -39,7 +39,7 @@ static int read_membership(pid_t pid, char **ret, size_t *ret_len) {
         fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        return util_read_fd(fd, CGROUP_FILE_MAX, ret, ret_len);
+        return util_read_fd(fd, CGROUPFILE_MAX, ret, ret_len);
 }
 
 static int read_value(int dir_fd, const char *name, const char *key, uint64_t *ret) {
@@ -54,7 +54,7 @@ static int read_value(int dir_fd, const char *name, const char *key, uint64_t *r
         if (n < 0)
                 return -errno;
         if (key)
-                return cgroup_flat_value(text, (size_t) n, key, ret);
+                return cgroupfile_value(text, (size_t) n, key, ret);
         while (n > 0 && text[n - 1] == '\n')
                 n--;
         return util_parse_u64(text, (size_t) n, ret);

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include "ctlline.h"
-#include "exact.h"
+#include "../exact.h"
 #include "util.h"
 
 static const struct {

@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include "atomicfile.h"
 #include "console.h"
-#include "exact.h"
+#include "../exact.h"
 #include "inherited.h"
 #include "runtimeargs.h"
 #include "util.h"

@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include "exact.h"
+#include "../exact.h"
 #include "notifyfilter.h"
 #include "util.h"
 

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <stdio.h>
-#include "exact.h"
+#include "../exact.h"
 #include "runtimelog.h"
 #include "util.h"
 

@@ -4,8 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include "cgroup.h"
-#include "exact.h"
+#include "cgroupfile.h"
+#include "../exact.h"
 #include "util.h"
 
 #define HYBRID "9:name=systemd:/s\n8:cpu,cpuacct:/c\n4:memory:/kubepods/x:y\n0::/u\n"
@@ -40,7 +40,7 @@ static void test_memberships(_unused_ void **userdata) {
                 size_t len = strlen(memberships[i].in);
                 _cleanup_free_ char *in = exact(memberships[i].in, len);
                 const char *path = NULL;
-                int r = cgroup_find_path(in, len, memberships[i].controller, &path);
+                int r = cgroupfile_find_path(in, len, memberships[i].controller, &path);
 
                 if (memberships[i].path) {
                         assert_int_equal(r, strlen(memberships[i].path));
@@ -57,8 +57,8 @@ static void test_truncated(_unused_ void **userdata) {
                 _cleanup_free_ char *in = exact(HYBRID, len);
                 const char *path;
 
-                (void) cgroup_find_path(in, len, NULL, &path);
-                (void) cgroup_find_path(in, len, "memory", &path);
+                (void) cgroupfile_find_path(in, len, NULL, &path);
+                (void) cgroupfile_find_path(in, len, "memory", &path);
         }
 }
 
@@ -66,20 +66,20 @@ static void test_values(_unused_ void **userdata) {
         static const char in[] = "low 0\nhigh 12\nmax 3\noom 1\noom_kill 2\nbad x\nempty \nhuge 99999999999999999999\n";
         uint64_t value = 0;
 
-        assert_int_equal(cgroup_flat_value(in, sizeof(in) - 1, "oom", &value), 0);
+        assert_int_equal(cgroupfile_value(in, sizeof(in) - 1, "oom", &value), 0);
         assert_int_equal(value, 1);
-        assert_int_equal(cgroup_flat_value(in, sizeof(in) - 1, "oom_kill", &value), 0);
+        assert_int_equal(cgroupfile_value(in, sizeof(in) - 1, "oom_kill", &value), 0);
         assert_int_equal(value, 2);
-        assert_int_equal(cgroup_flat_value(in, sizeof(in) - 1, "oom_k", &value), -ENOENT);
-        assert_int_equal(cgroup_flat_value(in, sizeof(in) - 1, "bad", &value), -EBADMSG);
-        assert_int_equal(cgroup_flat_value(in, sizeof(in) - 1, "empty", &value), -EBADMSG);
-        assert_int_equal(cgroup_flat_value(in, sizeof(in) - 1, "huge", &value), -EBADMSG);
+        assert_int_equal(cgroupfile_value(in, sizeof(in) - 1, "oom_k", &value), -ENOENT);
+        assert_int_equal(cgroupfile_value(in, sizeof(in) - 1, "bad", &value), -EBADMSG);
+        assert_int_equal(cgroupfile_value(in, sizeof(in) - 1, "empty", &value), -EBADMSG);
+        assert_int_equal(cgroupfile_value(in, sizeof(in) - 1, "huge", &value), -EBADMSG);
         assert_int_equal(value, 2);
 
         for (size_t len = 0; len < sizeof(in); len++) {
                 _cleanup_free_ char *part = exact(in, len);
 
-                (void) cgroup_flat_value(part, len, "huge", &value);
+                (void) cgroupfile_value(part, len, "huge", &value);
         }
 }
 
