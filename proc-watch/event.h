@@ -47,11 +47,14 @@ typedef enum EventWork {
         EVENT_WAIT_CPU,     /* runnable, but another task runs */
         EVENT_WAIT_PEER,    /* asleep in a system call that reads: what another process is to say */
         EVENT_WAIT_KERNEL,  /* asleep in any other: a lock, a disk */
+        EVENT_WORK_RUN,     /* on a CPU; of engines only */
         _EVENT_WORK_MAX,
 } EventWork;
 
 #define EVENT_WORK_MIN_NS (100 * 1000ULL)  /* one piece of work told; of mounts and namespaces all are */
 #define EVENT_WAIT_MIN_NS (1000 * 1000ULL) /* one wait told */
+#define EVENT_RUN_MIN_NS  (200 * 1000ULL)  /* time on a CPU told, in one piece but for … */
+#define EVENT_RUN_GAP_NS  (200 * 1000ULL)  /* … gaps of up to this */
 
 typedef enum EventFlags {
         EVENT_ENTRYPOINT = 1 << 0, /* exec: of a container's own command; nothing of it is copied */
@@ -124,8 +127,10 @@ typedef struct Thread {
         int64_t offset_ns; /* from the scheduler's clock to ours; 0: not known */
         uint32_t turn;     /* the value of `follow` that this is about */
         uint32_t work;     /* EventWork, 0: none under way */
+        uint64_t run_ns;   /* of an engine: since when it has been on a CPU, but for short gaps, */
+        uint64_t ran_ns;   /* for how long of it; 0: not */
+        uint32_t run_turn; /* the value of `follow_engines` that this is about */
         uint32_t preempted;
-        uint32_t pad;
 } Thread;
 
 #define EVENT_CALLS_MAX 512 /* system calls are known by number below this */

@@ -55,6 +55,7 @@ void node_forget(Node *node) {
         node->marks = NULL;
         node->n_marks = 0;
         work_free(&node->work);
+        work_free(&node->runs);
 }
 
 bool node_open(const Node *node) {
@@ -356,7 +357,8 @@ int node_work_span(const Node *node, const char *name, const Work *work, const T
         if (r < 0)
                 return r;
         span_set_time(span, node_wall(node, work->begin_ns), node_wall(node, work->end_ns));
-        span_attr_int(span, "podspan.work.calls", work->n);
+        if (work->n > 0)
+                span_attr_int(span, "podspan.work.calls", work->n);
         span_attr_int(span, "podspan.work.busy_ns", (int64_t) work->busy_ns);
         *ret = span;
         return 0;

@@ -87,6 +87,7 @@ struct Node {
         NodeMark *marks; /* allocated with the first */
         size_t n_marks;
         WorkList work;
+        WorkList runs; /* of an engine: when it was on a CPU */
 
         Span **held; /* with hold */
         size_t n_held;

@@ -16,7 +16,7 @@ struct Source {
         LoopSource loop_source;
         struct watch_bpf *bpf;
         Probes probes;
-        uint32_t turns;
+        uint32_t turns, engine_turns;
         struct ring_buffer *ring;
         SourceFn fn;
         SourceLostFn lost;
@@ -219,23 +219,31 @@ int source_scan(Source *source, SourceFoundFn fn, void *userdata) {
         }
 }
 
+/* Another number each time, never 0. */
+static uint32_t next_turn(uint32_t *turns) {
+        if (++*turns == 0)
+                *turns = 1;
+        return *turns;
+}
+
 int source_follow(Source *source, bool commands, bool engines) {
         bool now = __atomic_load_n(&source->bpf->bss->follow, __ATOMIC_RELAXED) != 0, wanted = commands || engines;
+        bool now_engines = __atomic_load_n(&source->bpf->bss->follow_engines, __ATOMIC_RELAXED) != 0;
         int r;
 
-        __atomic_store_n(&source->bpf->bss->follow_engines, engines, __ATOMIC_RELAXED);
+        if (now_engines != engines)
+                __atomic_store_n(&source->bpf->bss->follow_engines, engines ? next_turn(&source->engine_turns) : 0,
+                                 __ATOMIC_RELAXED);
         if (now == wanted)
                 return 0;
         if (wanted) {
                 r = probes_attach(&source->probes);
                 if (r < 0)
                         return r;
-                if (++source->turns == 0)
-                        source->turns = 1;
         } else {
                 probes_detach(&source->probes);
         }
-        __atomic_store_n(&source->bpf->bss->follow, wanted ? source->turns : 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&source->bpf->bss->follow, wanted ? next_turn(&source->turns) : 0, __ATOMIC_RELAXED);
         return 0;
 }
 

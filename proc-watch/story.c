@@ -467,7 +467,8 @@ static void process_work(Story *story, const Event *event) {
 
         if (!node || node->finished || (node->kind == COMMAND_ENGINE ? !process->own : node->silent))
                 return;
-        work_add(&node->work, (EventWork) event->status, event->time_ns, event->length_ns);
+        work_add(event->status == EVENT_WORK_RUN ? &node->runs : &node->work, (EventWork) event->status, event->time_ns,
+                 event->length_ns);
 }
 
 static int process_exit(Story *story, const Event *event, const Clk *now) {
@@ -528,8 +529,10 @@ void story_call(Story *story, const StoryCall *call) {
 void story_forget_work(Story *story, uint64_t time_ns) {
         for (size_t i = 0; i < BUCKETS; i++)
                 for (const Process *process = story->buckets[i]; process; process = process->next)
-                        if (process->own && process->node && process->node->kind == COMMAND_ENGINE)
+                        if (process->own && process->node && process->node->kind == COMMAND_ENGINE) {
                                 work_forget(&process->node->work, time_ns);
+                                work_forget(&process->node->runs, time_ns);
+                        }
 }
 
 bool story_busy(const Story *story, uint64_t monotonic_ns) {

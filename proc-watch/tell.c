@@ -126,10 +126,19 @@ static bool is_alone(const StoryCall *call, const Work *work) {
         return true;
 }
 
+/* A piece of what @engine did, as "crio: mount"; the span's context in @ret (may be NULL). */
+static void tell_piece(Tell *tell, const Node *engine, Node *node, const char *what, const Work *work,
+                       const TraceContext *parent, TraceContext *ret) {
+        char name[COMMAND_NAME_MAX + 32];
+
+        (void) snprintf(name, sizeof(name), "%s: %s", engine->name, what);
+        (void) tell_work(tell, node, name, work, parent, ret);
+}
+
 void tell_engine(Tell *tell, const Node *engine, const StoryCall *call) {
         Node node = { .owner = call->owner, .clk = call->clk };
-        Work works[WORK_MAX];
-        size_t n = 0, burst;
+        Work works[WORK_MAX], told[WORK_MAX], rest[WORK_MAX + 1];
+        size_t n = 0, n_told = 0, burst;
 
         for (size_t i = 0; i < engine->work.n; i++)
                 if (is_alone(call, &engine->work.items[i]))
@@ -137,20 +146,33 @@ void tell_engine(Tell *tell, const Node *engine, const StoryCall *call) {
         work_sort(works, n);
 
         for (size_t i = 0; i < n; i += burst) {
-                char name[COMMAND_NAME_MAX + 32];
                 TraceContext parent = call->context;
                 Work sum;
 
                 burst = work_burst(&works[i], n - i, &sum);
-                if (burst > 1 && work_is_span(&sum)) {
-                        (void) snprintf(name, sizeof(name), "%s: files", engine->name);
-                        (void) tell_work(tell, &node, name, &sum, &call->context, &parent);
-                }
+                if (!work_is_span(&sum))
+                        continue;
+                told[n_told++] = sum;
+                if (burst > 1)
+                        tell_piece(tell, engine, &node, "files", &sum, &call->context, &parent);
                 for (size_t k = i; k < i + burst; k++)
-                        if (work_is_span(&works[k])) {
-                                (void) snprintf(name, sizeof(name), "%s: %s", engine->name, work_name(works[k].kind));
-                                (void) tell_work(tell, &node, name, &works[k], &parent, NULL);
-                        }
+                        if (work_is_span(&works[k]))
+                                tell_piece(tell, engine, &node, work_name(works[k].kind), &works[k], &parent, NULL);
+        }
+
+        /* On a CPU it is during the work above, too. */
+        for (size_t i = 0; i < engine->runs.n; i++) {
+                Work run = engine->runs.items[i];
+                size_t n_rest;
+
+                run.begin_ns = MAX(run.begin_ns, call->time.begin_ns);
+                run.end_ns = MIN(run.end_ns, call->time.end_ns);
+                n_rest = work_rest(&run, told, n_told, rest);
+
+                for (size_t k = 0; k < n_rest; k++)
+                        if (is_alone(call, &rest[k]))
+                                tell_piece(tell, engine, &node, work_name(EVENT_WORK_RUN), &rest[k], &call->context,
+                                           NULL);
         }
 }
 

@@ -6,8 +6,8 @@
  * these programs (probes.h) only while somebody's command or call is under way.
  */
 
-/* Set by the reader: another number for each time in which these programs are attached; and whether engines' own work
- * counts, too. */
+/* Set by the reader: another number for each time in which these programs are attached; and likewise for each in which
+ * engines' own work counts, too. */
 __u32 follow;
 __u32 follow_engines;
 
@@ -31,15 +31,15 @@ struct {
 #define RING_FOR_PROCESS (RING_SIZE / 2) /* process events come first */
 
 /* The entry of a task that is followed, made where it is missing; NULL if it is not. */
-static Thread *followed(struct task_struct *task, bool waits) {
+static Thread *followed(struct task_struct *task, bool *engine) {
         __u32 pid = task->tgid, tid = task->pid, turn = follow;
         const Track *entry = bpf_map_lookup_elem(&tracked, &pid);
         Thread fresh = {}, *thread;
 
         if (!entry || entry->flags & TRACK_CONTAINER)
                 return NULL;
-        /* An engine's many threads are idle most of the time: what they sleep for says nothing. */
-        if (entry->flags & TRACK_ENGINE && (waits || !follow_engines))
+        *engine = entry->flags & TRACK_ENGINE;
+        if (*engine && !follow_engines)
                 return NULL;
 
         thread = bpf_map_lookup_elem(&threads, &tid);
@@ -72,17 +72,17 @@ static __u32 kind_of_call(long call) {
 /* The system call a task is in, -1: none (a fault, an interrupt); and its first argument. */
 static int system_call(struct pt_regs *regs) {
         if (bpf_core_field_exists(((struct pt_regs___call_x86 *) 0)->orig_ax))
-                return (int) BPF_CORE_READ((struct pt_regs___call_x86 *) regs, orig_ax);
+                return (int) ((struct pt_regs___call_x86 *) regs)->orig_ax;
         if (bpf_core_field_exists(((struct pt_regs___call_arm64 *) 0)->syscallno))
-                return BPF_CORE_READ((struct pt_regs___call_arm64 *) regs, syscallno);
+                return ((struct pt_regs___call_arm64 *) regs)->syscallno;
         return -1;
 }
 
 static long first_argument(struct pt_regs *regs) {
         if (bpf_core_field_exists(((struct pt_regs___call_x86 *) 0)->di))
-                return (long) BPF_CORE_READ((struct pt_regs___call_x86 *) regs, di);
+                return (long) ((struct pt_regs___call_x86 *) regs)->di;
         if (bpf_core_field_exists(((struct pt_regs___call_arm64 *) 0)->orig_x0))
-                return (long) BPF_CORE_READ((struct pt_regs___call_arm64 *) regs, orig_x0);
+                return (long) ((struct pt_regs___call_arm64 *) regs)->orig_x0;
         return -1;
 }
 
@@ -138,10 +138,11 @@ SEC("?tp_btf/sys_enter")
 int BPF_PROG(on_call, struct pt_regs *regs, long call) {
         __u32 work = kind_of_call(call);
         Thread *thread;
+        bool engine;
 
         if (!work || work >= EVENT_WAIT_CPU || !follow)
                 return 0;
-        thread = followed(bpf_get_current_task_btf(), false);
+        thread = followed(bpf_get_current_task_btf(), &engine);
         if (thread) {
                 thread->work = work;
                 thread->begin_ns = bpf_ktime_get_ns();
@@ -173,11 +174,45 @@ int BPF_PROG(on_return, struct pt_regs *regs, long ret) {
         return 0;
 }
 
+/*
+ * An engine's many threads are idle most of the time: what they sleep for says nothing, but that they run does. Go
+ * gives a CPU up and takes it again all the time, so that only time with gaps makes pieces worth telling.
+ */
+static void ran(struct task_struct *task, Thread *thread) {
+        __u64 now = bpf_ktime_get_ns(), in_ns = thread->in_ns;
+
+        if (thread->run_turn != follow_engines || in_ns == 0)
+                return;
+        if (thread->ran_ns == 0 || in_ns - thread->out_ns > EVENT_RUN_GAP_NS) {
+                thread->run_ns = in_ns;
+                thread->ran_ns = 0;
+        }
+        thread->ran_ns += now - in_ns;
+        thread->out_ns = now;
+        if (thread->ran_ns >= EVENT_RUN_MIN_NS) {
+                emit_work(task, EVENT_WORK_RUN, thread->run_ns, now);
+                thread->ran_ns = 0;
+        }
+}
+
+static void runs(Thread *thread) {
+        if (thread->run_turn != follow_engines) {
+                thread->run_turn = follow_engines;
+                thread->ran_ns = 0;
+        }
+        thread->in_ns = bpf_ktime_get_ns();
+}
+
 static void switched_out(struct task_struct *task, bool preempted) {
-        Thread *thread = followed(task, true);
+        bool engine;
+        Thread *thread = followed(task, &engine);
 
         if (!thread)
                 return;
+        if (engine) {
+                ran(task, thread);
+                return;
+        }
         thread->out_ns = bpf_ktime_get_ns();
         thread->preempted = preempted || task->__state == 0;
         if (thread->in_ns != 0)
@@ -186,11 +221,16 @@ static void switched_out(struct task_struct *task, bool preempted) {
 
 static void switched_in(struct task_struct *task) {
         __u64 now = bpf_ktime_get_ns(), queued_ns = now, out_ns;
-        Thread *thread = followed(task, true);
+        bool engine;
+        Thread *thread = followed(task, &engine);
         __u32 kind;
 
         if (!thread)
                 return;
+        if (engine) {
+                runs(thread);
+                return;
+        }
         thread->in_ns = now;
         out_ns = thread->out_ns;
         if (out_ns == 0 || now - out_ns < EVENT_WAIT_MIN_NS)

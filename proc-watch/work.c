@@ -19,10 +19,12 @@ static const struct {
         [EVENT_WAIT_CPU] = { "wait for a CPU", "podspan.cpu.wait_ns" },
         [EVENT_WAIT_PEER] = { "wait for a peer", "podspan.peer.wait_ns" },
         [EVENT_WAIT_KERNEL] = { "wait in the kernel", "podspan.kernel.wait_ns" },
+        [EVENT_WORK_RUN] = { "computing", "podspan.cpu.run_ns" },
 };
 
 void work_add(WorkList *list, EventWork kind, uint64_t end_ns, uint64_t length_ns) {
-        uint64_t begin_ns = end_ns - MIN(length_ns, end_ns);
+        uint64_t begin_ns = end_ns - MIN(length_ns, end_ns),
+                 gap_ns = kind == EVENT_WORK_RUN ? WORK_RUN_GAP_NS : WORK_GAP_NS;
         Work *last;
 
         assert(list);
@@ -30,7 +32,7 @@ void work_add(WorkList *list, EventWork kind, uint64_t end_ns, uint64_t length_n
         if (kind < EVENT_WORK_CREATE || kind >= _EVENT_WORK_MAX)
                 return;
         last = list->n > 0 ? &list->items[list->n - 1] : NULL;
-        if (last && last->kind == kind && begin_ns <= last->end_ns + WORK_GAP_NS) {
+        if (last && last->kind == kind && begin_ns <= last->end_ns + gap_ns) {
                 if (end_ns > last->end_ns) {
                         last->busy_ns += end_ns - MAX(begin_ns, last->end_ns);
                         last->end_ns = end_ns;
@@ -91,6 +93,30 @@ bool work_is_span(const Work *work) {
         if (work->kind == EVENT_WAIT_CPU)
                 return work->busy_ns >= WORK_WAIT_NS;
         return work->kind < EVENT_WAIT_CPU && work->busy_ns >= WORK_TELL_NS;
+}
+
+size_t work_rest(const Work *work, const Work *told, size_t n_told, Work *rest) {
+        uint64_t from = work->begin_ns;
+        size_t n = 0;
+
+        assert(work);
+        assert(told || n_told == 0);
+        assert(rest);
+
+        for (size_t i = 0; i <= n_told && from < work->end_ns; i++) {
+                uint64_t until = i < n_told ? MIN(told[i].begin_ns, work->end_ns) : work->end_ns;
+
+                if (until > from && until - from >= WORK_TELL_NS)
+                        rest[n++] = (Work){
+                                .begin_ns = from,
+                                .end_ns = until,
+                                .busy_ns = MIN(until - from, work->busy_ns),
+                                .kind = work->kind,
+                        };
+                if (i < n_told)
+                        from = MAX(from, told[i].end_ns);
+        }
+        return n;
 }
 
 /* By insertion: they come nearly in order, and qsort(3) asks the system how much memory it may take. */

@@ -11,11 +11,12 @@
 #include "event.h"
 #include "util.h"
 
-#define WORK_MAX      96
-#define WORK_GAP_NS   NSEC_PER_MSEC         /* what follows later than this is another piece */
-#define WORK_BURST_NS (2 * NSEC_PER_MSEC)   /* likewise of work with files of any kind */
-#define WORK_TELL_NS  (500 * NSEC_PER_USEC) /* a piece of less is no span */
-#define WORK_WAIT_NS  (4 * NSEC_PER_MSEC)   /* nor is a wait of less: on a busy machine there are very many */
+#define WORK_MAX        96
+#define WORK_GAP_NS     NSEC_PER_MSEC         /* what follows later than this is another piece */
+#define WORK_RUN_GAP_NS (300 * NSEC_PER_USEC) /* likewise of time on a CPU */
+#define WORK_BURST_NS   (2 * NSEC_PER_MSEC)   /* likewise of work with files of any kind */
+#define WORK_TELL_NS    (500 * NSEC_PER_USEC) /* a piece of less is no span */
+#define WORK_WAIT_NS    (4 * NSEC_PER_MSEC)   /* nor is a wait of less: on a busy machine there are very many */
 
 typedef struct Work {
         uint64_t begin_ns, end_ns;
@@ -51,6 +52,12 @@ void work_sort(Work *works, size_t n);
  * WORK_BURST_NS after what was before. @ret is the sum of them.
  */
 size_t work_burst(const Work *works, size_t n, Work *ret);
+
+/*
+ * What of @work is not told by the @n_told sorted works @told already, in pieces long enough to be told. @rest has room
+ * for @n_told + 1; returns how many they are.
+ */
+size_t work_rest(const Work *work, const Work *told, size_t n_told, Work *rest);
 
 /* A literal: the name of a span, of an attribute with the time in nanoseconds. */
 const char *work_name(EventWork kind);

@@ -8,10 +8,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from .paths import built
+from .paths import built, packaged
 from .process import Daemon, Failed, accepts, run
 
 STAGES = ("createRuntime", "poststart", "poststop")
+
+_AGENT_NICE = 5  # as its unit has it
 
 
 class Notify:
@@ -46,7 +48,10 @@ class Podspan:
     def __init__(self, endpoint=None, rate=1_000_000, config="", env=None):
         self.folder = Path(tempfile.mkdtemp(prefix="podspan-"))
         os.chmod(self.folder, 0o755)
-        self.state, self.store = self.folder / "state", self.folder / "store"
+        # In memory, as /run is: what a disk takes for a file is no part of what a call or a process waits for.
+        self._memory = Path(tempfile.mkdtemp(prefix="podspan-", dir="/dev/shm"))
+        os.chmod(self._memory, 0o755)
+        self.state, self.store = self._memory / "state", self.folder / "store"
         self.config = self.folder / "podspan.conf"
         self.config.write_text(
             "[podspan]\nenable_tracing = true\n"
@@ -72,7 +77,8 @@ class Podspan:
         """Starts podspand and waits until it says that it is ready."""
         self._close_notify()
         self._notify = Notify(self.folder / "notify.sock")
-        self.agent = Daemon("podspand", [built("podspand"), *self.options, "--store-dir", self.store], self.folder,
+        self.agent = Daemon("podspand", [packaged("nice"), "-n", _AGENT_NICE, built("podspand"), *self.options,
+                                         "--store-dir", self.store], self.folder,
                             env={**self._env, "NOTIFY_SOCKET": str(self._notify.path)})
         self.agent.wait_until(self._notify.ready, "READY=1")
 
@@ -145,7 +151,8 @@ class Podspan:
             if daemon is not None:
                 daemon.stop()
         self._close_notify()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.folder, self._memory):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def __enter__(self):
         try:

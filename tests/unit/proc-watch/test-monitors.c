@@ -442,6 +442,51 @@ static void engine(void **state) {
         forget(story);
 }
 
+/* That an engine is on a CPU is told where nothing else tells what for, as far as the call goes. */
+static void engine_computes(void **state) {
+        static const Step steps[] = {
+                { EVENT_EXEC, 1, 0, EVENT_NAMED, 0, "/bin/crio", "crio~", "", 0 },
+                { EVENT_FORK, 2, 1, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXEC, 2, 0, EVENT_NAMED, 0, "/bin/runc", "runc~start~" ID "~", "", 0 },
+                { EVENT_WORK, 1, 1, 0, EVENT_WORK_RUN, NULL, NULL, NULL, 0 },    /* 3 to 4 ms */
+                { EVENT_WORK, 1, 1, 0, EVENT_WORK_CREATE, NULL, NULL, NULL, 0 }, /* 4 to 5 */
+                { EVENT_WORK, 1, 2, 0, EVENT_WORK_RUN, NULL, NULL, NULL, 0 },    /* 4 to 6 */
+                { EVENT_WORK, 2, 1, 0, EVENT_WORK_RUN, NULL, NULL, NULL, 0 },    /* 6 to 7: no engine's */
+                { EVENT_WORK, 1, 1, 0, EVENT_WORK_RUN, NULL, NULL, NULL, 0 },    /* 7 to 8: beside another call */
+                { EVENT_WORK, 1, 1, 0, EVENT_WORK_CREATE, NULL, NULL, NULL, 0 }, /* 8 to 9 */
+                { EVENT_WORK, 1, 1, 0, EVENT_WORK_RUN, NULL, NULL, NULL, 0 },    /* 9 to 10 */
+        };
+        const StoryInterval other = { 7 * MS + 1, 7 * MS + 2 };
+        Identity identity = { .pod_uid = "uid" };
+        StoryCall call = { .owner = owner_new(&identity, BUNDLE_MANAGER_UNKNOWN, NULL),
+                           .clk = now,
+                           .time = { 3 * MS + MS / 4, 9 * MS + MS / 4 },
+                           .others = &other,
+                           .n_others = 1 };
+        Story *story = PLAY(steps);
+        size_t n_computing = 0;
+
+        (void) state;
+        assert_int_equal(tracecontext_new_root(&call.context), 0);
+        story_call(story, &call);
+
+        for (size_t i = 0; i < told.n; i++) {
+                const Span *span = told.spans[i];
+
+                if (strcmp(span_text(span, span->name), "crio: computing") != 0)
+                        continue;
+                assert_memory_equal(span->parent_id, call.context.span_id, sizeof(call.context.span_id));
+                assert_null(attribute(span, "podspan.work.calls"));
+                assert_int_equal(span->start_ns, n_computing == 0 ? WALL + 3 * MS + MS / 4 : WALL + 5 * MS);
+                assert_int_equal(span->end_ns, n_computing == 0 ? WALL + 4 * MS : WALL + 6 * MS);
+                n_computing++;
+        }
+        assert_int_equal(n_computing, 2); /* of the last piece, the call has less than is worth telling */
+
+        owner_unref(call.owner);
+        forget(story);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(our_monitor),
@@ -454,6 +499,7 @@ int main(void) {
                 cmocka_unit_test(found),
                 cmocka_unit_test(work),
                 cmocka_unit_test(engine),
+                cmocka_unit_test(engine_computes),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

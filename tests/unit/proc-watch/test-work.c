@@ -83,6 +83,43 @@ static void bursts(void **state) {
         assert_int_equal(work_burst(works + 3, 1, &sum), 1);
 }
 
+/* On a CPU much shorter gaps count, and what other work tells of it is not told again. */
+static void rest_of_runs(void **state) {
+        static const Work told[] = {
+                { .begin_ns = 0, .end_ns = 2 * MS },
+                { .begin_ns = 3 * MS, .end_ns = 4 * MS },
+                { .begin_ns = 3 * MS + 1, .end_ns = 3 * MS + 2 }, /* inside the one before */
+                { .begin_ns = 4 * MS + 1, .end_ns = 5 * MS },     /* nothing worth telling between */
+                { .begin_ns = 20 * MS, .end_ns = 21 * MS },       /* after it */
+        };
+        Work rest[ARRAY_SIZE(told) + 1];
+        WorkList list = {};
+
+        (void) state;
+        work_add(&list, EVENT_WORK_RUN, 2 * MS, MS);
+        work_add(&list, EVENT_WORK_RUN, 4 * MS, 2 * MS - WORK_RUN_GAP_NS);
+        work_add(&list, EVENT_WORK_RUN, 6 * MS, 2 * MS - WORK_RUN_GAP_NS);
+        work_add(&list, EVENT_WORK_RUN, 8 * MS, 2 * MS - WORK_RUN_GAP_NS - 1);
+        assert_int_equal(list.n, 2);
+        assert_int_equal(list.items[0].begin_ns, MS);
+        assert_int_equal(list.items[0].end_ns, 6 * MS);
+
+        assert_int_equal(work_rest(&list.items[0], told, ARRAY_SIZE(told), rest), 2);
+        assert_int_equal(rest[0].begin_ns, 2 * MS);
+        assert_int_equal(rest[0].end_ns, 3 * MS);
+        assert_int_equal(rest[0].busy_ns, MS);
+        assert_int_equal(rest[0].kind, EVENT_WORK_RUN);
+        assert_int_equal(rest[0].n, 0);
+        assert_int_equal(rest[1].begin_ns, 5 * MS);
+        assert_int_equal(rest[1].end_ns, 6 * MS);
+
+        assert_int_equal(work_rest(&list.items[0], NULL, 0, rest), 1);
+        assert_int_equal(rest[0].end_ns, 6 * MS);
+        list.items[0].begin_ns = list.items[0].end_ns = 3 * MS; /* a call's end has cut it off */
+        assert_int_equal(work_rest(&list.items[0], told, ARRAY_SIZE(told), rest), 0);
+        work_free(&list);
+}
+
 static void named(void **state) {
         (void) state;
         for (EventWork kind = EVENT_WORK_CREATE; kind < _EVENT_WORK_MAX; kind++) {
@@ -99,6 +136,7 @@ int main(void) {
                 cmocka_unit_test(threads_overlap),
                 cmocka_unit_test(bounded),
                 cmocka_unit_test(bursts),
+                cmocka_unit_test(rest_of_runs),
                 cmocka_unit_test(named),
         };
 
