@@ -9,10 +9,11 @@
 #include "clk.h"
 #include "context.h"
 
-#define DIR_NAME      "context"
-#define DIR_MODE      02750
-#define DOT_AGE_SEC   3600 /* what is still being written after this was left by a dead writer */
-#define LIVE_SWEEP_TO (CONTEXT_LIVE_MAX / 16 * 15) /* a sweep is paid for by the calls until the next one */
+#define DIR_NAME          "context"
+#define DIR_MODE          02750
+#define READ_ATTEMPTS_MAX 3
+#define DOT_AGE_SEC       3600 /* what is still being written after this was left by a dead writer */
+#define LIVE_SWEEP_TO     (CONTEXT_LIVE_MAX / 16 * 15) /* a sweep is paid for by the calls until the next one */
 
 static const struct {
         const char *dir;
@@ -81,8 +82,10 @@ void context_deinit(Context *context) {
 }
 
 /* Reads all of @name, NUL-terminated, into @ret of @size bytes. Returns the length or a negative errno. */
-static int read_small(int dir_fd, const char *name, char *ret, size_t size) {
+/* @ret_inode may be NULL. */
+static int read_small(int dir_fd, const char *name, char *ret, size_t size, ino_t *ret_inode) {
         _cleanup_close_ int fd = -EBADF;
+        struct stat st;
         size_t len = 0;
 
         /* A FIFO must not hold us up. */
@@ -104,8 +107,34 @@ static int read_small(int dir_fd, const char *name, char *ret, size_t size) {
                         break;
         }
 
+        if (ret_inode) {
+                if (fstat(fd, &st) < 0)
+                        return -errno;
+                *ret_inode = st.st_ino;
+        }
         ret[len] = '\0';
         return (int) len;
+}
+
+/*
+ * Reads a live file. Its writer writes it again for another call once this call's name is gone, so what has been read
+ * counts only if the name still shows it. Whoever takes a call over puts a file of its own there: then that one counts.
+ */
+static int read_shown(int dir_fd, const char *name, char *ret, size_t size) {
+        struct stat st;
+        ino_t inode;
+        int r;
+
+        for (int i = 0; i < READ_ATTEMPTS_MAX; i++) {
+                r = read_small(dir_fd, name, ret, size, &inode);
+                if (r < 0)
+                        return r;
+                if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                        return -errno;
+                if (st.st_ino == inode)
+                        return r;
+        }
+        return -EBUSY;
 }
 
 /* The state letter and the start time (fields 3 and 22) of a proc(5) stat file; the name in field 2 may hold anything.
@@ -137,7 +166,7 @@ static int read_stat(uint32_t pid, char *ret_state, uint64_t *ret_start) {
         int r;
 
         (void) snprintf(path, sizeof(path), "/proc/%" PRIu32 "/stat", pid);
-        r = read_small(AT_FDCWD, path, stat, sizeof(stat));
+        r = read_small(AT_FDCWD, path, stat, sizeof(stat), NULL);
         return r < 0 ? r : parse_stat(stat, ret_state, ret_start);
 }
 
@@ -276,10 +305,13 @@ void context_retract(Context *context, ContextHandle *handle) {
         assert(context);
         assert(handle);
 
-        /* What was swept is not counted any more. */
-        if (handle->name[0] && context->kind_fd[CONTEXT_LIVE] >= 0 &&
-            unlinkat(context->kind_fd[CONTEXT_LIVE], handle->name, 0) == 0 && context->n_live > 0)
-                context->n_live--;
+        if (handle->name[0] && context->kind_fd[CONTEXT_LIVE] >= 0) {
+                if (unlinkat(context->kind_fd[CONTEXT_LIVE], handle->name, 0) == 0)
+                        context->n_live -= MIN(context->n_live, 1U);
+                else if (errno != ENOENT)
+                        handle->pooled = 0; /* what still shows under this name is not written again */
+                /* What was swept is not counted any more. */
+        }
         handle->name[0] = '\0';
 
         if (handle->pooled > 0 && context->pool)
@@ -341,7 +373,8 @@ static int read_record(const Context *context, ContextKind kind, const char *nam
         if (context->kind_fd[kind] < 0)
                 return -ENOENT;
 
-        r = read_small(context->kind_fd[kind], name, text, sizeof(text));
+        r = kind == CONTEXT_LIVE ? read_shown(context->kind_fd[kind], name, text, sizeof(text))
+                                 : read_small(context->kind_fd[kind], name, text, sizeof(text), NULL);
         if (r < 0)
                 return r;
 

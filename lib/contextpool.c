@@ -4,29 +4,24 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include "clk.h"
 #include "contextpool.h"
 
 #define DOT_NAME_MAX 48
 
 typedef struct PoolFile {
-        int fd;           /* -EBADF: not made, or lost */
-        uint32_t size;    /* bytes in it */
-        uint64_t free_ns; /* monotonic time from which on it may be written; while resting */
-        int next;         /* number of the file that began to rest after it, 0: none */
+        int fd;        /* -EBADF: not made, or lost */
+        uint32_t size; /* bytes in it */
+        int next;      /* number of the file that began to rest before it, 0: none */
+        char name[DOT_NAME_MAX];
 } PoolFile;
 
 struct ContextPool {
         int dir_fd;
         uint32_t pid;
         int n_files;
-        int first, last; /* the resting ones, longest first; 0: none */
+        int resting; /* the one that began to rest last; 0: none */
         PoolFile files[CONTEXTPOOL_FILES_MAX + 1];
 };
-
-static void dot_name(const ContextPool *pool, int n, char ret[static DOT_NAME_MAX]) {
-        (void) snprintf(ret, DOT_NAME_MAX, ".pool.%" PRIu32 ".%d", pool->pid, n);
-}
 
 uint32_t contextpool_name_pid(const char *name) {
         const char *end;
@@ -50,15 +45,12 @@ ContextPool *contextpool_new(int dir_fd, uint32_t pid) {
         pool->dir_fd = dir_fd;
         pool->pid = pid;
         pool->n_files = 0;
-        pool->first = pool->last = 0;
+        pool->resting = 0;
         return pool;
 }
 
 static void drop(ContextPool *pool, int n) {
-        char name[DOT_NAME_MAX];
-
-        dot_name(pool, n, name);
-        (void) unlinkat(pool->dir_fd, name, 0);
+        (void) unlinkat(pool->dir_fd, pool->files[n].name, 0);
         pool->files[n].fd = close_fd(pool->files[n].fd);
 }
 
@@ -72,34 +64,32 @@ ContextPool *contextpool_free(ContextPool *pool) {
 }
 
 static int make(ContextPool *pool, int n) {
-        char name[DOT_NAME_MAX];
+        PoolFile *file = &pool->files[n];
         int fd;
 
         /* One of this name was left by a process that had our pid, or is a lost one of ours. */
-        dot_name(pool, n, name);
-        (void) unlinkat(pool->dir_fd, name, 0);
-        fd = openat(pool->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
+        (void) snprintf(file->name, sizeof(file->name), ".pool.%" PRIu32 ".%d", pool->pid, n);
+        (void) unlinkat(pool->dir_fd, file->name, 0);
+        fd = openat(pool->dir_fd, file->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
         if (fd < 0)
                 return -errno;
         (void) fchmod(fd, 0640);
-        pool->files[n] = (PoolFile){ .fd = fd };
+        file->fd = fd;
+        file->size = 0;
         return 0;
 }
 
-static void append(ContextPool *pool, int n) {
-        pool->files[n].next = 0;
-        *(pool->last ? &pool->files[pool->last].next : &pool->first) = n;
-        pool->last = n;
+static void rest(ContextPool *pool, int n) {
+        pool->files[n].next = pool->resting;
+        pool->resting = n;
 }
 
 /* A file that may be written. Returns its number or a negative errno. */
 static int take(ContextPool *pool) {
-        int n = pool->first, r;
+        int n = pool->resting, r;
 
-        if (n > 0 && (pool->files[n].fd < 0 || clk_monotonic() >= pool->files[n].free_ns)) {
-                pool->first = pool->files[n].next;
-                if (pool->first == 0)
-                        pool->last = 0;
+        if (n > 0) {
+                pool->resting = pool->files[n].next;
         } else if (pool->n_files < CONTEXTPOOL_FILES_MAX) {
                 n = ++pool->n_files;
                 pool->files[n] = (PoolFile){ .fd = -EBADF };
@@ -109,7 +99,7 @@ static int take(ContextPool *pool) {
         if (pool->files[n].fd < 0) {
                 r = make(pool, n);
                 if (r < 0) {
-                        append(pool, n);
+                        rest(pool, n);
                         return r;
                 }
         }
@@ -117,7 +107,6 @@ static int take(ContextPool *pool) {
 }
 
 int contextpool_show(ContextPool *pool, const char *name, const char *text, size_t len) {
-        char own_name[DOT_NAME_MAX];
         PoolFile *file;
         int n, r = 0;
 
@@ -131,19 +120,17 @@ int contextpool_show(ContextPool *pool, const char *name, const char *text, size
                 r = errno ? -errno : -EIO;
         file->size = (uint32_t) len;
 
-        dot_name(pool, n, own_name);
-        if (r == 0 && linkat(pool->dir_fd, own_name, pool->dir_fd, name, 0) < 0)
+        if (r == 0 && linkat(pool->dir_fd, file->name, pool->dir_fd, name, 0) < 0)
                 r = -errno;
         if (r < 0) {
                 /* Swept, or half written: a new one next time. */
                 drop(pool, n);
-                append(pool, n);
+                rest(pool, n);
                 return r;
         }
         return n;
 }
 
 void contextpool_rest(ContextPool *pool, int n) {
-        pool->files[n].free_ns = clk_monotonic() + CONTEXTPOOL_REST_NS;
-        append(pool, n);
+        rest(pool, n);
 }

@@ -5,14 +5,14 @@
  *
  * To make, name and remove a file for each call costs more than all else podspan-cri does about it. The pool keeps
  * files under dot names, writes one of them whole and shows it under the call's name by a hard link, which is as atomic
- * as a rename; when the call is over the link goes and the file waits. It is written again after CONTEXTPOOL_REST_NS at
- * the earliest: a reader that opened it under its old name has long read it by then.
+ * as a rename; when the call is over the link goes, and the file is the next one to be written again: what was used
+ * last is still in the processor's caches. Who reads one therefore looks, after reading, whether the name is still
+ * there: no name is used twice, so what was read was the call's (docs/context.md).
  */
 
 #include "util.h"
 
 #define CONTEXTPOOL_FILES_MAX 256
-#define CONTEXTPOOL_REST_NS   (10 * NSEC_PER_MSEC)
 
 typedef struct ContextPool ContextPool;
 
@@ -27,7 +27,7 @@ DEFINE_CLEANUP(ContextPool *, contextpool_free);
 
 /*
  * Shows @len bytes of @text as the file @name. Returns a number above 0 for contextpool_rest(), -EBUSY if all files are
- * in use or resting, or another negative errno; @name is then not there.
+ * in use, or another negative errno; @name is then not there.
  */
 int contextpool_show(ContextPool *pool, const char *name, const char *text, size_t len);
 /* The caller has removed the name under which file @n was shown. */

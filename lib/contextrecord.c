@@ -45,12 +45,18 @@ static const struct {
 #undef STRING
 };
 
+static bool alphanumeric(char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
 bool context_operation_valid(const char *operation) {
-        size_t len;
+        size_t len = 0;
 
         assert(operation);
 
-        len = strspn(operation, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789");
+        /* strspn(3) makes itself a table of 256 first. */
+        while (alphanumeric(operation[len]))
+                len++;
         return len > 0 && len <= CONTEXT_OP_MAX && operation[len] == '\0';
 }
 

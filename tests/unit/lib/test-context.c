@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,6 +27,26 @@ typedef struct Fixture {
         Counters *counters;
         Context context;
 } Fixture;
+
+static ContextHandle shown;
+
+/* What happens between reading a file and asking whose it is, as often as @times says. */
+static struct {
+        void (*fn)(Fixture *fixture);
+        Fixture *fixture;
+        unsigned times;
+} after_read;
+
+int __real_fstat64(int fd, struct stat *ret);
+int __wrap_fstat64(int fd, struct stat *ret);
+
+int __wrap_fstat64(int fd, struct stat *ret) {
+        if (after_read.times > 0) {
+                after_read.times--;
+                after_read.fn(after_read.fixture);
+        }
+        return __real_fstat64(fd, ret);
+}
 
 static int setup(void **state) {
         static Fixture fixture;
@@ -810,6 +831,55 @@ static void list_stops(void **state) {
         assert_int_equal(n, 1);
 }
 
+/* The next call of the writer's: the file that a reader has just read is written for it. */
+static void next_call(Fixture *fixture) {
+        const Identity identity = { .container_id = C2 };
+        ContextRecord record = call("StopContainer", &identity);
+
+        context_retract(&fixture->context, &shown);
+        shown = publish(fixture, &record);
+}
+
+/* Another process takes the call over, with a file of its own under the same name. */
+static void taken_over(Fixture *fixture) {
+        const Identity identity = { .container_id = C2 };
+        ContextRecord record = call("StartContainer", &identity);
+        char text[CONTEXT_FILE_MAX + 1];
+        int len = context_format(&record, text, sizeof(text)), fd = fixture->context.kind_fd[CONTEXT_LIVE];
+
+        assert_true(len > 0);
+        forge(fixture, CONTEXT_LIVE, ".own", text, (size_t) len);
+        assert_int_equal(renameat(fd, ".own", fd, shown.name), 0);
+}
+
+static void read_is_the_calls_own(void **state) {
+        const Identity identity = { .container_id = C1 };
+        ContextRecord record = call("StartContainer", &identity), found;
+        char name[CONTEXT_NAME_MAX + 1];
+
+        after_read.fixture = *state;
+        context_use_pool(&after_read.fixture->context);
+        shown = publish(after_read.fixture, &record);
+        strcpy(name, shown.name);
+
+        after_read.fn = next_call;
+        after_read.times = 1;
+        assert_int_equal(context_read_live(&after_read.fixture->context, name, &found), -ENOENT);
+        assert_int_equal(after_read.times, 0);
+
+        strcpy(name, shown.name);
+        after_read.fn = taken_over;
+        after_read.times = 1;
+        assert_int_equal(context_read_live(&after_read.fixture->context, name, &found), 0);
+        assert_int_equal(after_read.times, 0);
+        assert_string_equal(found.operation, "StartContainer");
+
+        after_read.times = UINT_MAX;
+        assert_int_equal(context_read_live(&after_read.fixture->context, name, &found), -EBUSY);
+        after_read.times = 0;
+        assert_int_equal(counted(after_read.fixture, COUNTERS_INPUT_BAD), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -834,6 +904,7 @@ int main(void) {
                 TEST(longest_identity),
                 TEST(no_directories),
                 TEST(list_stops),
+                TEST(read_is_the_calls_own),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
