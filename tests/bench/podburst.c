@@ -7,6 +7,9 @@
  * its stages and a hook, `runc start`, the container's command and its end, `runc delete`: 12 programs and some 20
  * processes, which do nothing but start each other. FOLDER gets copies of this program under the names that all these
  * have, and must hold the bundles, io.containerd.runtime.v2.task/k8s.io/burst-N. Ends when the last process has.
+ *
+ * Each program writes down who it is while it runs, a line of FOLDER/truth: its pid, the pid of the program that started
+ * it, the wall clock in nanoseconds, its name and its pod. What a tracer says of it can be compared with that.
  */
 
 #include <errno.h>
@@ -19,11 +22,14 @@
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include "clk.h"
 #include "util.h"
 
 #define PODS_MAX 10000
+#define ENV_MAX  12
 
 static const char *folder; /* of all the copies */
+static const char *pod;    /* whose program this is; NULL: nobody's */
 
 static char *path_of(const char *below, const char *name, const char *suffix) {
         char *path;
@@ -33,16 +39,36 @@ static char *path_of(const char *below, const char *name, const char *suffix) {
         return path;
 }
 
+/* One line; at the end of the file whoever else writes. */
+static void write_truth(const char *name) {
+        _cleanup_free_ char *path = path_of("", "truth", "");
+        _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+        const char *above = getenv("BURST_ABOVE");
+
+        if (fd < 0 || dprintf(fd, "%d %s %llu %s %s\n", getpid(), above ? above : "0",
+                              (unsigned long long) clk_now().realtime_ns, name, pod) < 0)
+                abort();
+}
+
 /* Starts the copy called @name with @args (NULL-terminated, without the first) and waits for it. */
 static void run(const char *name, const char *const *args, const char *const *env, bool wait_for_it) {
-        static const char *const none[] = { NULL };
-        const char *argv[12] = { name };
+        const char *argv[12] = { name }, *all[ENV_MAX];
         _cleanup_free_ char *path = path_of("", name, "");
+        char above[32], whose[64];
+        size_t n = 0;
         pid_t pid;
 
         for (size_t i = 0; args[i]; i++)
                 argv[i + 1] = args[i];
-        if (posix_spawn(&pid, path, NULL, NULL, (char *const *) argv, (char *const *) (env ? env : none)) != 0)
+        for (; env && *env && n < ENV_MAX - 3; env++)
+                if (strncmp(*env, "BURST_", 6) != 0)
+                        all[n++] = *env;
+        (void) snprintf(above, sizeof(above), "BURST_ABOVE=%d", getpid());
+        (void) snprintf(whose, sizeof(whose), "BURST_POD=%s", pod);
+        all[n++] = above;
+        all[n++] = whose;
+        all[n] = NULL;
+        if (posix_spawn(&pid, path, NULL, NULL, (char *const *) argv, (char *const *) all) != 0)
                 abort();
         if (wait_for_it)
                 (void) waitpid(pid, NULL, 0);
@@ -75,6 +101,7 @@ static int be_engine(unsigned n) {
                 if (pid < 0)
                         return 1;
                 if (pid == 0) {
+                        pod = id;
                         run_pod(id);
                         _exit(0);
                 }
@@ -175,6 +202,9 @@ int main(int argc, char **argv) {
         self[name - self - 1] = '\0';
         folder = self;
 
+        pod = getenv("BURST_POD");
+        if (pod)
+                write_truth(name);
         if (strcmp(name, "containerd") == 0)
                 return be_engine((unsigned) atoi(argv[1]));
         if (strcmp(name, "containerd-shim-runc-v2") == 0)

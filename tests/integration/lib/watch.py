@@ -17,11 +17,11 @@ _NICE = -10
 class Watch:
     """Runs podspan-watch for a Podspan; a context manager."""
 
-    def __init__(self, podspan):
+    def __init__(self, podspan, nice=_NICE):
         self._podspan = podspan
         self._notify = Notify(podspan.folder / "watch-notify.sock")
         self.daemon = Daemon(
-            "podspan-watch", [packaged("nice"), "-n", _NICE, packaged("setpriv"), f"--bounding-set={_CAPABILITIES}", built("podspan-watch"),
+            "podspan-watch", [packaged("nice"), "-n", nice, packaged("setpriv"), f"--bounding-set={_CAPABILITIES}", built("podspan-watch"),
                               *podspan.options, "--bundle-root", podspan.folder.parent],
             podspan.folder, env={"NOTIFY_SOCKET": str(self._notify.path), "PODSPAN_SECCOMP": "kill"})
         try:
