@@ -80,8 +80,9 @@ typedef struct Event {
                 uint64_t length_ns;    /* work: until time_ns */
                 uint64_t age_ns;       /* exec of what runs already: since it began */
         };
-        uint32_t type;   /* EventType */
-        uint32_t flags;  /* EventFlags */
+        uint16_t type;   /* EventType */
+        uint16_t flags;  /* EventFlags */
+        uint32_t n_lost; /* events lost before this one since the kernel side was loaded; wraps */
         uint32_t pid;    /* process id (tgid), in the host's pid namespace */
         uint32_t parent; /* fork: the process that forked, whoever becomes the parent; work: the thread */
         int32_t status;  /* exit: as wait(2) has it; work: EventWork */

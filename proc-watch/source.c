@@ -32,7 +32,6 @@ static int quiet(enum libbpf_print_level level, const char *format, va_list args
         return 0;
 }
 
-/* The kernel counts what it loses before it writes what comes next. */
 static int check_lost(Source *source) {
         uint64_t n_lost = __atomic_load_n(&source->bpf->bss->n_lost, __ATOMIC_ACQUIRE) +
                           __atomic_load_n(&source->bpf->bss->n_untracked, __ATOMIC_ACQUIRE);
@@ -47,14 +46,10 @@ static int check_lost(Source *source) {
 static int on_sample(void *userdata, void *data, size_t size) {
         Source *source = userdata;
         const Event *event = data;
-        int r;
 
         if (size < sizeof(*event))
                 return 0;
-        r = check_lost(source);
-        if (r >= 0)
-                r = source->fn(source->userdata, event, (const char *) (event + 1), size - sizeof(*event));
-        return MIN(r, 0);
+        return MIN(source->fn(source->userdata, event, (const char *) (event + 1), size - sizeof(*event)), 0);
 }
 
 static int on_ring(LoopSource *loop_source, uint32_t events) {

@@ -34,6 +34,7 @@ struct Story {
         Tell tell;
         uint64_t slow_ns, start_window_ns;
         size_t n_processes;
+        uint32_t n_lost;  /* of the last event */
         size_t n_busy;    /* commands at the top that are under way */
         uint64_t busy_ns; /* when the last of them began */
         Process *buckets[BUCKETS];
@@ -496,6 +497,11 @@ int story_event(Story *story, const Event *event, const char *data, size_t size,
         assert(story);
         assert(event);
         assert(now);
+
+        if (event->n_lost != story->n_lost) {
+                story_lost(story);
+                story->n_lost = event->n_lost;
+        }
 
         switch (event->type) {
         case EVENT_FORK:

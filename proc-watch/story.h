@@ -74,7 +74,8 @@ Story *story_free(Story *story);
 DEFINE_CLEANUP(Story *, story_free);
 
 /*
- * Takes one event with the @size bytes behind it. @now is read once per batch: every span takes its one offset from
+ * Takes one event with the @size bytes behind it. Where its n_lost is not that of the event before, story_lost() is
+ * called first. @now is read once per batch: every span takes its one offset from
  * monotonic to wall clock from the batch in which its command began.
  * Returns 0, -EBADMSG for an event that is malformed, or -ENOMEM.
  */

@@ -73,12 +73,17 @@ struct {
 __u64 n_lost;      /* events that found the ring full */
 __u64 n_untracked; /* processes that found the table full */
 
-static void fill(Event *event, __u32 type, struct task_struct *task) {
+/*
+ * With each event goes how many were lost before: what a process does after an event of its own was lost, and who is
+ * forked by it or gets its pid, is behind that loss for the reader, too, however late it reads.
+ */
+static void fill(Event *event, __u16 type, struct task_struct *task) {
         *event = (Event){
                 .time_ns = bpf_ktime_get_ns(),
                 .start_ns = task->group_leader->start_boottime,
                 .run_delay_ns = task->sched_info.run_delay,
                 .type = type,
+                .n_lost = (__u32) (n_lost + n_untracked),
                 .pid = task->tgid,
         };
         bpf_probe_read_kernel_str(event->comm, sizeof(event->comm), task->comm);

@@ -36,7 +36,7 @@ static inline void recording_print(FILE *to, const Event *event, const char *dat
         util_hex_encode(event->comm, strnlen(event->comm, sizeof(event->comm)), comm);
         util_hex_encode(data, size, hex);
         (void) fprintf(to,
-                       "%" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu32 " %" PRIu32 " %" PRIu32 " %" PRId32 " %" PRIu64
+                       "%u %" PRIu64 " %" PRIu64 " %" PRIu32 " %" PRIu32 " %u %" PRId32 " %" PRIu64
                        " %" PRIu32 " %u %u %u %s %s %" PRIu64 "\n",
                        event->type, event->time_ns, event->start_ns, event->pid, event->parent, event->flags,
                        event->status, event->run_delay_ns, event->uid, event->file_size, event->args_size,
@@ -48,18 +48,20 @@ static inline void recording_print(FILE *to, const Event *event, const char *dat
 static inline int recording_parse(char *line, Recording *ret) {
         static char comm[64], hex[2 * EVENT_DATA_MAX + 1];
         Recorded *to = &ret->events[ret->n];
-        unsigned file, args, env;
+        unsigned type, flags, file, args, env;
         Event *event = &to->event;
 
         if (ret->n == RECORDING_MAX)
                 return -EBADMSG;
         if (sscanf(line,
-                   "%" SCNu32 " %" SCNu64 " %" SCNu64 " %" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNd32 " %" SCNu64
+                   "%u %" SCNu64 " %" SCNu64 " %" SCNu32 " %" SCNu32 " %u %" SCNd32 " %" SCNu64
                    " %" SCNu32 " %u %u %u %63s %10752s %" SCNu64,
-                   &event->type, &event->time_ns, &event->start_ns, &event->pid, &event->parent, &event->flags,
+                   &type, &event->time_ns, &event->start_ns, &event->pid, &event->parent, &flags,
                    &event->status, &event->run_delay_ns, &event->uid, &file, &args, &env, comm, hex,
                    &event->parent_start_ns) < 14)
                 return -EBADMSG;
+        event->type = (uint16_t) type;
+        event->flags = (uint16_t) flags;
         event->file_size = (uint16_t) file;
         event->args_size = (uint16_t) args;
         event->env_size = (uint16_t) env;
