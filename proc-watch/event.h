@@ -74,7 +74,7 @@ typedef enum EventFlags {
 typedef struct Event {
         uint64_t time_ns;
         uint64_t start_ns;        /* when the process began (CLOCK_BOOTTIME): with the pid this names it for good */
-        uint64_t parent_start_ns; /* fork: when the parent began */
+        uint64_t parent_start_ns; /* when the parent began */
         union {
                 uint64_t run_delay_ns; /* how long the task has waited for a CPU so far */
                 uint64_t length_ns;    /* work: until time_ns */
@@ -84,7 +84,7 @@ typedef struct Event {
         uint16_t flags;  /* EventFlags */
         uint32_t n_lost; /* events lost before this one since the kernel side was loaded; wraps */
         uint32_t pid;    /* process id (tgid), in the host's pid namespace */
-        uint32_t parent; /* fork: the process that forked, whoever becomes the parent; work: the thread */
+        uint32_t parent; /* fork: the process that forked, whoever becomes the parent; a container found; work: the thread */
         int32_t status;  /* exit: as wait(2) has it; work: EventWork */
         uint32_t uid;    /* exec: the effective user, as the host has it */
         uint16_t file_size;

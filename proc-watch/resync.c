@@ -3,12 +3,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include "clk.h"
 #include "resync.h"
-#include "story.h"
 
 #define STAT_MAX         1024
 #define CMDLINE_MAX      (64 * 1024)
-#define STAT_FIELD_START 22 /* starttime, counted from 1 */
+#define STAT_FIELD_START 22                   /* starttime, counted from 1 … */
+#define TICK_NS          (10 * NSEC_PER_MSEC) /* … in units of USER_HZ, which is 100 (proc(5)) */
 
 int resync_parse_stat(const char *s, size_t len, char ret_comm[static EVENT_COMM_SIZE], uint64_t *ret_start_ns) {
         const char *end = s + len, *open, *close, *at;
@@ -32,12 +33,12 @@ int resync_parse_stat(const char *s, size_t len, char ret_comm[static EVENT_COMM
         len = 0;
         while (at + len < end && isdigit((unsigned char) at[len]))
                 len++;
-        if (util_parse_u64(at, len, &ticks) < 0 || ticks > UINT64_MAX / STORY_START_TICK_NS)
+        if (util_parse_u64(at, len, &ticks) < 0 || ticks > UINT64_MAX / TICK_NS)
                 return -EBADMSG;
 
         memset(ret_comm, 0, EVENT_COMM_SIZE);
         memcpy(ret_comm, open + 1, (size_t) (close - open - 1));
-        *ret_start_ns = ticks * STORY_START_TICK_NS;
+        *ret_start_ns = ticks * TICK_NS;
         return 0;
 }
 
@@ -68,8 +69,7 @@ bool resync_gone(uint32_t pid, uint64_t start_ns) {
         if (fd < 0)
                 return fd == -ENOENT;
         r = read_stat(fd, comm, &now_ns);
-        return r == -ENOENT || r == -ESRCH ||
-               (r == 0 && now_ns / STORY_START_TICK_NS != start_ns / STORY_START_TICK_NS);
+        return r == -ENOENT || r == -ESRCH || (r == 0 && now_ns / TICK_NS != start_ns / TICK_NS);
 }
 
 int resync_complete(Event *event, const char *file, char **ret, size_t *ret_size) {
@@ -92,7 +92,7 @@ int resync_complete(Event *event, const char *file, char **ret, size_t *ret_size
         r = read_stat(fd, comm, &start_ns);
         if (r < 0)
                 return r;
-        if (start_ns / STORY_START_TICK_NS != event->start_ns / STORY_START_TICK_NS)
+        if (start_ns / TICK_NS != event->start_ns / TICK_NS)
                 return -ESRCH;
         r = util_read_file_at(fd, "cmdline", CMDLINE_MAX, &args, &n_args);
         if (r < 0)

@@ -27,6 +27,7 @@ struct Process {
         bool container; /* it has become a container's own */
         bool doubtful;  /* may have executed a program that we have not been told of */
         bool astray;    /* forked by a doubtful one: the node is its ancestors', perhaps not the nearest */
+        bool gone;      /* it has ended, as the system says */
         Node *node;     /* a reference, or NULL */
 };
 
@@ -115,16 +116,11 @@ static void forget(Story *story, Process **slot) {
         story->n_processes--;
 }
 
-/* /proc tells a start in clock ticks only. */
-static bool same_start(uint64_t a, uint64_t b) {
-        return a / STORY_START_TICK_NS == b / STORY_START_TICK_NS;
-}
-
 /* The process of an event. Another start time under the same pid is another process: the old one's exit was lost. */
 static Process *find_process(Story *story, const Event *event) {
         Process **slot = find_slot(story, event->pid);
 
-        if (*slot && !same_start((*slot)->start_ns, event->start_ns)) {
+        if (*slot && (*slot)->start_ns != event->start_ns) {
                 if ((*slot)->node)
                         (*slot)->node->incomplete = true;
                 forget(story, slot);
@@ -294,7 +290,7 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
         unref(story, process->node);
         process->node = node;
         process->own = true;
-        process->astray = false;
+        process->doubtful = process->astray = false;
 
         /* Marked whether it becomes a span or not: its time is not the runtime's own. */
         if (node_open(parent))
@@ -355,6 +351,12 @@ static int process_entrypoint(Story *story, Process *process, const Event *event
 
         process->container = true;
         process->own = false;
+        if (process->astray) {
+                /* Somebody's container, perhaps not theirs whose node it has. */
+                process->node = NULL;
+                unref(story, node);
+                return 0;
+        }
         if (!node || node->kind != COMMAND_RUNTIME || node->silent)
                 return 0;
         if (!node->hold)
@@ -367,7 +369,8 @@ static int process_entrypoint(Story *story, Process *process, const Event *event
  * cgroup. Nothing is told of its start: only its end is still to come.
  */
 static int process_found(Story *story, const Event *event, const char *data, size_t size, const Clk *now) {
-        Process *above = *find_slot(story, event->parent), *process;
+        const Event parent_event = { .pid = event->parent, .start_ns = event->parent_start_ns };
+        Process *above = find_process(story, &parent_event), *process;
         Command command = { .kind = COMMAND_RUNTIME, .verb = "create", .uid = event->uid };
         Node *node, *parent = above ? above->node : NULL;
         Owner *known;
@@ -424,16 +427,18 @@ static int process_exec(Story *story, const Event *event, const char *data, size
                         return r == -EUSERS ? 0 : r;
         }
 
-        process->doubtful = false;
+        process->doubtful = true; /* until it is known what it is */
         node = process->node;
         if (command.claimed && command.kind != COMMAND_CNI && (!node || node->kind != command.kind))
                 command.kind = COMMAND_OTHER;
-        if (node && command.kind == COMMAND_RUNTIME && strcmp(command.verb, "init") == 0)
-                return 0; /* a runtime's helper works for the runtime */
-        if (process->own && !node->finished && !node->silent &&
-            (command.kind == COMMAND_OTHER ||
-             (command.kind == node->kind && (!*command.verb || strcmp(command.verb, node->verb) == 0))))
-                return 0; /* executes itself again, or a script its interpreter */
+        /* A runtime's helper works for the runtime; what executes itself again, or a script its interpreter, stays. */
+        if ((node && command.kind == COMMAND_RUNTIME && strcmp(command.verb, "init") == 0) ||
+            (process->own && !node->finished && !node->silent &&
+             (command.kind == COMMAND_OTHER ||
+              (command.kind == node->kind && (!*command.verb || strcmp(command.verb, node->verb) == 0))))) {
+                process->doubtful = false;
+                return 0;
+        }
 
         if (process->own && !node->finished) {
                 /* Another command in the same process: the first one ends here. */
@@ -449,7 +454,7 @@ static void process_rename(Story *story, const Event *event) {
         Process *process = find_process(story, event);
         const char *stage = memchr(event->comm, '[', sizeof(event->comm) - 1);
 
-        if (!process || !process->node || process->node->kind != COMMAND_RUNTIME || !stage)
+        if (!process || process->astray || !process->node || process->node->kind != COMMAND_RUNTIME || !stage)
                 return;
         node_mark(process->node, stage[1] == '2' ? NODE_MARK_STAGE_2 : NODE_MARK_STAGE_0, event->time_ns,
                   event->run_delay_ns, event->pid);
@@ -458,13 +463,13 @@ static void process_rename(Story *story, const Event *event) {
 static void process_attach(Story *story, const Event *event) {
         Process *process = find_process(story, event);
 
-        if (process && process->node && process->node->kind == COMMAND_RUNTIME && !process->own)
+        if (process && !process->astray && process->node && process->node->kind == COMMAND_RUNTIME && !process->own)
                 node_mark(process->node, NODE_MARK_ATTACH_FIRST, event->time_ns, event->run_delay_ns, event->pid);
 }
 
 static void process_work(Story *story, const Event *event) {
         Process *process = find_process(story, event);
-        Node *node = process ? process->node : NULL;
+        Node *node = process && !process->astray ? process->node : NULL;
 
         if (!node || node->finished || (node->kind == COMMAND_ENGINE ? !process->own : node->silent))
                 return;
@@ -560,17 +565,23 @@ void story_lost(Story *story) {
 bool story_knows(const Story *story, uint32_t pid, uint64_t start_ns) {
         Process **slot = find_slot(story, pid);
 
-        return *slot && same_start((*slot)->start_ns, start_ns);
+        return *slot && (*slot)->start_ns == start_ns;
 }
 
 bool story_has(const Story *story, uint32_t pid) {
         return *find_slot(story, pid);
 }
 
-void story_prune(Story *story, bool (*gone)(void *userdata, uint32_t pid, uint64_t start_ns), void *userdata) {
+void story_note_gone(Story *story, bool (*gone)(void *userdata, uint32_t pid, uint64_t start_ns), void *userdata) {
+        for (size_t i = 0; i < BUCKETS; i++)
+                for (Process *process = story->buckets[i]; process; process = process->next)
+                        process->gone = gone(userdata, process->pid, process->start_ns);
+}
+
+void story_forget_gone(Story *story) {
         for (size_t i = 0; i < BUCKETS; i++)
                 for (Process **slot = &story->buckets[i]; *slot;)
-                        if (gone(userdata, (*slot)->pid, (*slot)->start_ns)) {
+                        if ((*slot)->gone) {
                                 if ((*slot)->node && !(*slot)->node->finished)
                                         (*slot)->node->incomplete = true;
                                 forget(story, slot);

@@ -24,7 +24,6 @@
 #define STORY_CHILDREN_MAX  128
 #define STORY_HELD_MAX      64
 #define STORY_BUSY_NS       (60 * NSEC_PER_SEC) /* what takes longer (`runc run` …) lives long, and is not the start */
-#define STORY_START_TICK_NS (10 * NSEC_PER_MSEC) /* proc(5), starttime: USER_HZ is 100 */
 
 typedef struct Story Story;
 
@@ -118,7 +117,11 @@ bool story_knows(const Story *story, uint32_t pid, uint64_t start_ns);
 /* Is any process @pid known? */
 bool story_has(const Story *story, uint32_t pid);
 
-/* Forgets all processes for which @gone is true. */
-void story_prune(Story *story, bool (*gone)(void *userdata, uint32_t pid, uint64_t start_ns), void *userdata);
+/*
+ * Notes the processes for which @gone is true: they have ended, and their exits have been told or lost by now. Those
+ * that are still known when the events until now have been taken are forgotten then.
+ */
+void story_note_gone(Story *story, bool (*gone)(void *userdata, uint32_t pid, uint64_t start_ns), void *userdata);
+void story_forget_gone(Story *story);
 
 StoryStats story_stats(const Story *story);

@@ -477,8 +477,28 @@ int BPF_PROG(on_victim_pid, int pid) {
         return 0;
 }
 
-/* Tells what has been found, with @text of the kernel's. */
-static void tell_found(struct bpf_iter__task *ctx, struct task_struct *task, __u32 flags, __u32 parent,
+/* Has its exit been told? */
+static bool has_exited(struct task_struct *task) {
+        return BPF_CORE_READ(task, signal, live.counter) == 0;
+}
+
+/*
+ * Follows @task, which runs already. Where it exits meanwhile, its exit has been told of an untracked process, which is
+ * to say not at all: its entry would be whose gets the pid.
+ */
+static bool track_found(struct task_struct *task, const Track *entry) {
+        __u32 pid = (__u32) task->tgid;
+
+        if (has_exited(task) || !track(pid, entry))
+                return false;
+        if (!has_exited(task))
+                return true;
+        bpf_map_delete_elem(&tracked, &pid);
+        return false;
+}
+
+/* Tells what has been found, with @text of the kernel's; @parent may be NULL. */
+static void tell_found(struct bpf_iter__task *ctx, struct task_struct *task, __u16 flags, struct task_struct *parent,
                        const void *text) {
         __u32 zero = 0;
         struct Scratch *room = bpf_map_lookup_elem(&scratch, &zero);
@@ -488,7 +508,10 @@ static void tell_found(struct bpf_iter__task *ctx, struct task_struct *task, __u
                 return;
         fill(&room->found, EVENT_EXEC, task);
         room->found.flags = flags | EVENT_FOUND;
-        room->found.parent = parent;
+        if (parent) {
+                room->found.parent = (__u32) BPF_CORE_READ(parent, tgid);
+                room->found.parent_start_ns = BPF_CORE_READ(parent, group_leader, start_boottime);
+        }
         room->found.age_ns = bpf_ktime_get_boot_ns() - room->found.start_ns;
         room->found.uid = BPF_CORE_READ(task, cred, euid.val);
         len = bpf_probe_read_kernel_str(room->found_file, EVENT_FILE_MAX, text);
@@ -499,7 +522,7 @@ static void tell_found(struct bpf_iter__task *ctx, struct task_struct *task, __u
 /* Could this be the first process of a container: a child of a shim or monitor, no runtime, and none on its way? */
 static void find_container(struct bpf_iter__task *ctx, struct task_struct *task, const char *comm) {
         struct task_struct *parent = BPF_CORE_READ(task, real_parent);
-        __u32 pid = (__u32) task->tgid, parent_pid, *name;
+        __u32 pid = (__u32) task->tgid, *name;
         char parent_comm[EVENT_COMM_SIZE] = {};
         Track now = { .flags = TRACK_CONTAINER }, *entry;
         struct cgroup_subsys_state *memory;
@@ -507,7 +530,6 @@ static void find_container(struct bpf_iter__task *ctx, struct task_struct *task,
 
         if (!parent || (comm[4] == ':' && comm[5] == '[') || (comm[5] == ':' && comm[6] == '['))
                 return;
-        parent_pid = (__u32) BPF_CORE_READ(parent, tgid);
         bpf_probe_read_kernel_str(parent_comm, sizeof(parent_comm), &parent->comm);
         name = bpf_map_lookup_elem(&names, parent_comm);
         if (!name || !(*name & TRACK_RESIDENT) || *name & TRACK_ENGINE)
@@ -517,8 +539,8 @@ static void find_container(struct bpf_iter__task *ctx, struct task_struct *task,
         if (!file || !memory || !on_host(parent) || !roots_own(file))
                 return;
         entry = bpf_map_lookup_elem(&tracked, &pid);
-        if (entry ? entry->flags & TRACK_CONTAINER : track(pid, &now))
-                tell_found(ctx, task, EVENT_CONTAINER, parent_pid, BPF_CORE_READ(memory, cgroup, kn, name));
+        if (entry ? entry->flags & TRACK_CONTAINER : track_found(task, &now))
+                tell_found(ctx, task, EVENT_CONTAINER, parent, BPF_CORE_READ(memory, cgroup, kn, name));
 }
 
 /*
@@ -551,9 +573,9 @@ int on_task(struct bpf_iter__task *ctx) {
                 return 0;
         now.flags = *name;
         now.mnt_ns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
-        if (!entry && !track(pid, &now))
+        if (!entry && !track_found(task, &now))
                 return 0;
 
-        tell_found(ctx, task, EVENT_NAMED, 0, BPF_CORE_READ(file, f_path.dentry, d_name.name));
+        tell_found(ctx, task, EVENT_NAMED, NULL, BPF_CORE_READ(file, f_path.dentry, d_name.name));
         return 0;
 }

@@ -92,9 +92,12 @@ static int on_found(void *userdata, const Event *found, const char *file) {
         Watch *watch = userdata;
         Event event = *found;
         size_t size;
+        int r;
 
-        if (story_knows(watch->story, event.pid, event.start_ns))
-                return 0;
+        /* What happened until it was found is in the ring, and comes first. */
+        r = source_drain(watch->source);
+        if (r < 0 || story_knows(watch->story, event.pid, event.start_ns))
+                return r;
         if (event.flags & EVENT_CONTAINER)
                 watch->orphans |= !story_has(watch->story, event.parent);
         if (event.flags & EVENT_CONTAINER)
@@ -113,7 +116,11 @@ static int resync(Watch *watch) {
         int r;
 
         watch->has_now = false;
-        story_prune(watch->story, is_gone, watch);
+        story_note_gone(watch->story, is_gone, watch);
+        r = source_drain(watch->source);
+        if (r < 0)
+                return r;
+        story_forget_gone(watch->story);
         watch->orphans = false;
         r = source_scan(watch->source, on_found, watch);
         /* Pids go round: a container may have been found before what it is below. */

@@ -36,8 +36,8 @@ static inline void recording_print(FILE *to, const Event *event, const char *dat
         util_hex_encode(event->comm, strnlen(event->comm, sizeof(event->comm)), comm);
         util_hex_encode(data, size, hex);
         (void) fprintf(to,
-                       "%u %" PRIu64 " %" PRIu64 " %" PRIu32 " %" PRIu32 " %u %" PRId32 " %" PRIu64
-                       " %" PRIu32 " %u %u %u %s %s %" PRIu64 "\n",
+                       "%u %" PRIu64 " %" PRIu64 " %" PRIu32 " %" PRIu32 " %u %" PRId32 " %" PRIu64 " %" PRIu32
+                       " %u %u %u %s %s %" PRIu64 "\n",
                        event->type, event->time_ns, event->start_ns, event->pid, event->parent, event->flags,
                        event->status, event->run_delay_ns, event->uid, event->file_size, event->args_size,
                        event->env_size, *comm ? comm : "-", *hex ? hex : "-", event->parent_start_ns);
@@ -54,11 +54,10 @@ static inline int recording_parse(char *line, Recording *ret) {
         if (ret->n == RECORDING_MAX)
                 return -EBADMSG;
         if (sscanf(line,
-                   "%u %" SCNu64 " %" SCNu64 " %" SCNu32 " %" SCNu32 " %u %" SCNd32 " %" SCNu64
-                   " %" SCNu32 " %u %u %u %63s %10752s %" SCNu64,
-                   &type, &event->time_ns, &event->start_ns, &event->pid, &event->parent, &flags,
-                   &event->status, &event->run_delay_ns, &event->uid, &file, &args, &env, comm, hex,
-                   &event->parent_start_ns) < 14)
+                   "%u %" SCNu64 " %" SCNu64 " %" SCNu32 " %" SCNu32 " %u %" SCNd32 " %" SCNu64 " %" SCNu32
+                   " %u %u %u %63s %10752s %" SCNu64,
+                   &type, &event->time_ns, &event->start_ns, &event->pid, &event->parent, &flags, &event->status,
+                   &event->run_delay_ns, &event->uid, &file, &args, &env, comm, hex, &event->parent_start_ns) < 14)
                 return -EBADMSG;
         event->type = (uint16_t) type;
         event->flags = (uint16_t) flags;

@@ -105,6 +105,7 @@ static void feed(Story *story, const Step *step, uint64_t time_ns) {
         Event event = { .type = step->type,
                         .time_ns = time_ns,
                         .start_ns = step->pid * NSEC_PER_SEC,
+                        .parent_start_ns = step->by * NSEC_PER_SEC,
                         .pid = step->pid,
                         .parent = step->by,
                         .flags = step->flags,

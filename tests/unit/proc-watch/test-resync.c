@@ -6,7 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "resync.h"
-#include "story.h"
+#include "clk.h"
 
 static const char stat_line[] = "812 (con) mon) S 1 812 812 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 2 3\n";
 
@@ -25,7 +25,7 @@ static void whole(void **state) {
         (void) state;
         assert_int_equal(parse(stat_line, sizeof(stat_line) - 1, comm, &start_ns), 0);
         assert_string_equal(comm, "con) mon");
-        assert_int_equal(start_ns, 4242 * STORY_START_TICK_NS);
+        assert_int_equal(start_ns, 4242 * 10 * NSEC_PER_MSEC);
 }
 
 static void cut_anywhere(void **state) {

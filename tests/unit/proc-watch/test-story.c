@@ -474,7 +474,8 @@ static void pruned(void **state) {
         for (size_t k = 0; k < recording.n / 2; k++)
                 feed(story, &recording.events[k]);
         assert_true(story_stats(story).n_processes > 0);
-        story_prune(story, all_gone, NULL);
+        story_note_gone(story, all_gone, NULL);
+        story_forget_gone(story);
         assert_int_equal(story_stats(story).n_processes, 0);
         check_parents();
         story_free(story);
