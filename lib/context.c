@@ -678,7 +678,8 @@ static int find_live(const Context *context, const ContextQuery *query, Candidat
 
                 if (!contextmatch_name_may(entry->d_name, &keys, query->operations) ||
                     read_record(context, CONTEXT_LIVE, entry->d_name, &record) < 0 ||
-                    !contextmatch_operation_asked(query->operations, record.operation, strlen(record.operation)))
+                    !contextmatch_operation_asked(query->operations, record.operation, strlen(record.operation)) ||
+                    (query->time_ns != 0 && record.start_ns > query->time_ns))
                         continue;
 
                 level = contextmatch_level(&record.identity, query->identity);

@@ -52,6 +52,7 @@ typedef struct ContextQuery {
          * itself. */
         const Identity *identity;
         const char *const *operations; /* those that can have caused it; NULL-terminated */
+        uint64_t time_ns;              /* wall clock: a call that began later has not; 0: none has */
 } ContextQuery;
 
 typedef enum ContextFound {

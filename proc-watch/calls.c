@@ -40,8 +40,8 @@ static void tidy(Calls *calls, const Clk *now) {
                         i++;
 }
 
-void calls_begin(Calls *calls, const char *name, const ContextRecord *record, const Clk *now) {
-        Call call = { .name = hash(name), .time = { now->monotonic_ns, UINT64_MAX } };
+void calls_begin(Calls *calls, const char *name, const ContextRecord *record, uint64_t begin_ns, const Clk *now) {
+        Call call = { .name = hash(name), .time = { begin_ns, UINT64_MAX } };
 
         assert(calls);
         assert(now);
@@ -55,11 +55,8 @@ void calls_begin(Calls *calls, const char *name, const ContextRecord *record, co
                 return;
         }
         if (record) {
-                uint64_t age = now->realtime_ns > record->start_ns ? now->realtime_ns - record->start_ns : 0;
-
                 call.owner = owner_new(&record->identity, BUNDLE_MANAGER_UNKNOWN, NULL);
                 call.context = record->trace;
-                call.time.begin_ns -= MIN(age, call.time.begin_ns);
         }
         calls->items[calls->n++] = call;
         calls->n_live++;

@@ -33,12 +33,15 @@ typedef struct Calls {
 /* Is the file @name of a call whose engine's work is to be told: one about a sandbox or container, and no probe? */
 bool calls_followed(const char *name);
 
-/* The file @name has appeared. @record (NULL: not read) is its. */
-void calls_begin(Calls *calls, const char *name, const ContextRecord *record, const Clk *now);
+/*
+ * The file @name has appeared. The call began at @begin_ns (CLOCK_MONOTONIC), or after it where that is not known.
+ * @record is its, NULL where nothing is to be told of it.
+ */
+void calls_begin(Calls *calls, const char *name, const ContextRecord *record, uint64_t begin_ns, const Clk *now);
 
 /*
- * It has gone. Returns true if @ret says what was known of the call; @ret's owner and @others, room for CALLS_MAX,
- * are valid until the next call of a function here.
+ * It has gone: all calls that began until @now have been told of. Returns true if @ret says what was known of the call;
+ * @ret's owner and @others, room for CALLS_MAX, are valid until the next call of a function here.
  */
 bool calls_end(Calls *calls, const char *name, const Clk *now, StoryCall *ret, StoryInterval *others);
 

@@ -311,6 +311,8 @@ int command_parse(const Event *event, const char *data, size_t size, Command *re
         util_copy_bounded(command.name, sizeof(command.name), name, strlen(name));
 
         command.uid = event->uid;
+        command.pid = event->pid;
+        command.start_ns = event->start_ns;
         command.claimed = !(event->flags & EVENT_NAMED);
         if (!command.claimed || (!inside && strcmp(command.name, last_part(command.path)) != 0))
                 command.kind = kind_of(command.name);

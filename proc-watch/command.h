@@ -31,6 +31,8 @@ typedef struct Command {
         CommandKind kind;
         bool claimed; /* the kind is what the process calls itself: true of one that executes itself again only */
         uint32_t uid; /* effective user, on the host */
+        uint32_t pid; /* its process; 0: not known */
+        uint64_t start_ns;
         char name[COMMAND_NAME_MAX + 1]; /* the program's file name */
         char path[EVENT_FILE_MAX];
         char verb[16];

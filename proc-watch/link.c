@@ -6,6 +6,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include "link.h"
+#include "resync.h"
+
+#define MTIME_TICK_NS (10 * NSEC_PER_MSEC) /* a file system's clock goes by ticks */
 
 static const char *const default_roots[] = {
         "/run/containerd", "/run/containers", "/var/run/containers", "/var/lib/containers", "/run/user",
@@ -301,12 +304,25 @@ static void link_start(Link *link, const Command *command, Identity *identity, S
         add_link(origin, &start.trace, "start");
 }
 
+/*
+ * Are the calls in flight, which have just been looked at, still those of @time_ns, when @command began? They are if
+ * none has begun or ended since; and the one that has caused it is among them if it still runs.
+ */
+static bool is_current(const Link *link, const Command *command, uint64_t time_ns) {
+        struct stat st;
+
+        if (command->pid == 0 || !resync_gone(command->pid, command->start_ns))
+                return true;
+        return fstat(link->context->kind_fd[CONTEXT_LIVE], &st) >= 0 &&
+               (uint64_t) st.st_mtim.tv_sec * NSEC_PER_SEC + (uint64_t) st.st_mtim.tv_nsec + MTIME_TICK_NS < time_ns;
+}
+
 /* The parent by the look-up rules. */
 static int find_parent(Link *link, const Command *command, BundleManager manager, uint64_t time_ns, Identity *identity,
                        StoryOrigin *origin, ContextFound *ret_found) {
         bool sandbox = is_sandbox(identity), probe = is_probe(command);
         Identity asked = *identity;
-        ContextQuery query = { &asked, link_operations(command, manager, sandbox) };
+        ContextQuery query = { &asked, link_operations(command, manager, sandbox), time_ns };
         ContextMatch match = {};
         int r;
 
@@ -314,6 +330,11 @@ static int find_parent(Link *link, const Command *command, BundleManager manager
         if (command->uid != 0 || context_find(link->context, &query, &match) < 0)
                 match.found = CONTEXT_FOUND_NONE;
 
+        if (match.found == CONTEXT_FOUND_PARENT && probe && !is_current(link, command, time_ns)) {
+                match.found = CONTEXT_FOUND_CANDIDATES;
+                match.candidates[0] = match.record.trace;
+                match.n_candidates = 1;
+        }
         *ret_found = match.found;
         switch (match.found) {
         case CONTEXT_FOUND_PARENT:
@@ -363,14 +384,14 @@ static int count_sandbox_call(const char *name, const ContextRecord *record, voi
 }
 
 /* pinns names no pod: it is known whose it is only while a single sandbox is being made. */
-static int find_only_call(Link *link, StoryOrigin *ret) {
+static int find_only_call(Link *link, const Command *command, uint64_t time_ns, StoryOrigin *ret) {
         OnlyCall only = {};
         int r;
 
         r = context_list(link->context, CONTEXT_LIVE, count_sandbox_call, &only);
         if (r < 0)
                 return r;
-        if (only.n != 1)
+        if (only.n != 1 || only.record.start_ns > time_ns || !is_current(link, command, time_ns))
                 return -ENOENT;
         ret->owner = owner_new(&only.record.identity, BUNDLE_MANAGER_CRIO, NULL);
         ret->parent = only.record.trace;
@@ -402,7 +423,7 @@ int link_find(Link *link, const Command *command, uint64_t time_ns, StoryOrigin 
         assert(ret);
 
         if (command->kind == COMMAND_PINNS)
-                return command->uid == 0 ? find_only_call(link, ret) : -ENOENT;
+                return command->uid == 0 ? find_only_call(link, command, time_ns, ret) : -ENOENT;
 
         bundle = malloc(sizeof(*bundle));
         if (!bundle)

@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <limits.h>
 #include <stdalign.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +11,8 @@
 #include "resync.h"
 #include "trim.h"
 #include "watch.h"
+
+#define CALL_EVENT_MAX (sizeof(struct inotify_event) + NAME_MAX + 1)
 
 static LogRatelimit lost_limit = LOG_RATELIMIT(60, 3);
 
@@ -172,41 +175,54 @@ static int on_linger(LoopTimer *timer) {
         return 0;
 }
 
+/* @record: NULL, it is over already. */
+static void call_begins(Watch *watch, const char *name, const ContextRecord *record, const Clk *now) {
+        uint64_t begin_ns = watch->calls_ns, age_ns;
+
+        if (record) {
+                age_ns = now->realtime_ns > record->start_ns ? now->realtime_ns - record->start_ns : 0;
+                begin_ns = now->monotonic_ns - MIN(age_ns, now->monotonic_ns);
+        }
+        calls_begin(&watch->calls, name, calls_followed(name) ? record : NULL, begin_ns, now);
+}
+
 static int begin_call(const char *name, const ContextRecord *record, void *userdata) {
         Watch *watch = userdata;
         const Clk now = clk_now();
 
-        calls_begin(&watch->calls, name, calls_followed(name) ? record : NULL, &now);
+        call_begins(watch, name, record, &now);
         return 0;
 }
 
-static void on_call(Watch *watch, const struct inotify_event *event) {
+static bool is_begin(const struct inotify_event *event) {
+        return event->mask & (IN_CREATE | IN_MOVED_TO);
+}
+
+/* @known: are all calls that began until @now? */
+static void on_call(Watch *watch, const struct inotify_event *event, const Clk *now, bool known) {
         StoryInterval others[CALLS_MAX];
-        const Clk now = clk_now();
         ContextRecord record;
         StoryCall call;
 
-        if (event->mask & IN_Q_OVERFLOW)
-                calls_clear(&watch->calls);
         if (event->len == 0 || !contextmatch_version_known(event->name))
                 return;
-        if (event->mask & (IN_CREATE | IN_MOVED_TO)) {
-                /* Whose it is matters only while there is no other. */
-                bool wanted = watch->calls.n_live == 0 && calls_followed(event->name) &&
-                              context_read_live(&watch->context, event->name, &record) >= 0;
+        if (is_begin(event)) {
+                bool read = context_read_live(&watch->context, event->name, &record) >= 0;
 
-                calls_begin(&watch->calls, event->name, wanted ? &record : NULL, &now);
+                call_begins(watch, event->name, read ? &record : NULL, now);
         } else {
-                if (calls_end(&watch->calls, event->name, &now, &call, others))
+                if (calls_end(&watch->calls, event->name, now, &call, others) && known)
                         story_call(watch->story, &call);
-                story_forget_work(watch->story, calls_since(&watch->calls, &now));
+                story_forget_work(watch->story, calls_since(&watch->calls, now));
         }
 }
 
 static int on_calls(LoopSource *source, uint32_t events) {
         Watch *watch = container_of(source, Watch, calls_source);
-        alignas(struct inotify_event) char buffer[4096];
+        alignas(struct inotify_event) char buffer[16 * 1024];
+        bool known = true, overflow = false;
         ssize_t n;
+        Clk now;
         int r;
 
         (void) events;
@@ -214,13 +230,25 @@ static int on_calls(LoopSource *source, uint32_t events) {
         r = source_drain(watch->source);
         if (r < 0)
                 return r;
+        now = clk_now();
         n = read(watch->calls_fd, buffer, sizeof(buffer));
-        for (ssize_t at = 0; at < n;) {
-                const struct inotify_event *event = (const struct inotify_event *) (buffer + at);
+        known = n + (ssize_t) CALL_EVENT_MAX < (ssize_t) sizeof(buffer); /* or more may wait */
+        /* A call that began before another one's end came to be known is its neighbour: the ends come last. */
+        for (int ends = 0; ends <= 1; ends++)
+                for (ssize_t at = 0; at < n;) {
+                        const struct inotify_event *event = (const struct inotify_event *) (buffer + at);
 
-                on_call(watch, event);
-                at += (ssize_t) (sizeof(*event) + event->len);
+                        overflow |= (event->mask & IN_Q_OVERFLOW) != 0;
+                        if (is_begin(event) == !ends)
+                                on_call(watch, event, &now, known && !overflow);
+                        at += (ssize_t) (sizeof(*event) + event->len);
+                }
+        if (overflow) {
+                calls_clear(&watch->calls);
+                (void) context_list(&watch->context, CONTEXT_LIVE, begin_call, watch);
         }
+        if (known)
+                watch->calls_ns = now.monotonic_ns;
         follow(watch);
         return 0;
 }
@@ -237,6 +265,7 @@ static int watch_calls(Watch *watch) {
         (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", watch->context.kind_fd[CONTEXT_LIVE]);
         if (inotify_add_watch(watch->calls_fd, path, IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM) < 0)
                 return -errno;
+        watch->calls_ns = clk_now().monotonic_ns;
         (void) context_list(&watch->context, CONTEXT_LIVE, begin_call, watch);
         return loop_source_add(&watch->calls_source, watch->loop, watch->calls_fd, EPOLLIN, on_calls);
 }

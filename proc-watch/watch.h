@@ -32,6 +32,7 @@ typedef struct Watch {
         LoopTimer linger_timer;
         LoopSource calls_source; /* inotify of the live context files */
         Calls calls;
+        uint64_t calls_ns; /* all calls that began until then are known */
         LoopSignal signals;
         const char *service_name;
         Span *spans[WATCH_SPANS_MAX];

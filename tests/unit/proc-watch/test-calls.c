@@ -31,7 +31,7 @@ static void begin(Calls *calls, const char *name, uint64_t ns) {
         const ContextRecord record = record_of(ns - MS);
         const Clk now = at(ns);
 
-        calls_begin(calls, name, calls_followed(name) ? &record : NULL, &now);
+        calls_begin(calls, name, calls_followed(name) ? &record : NULL, ns - MS, &now);
 }
 
 static bool end(Calls *calls, const char *name, uint64_t ns, StoryCall *ret, StoryInterval *others) {
@@ -94,7 +94,7 @@ static void with_others(void **state) {
         assert_true(end(&calls, RUN, 50 * MS, &call, others));
         assert_int_equal(call.n_others, 2);
         for (size_t i = 0; i < 2; i++)
-                assert_true((others[i].begin_ns == 20 * MS && others[i].end_ns == 30 * MS) ||
+                assert_true((others[i].begin_ns == 19 * MS && others[i].end_ns == 30 * MS) ||
                             (others[i].begin_ns == 39 * MS && others[i].end_ns == UINT64_MAX));
         assert_true(end(&calls, POD2, 60 * MS, &call, others));
         assert_int_equal(call.n_others, 1); /* the probe was over before it began */

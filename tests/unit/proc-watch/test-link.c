@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
 #include "link.h"
 
@@ -167,6 +169,61 @@ static void parallel_probes(void **state) {
         assert_int_equal(origin.parent.span_id[0], 0);
         assert_int_equal(origin.n_links, 2);
         assert_string_equal(origin.why[0], "candidate");
+        owner_unref(origin.owner);
+}
+
+/* A process that has ended, and been reaped. */
+static uint32_t gone_pid(void) {
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        if (pid == 0)
+                _exit(0);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        return (uint32_t) pid;
+}
+
+/* Read late: the call in flight is the next one, that which caused the command is over. */
+static void late(void **state) {
+        Fixture *fixture = *state;
+        Command command = runtime("exec", "c1"), pinns = { .kind = COMMAND_PINNS, .name = "pinns" };
+        const uint64_t before = NSEC_PER_SEC - 1, after = NSEC_PER_SEC + 1, unchanged = UINT64_MAX;
+        StoryOrigin origin;
+
+        publish(fixture, "ExecSync", "u-1", "c1", 1);
+        publish(fixture, "RunPodSandbox", "u-1", "", 2);
+
+        /* It began after the command. */
+        assert_int_equal(link_find(&fixture->link, &command, before, &origin), 0);
+        assert_int_equal(origin.parent.span_id[0], 0);
+        assert_int_equal(origin.n_links, 0);
+        owner_unref(origin.owner);
+        assert_int_equal(link_find(&fixture->link, &pinns, before, &origin), -ENOENT);
+
+        /* It began before, and the command has ended, perhaps with another call that was in flight then. */
+        command.pid = pinns.pid = gone_pid();
+        assert_int_equal(link_find(&fixture->link, &command, after, &origin), 0);
+        assert_int_equal(origin.parent.span_id[0], 0);
+        assert_int_equal(origin.n_links, 1);
+        assert_string_equal(origin.why[0], "candidate");
+        owner_unref(origin.owner);
+        assert_int_equal(link_find(&fixture->link, &pinns, after, &origin), -ENOENT);
+
+        /* No call has begun or ended since. */
+        assert_int_equal(link_find(&fixture->link, &command, unchanged, &origin), 0);
+        assert_int_equal(origin.parent.span_id[0], 1);
+        owner_unref(origin.owner);
+        assert_int_equal(link_find(&fixture->link, &pinns, unchanged, &origin), 0);
+        assert_int_equal(origin.parent.span_id[0], 2);
+        owner_unref(origin.owner);
+
+        /* The command still runs, and with it the call. */
+        command.pid = pinns.pid = 0;
+        assert_int_equal(link_find(&fixture->link, &command, after, &origin), 0);
+        assert_int_equal(origin.parent.span_id[0], 1);
+        owner_unref(origin.owner);
+        assert_int_equal(link_find(&fixture->link, &pinns, after, &origin), 0);
+        assert_int_equal(origin.parent.span_id[0], 2);
         owner_unref(origin.owner);
 }
 
@@ -397,7 +454,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(by_call),         TEST(cni_of_the_pod),  TEST(environment_first),   TEST(derived),
                 TEST(own_memory),      TEST(parallel_probes), TEST(start_is_remembered), TEST(bundles),
-                TEST(hostile_bundles), TEST(users_commands),  TEST(replaced_when_full),
+                TEST(hostile_bundles), TEST(users_commands),  TEST(replaced_when_full),  TEST(late),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
