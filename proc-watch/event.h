@@ -84,7 +84,7 @@ typedef struct Event {
         uint16_t flags;  /* EventFlags */
         uint32_t n_lost; /* events lost before this one since the kernel side was loaded; wraps */
         uint32_t pid;    /* process id (tgid), in the host's pid namespace */
-        uint32_t parent; /* fork: the process that forked, whoever becomes the parent; a container found; work: the thread */
+        uint32_t parent; /* fork, found: the process that forked, whoever becomes the parent; work: the thread */
         int32_t status;  /* exit: as wait(2) has it; work: EventWork */
         uint32_t uid;    /* exec: the effective user, as the host has it */
         uint16_t file_size;

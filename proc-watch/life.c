@@ -12,9 +12,9 @@ static const TraceContext *parent_of(const Node *node) {
                                                                                       : &node->parent_context;
 }
 
-static void find_cgroup(Tell *tell, Node *node, uint32_t pid) {
+static void find_cgroup(Tell *tell, Node *node, const Event *event) {
         if (tell->host.cgroup && !node->cgroup)
-                (void) tell->host.cgroup(tell->host.userdata, pid, &node->cgroup);
+                (void) tell->host.cgroup(tell->host.userdata, event->pid, event->start_ns, &node->cgroup);
 }
 
 int life_begin(Tell *tell, Node *node, const Event *event) {
@@ -31,7 +31,7 @@ int life_begin(Tell *tell, Node *node, const Event *event) {
         node->entry_ns = event->time_ns;
         if (node->hold)
                 return 0;
-        find_cgroup(tell, node, event->pid);
+        find_cgroup(tell, node, event);
 
         begin_ns = MIN(node->finished ? node->end_ns : node->begin_ns, event->time_ns);
         parent = parent_of(node);
@@ -52,12 +52,13 @@ int life_begin(Tell *tell, Node *node, const Event *event) {
         return r;
 }
 
-void life_found(Tell *tell, Node *node) {
+void life_found(Tell *tell, Node *node, const Event *event) {
         assert(tell);
         assert(node);
+        assert(event);
 
         node->found = true;
-        find_cgroup(tell, node, node->pid);
+        find_cgroup(tell, node, event);
 }
 
 static void add_links(const Node *node, bool late, Span *span) {

@@ -16,7 +16,7 @@
 int life_begin(Tell *tell, Node *node, const Event *event);
 
 /* It has been found running; @node's entry_ns is set. */
-void life_found(Tell *tell, Node *node);
+void life_found(Tell *tell, Node *node, const Event *event);
 
 /* It has ended; later than @start_window_ns after its begin in a trace of its own. 0 or a negative errno. */
 int life_end(Tell *tell, Node *node, const Event *event, const Clk *now, uint64_t start_window_ns);

@@ -370,16 +370,16 @@ static int process_entrypoint(Story *story, Process *process, const Event *event
  */
 static int process_found(Story *story, const Event *event, const char *data, size_t size, const Clk *now) {
         const Event parent_event = { .pid = event->parent, .start_ns = event->parent_start_ns };
-        Process *above = find_process(story, &parent_event), *process;
+        Process *above = find_process(story, &parent_event), *process = *find_slot(story, event->pid);
         Command command = { .kind = COMMAND_RUNTIME, .verb = "create", .uid = event->uid };
         Node *node, *parent = above ? above->node : NULL;
         Owner *known;
         int r;
 
-        if (*find_slot(story, event->pid) || !parent || parent->ours)
+        if (!parent || parent->ours)
                 return 0; /* a monitor of ours tells of it */
-        known = parent->kind == COMMAND_MONITOR ? parent->owner : NULL;
-        if (parent->hold)
+        known = parent->kind == COMMAND_MONITOR && !above->doubtful && !above->astray ? parent->owner : NULL;
+        if (parent->hold || (process && process->node && process->node->hold))
                 return 0;
         if (known)
                 (void) snprintf(command.id, sizeof(command.id), "%s", owner_id(known));
@@ -393,12 +393,14 @@ static int process_found(Story *story, const Event *event, const char *data, siz
         r = place(story, node, &command);
         if (r >= 0 && find_creator(story, node->owner))
                 r = -EEXIST; /* not the first: it has joined the container */
+        if (r >= 0 && process)
+                forget(story, find_slot(story, event->pid)); /* the exec of its command was lost */
         if (r >= 0)
                 r = add_process(story, event, node, &process);
         if (r >= 0) {
                 process->container = true;
                 node->entry_ns = event->time_ns - MIN(event->age_ns, event->time_ns);
-                life_found(&story->tell, node);
+                life_found(&story->tell, node, event);
         }
         unref(story, node);
         return r == -ENOMEM ? r : 0;
@@ -562,10 +564,11 @@ void story_lost(Story *story) {
                 }
 }
 
-bool story_knows(const Story *story, uint32_t pid, uint64_t start_ns) {
-        Process **slot = find_slot(story, pid);
+bool story_knows(const Story *story, const Event *event) {
+        const Process *process = *find_slot(story, event->pid);
 
-        return *slot && (*slot)->start_ns == start_ns;
+        return process && process->start_ns == event->start_ns &&
+               (!(event->flags & EVENT_CONTAINER) || (process->container && process->node));
 }
 
 bool story_has(const Story *story, uint32_t pid) {

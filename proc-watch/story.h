@@ -51,10 +51,10 @@ typedef struct StoryHost {
         /* A probe or poll that became no span. */
         void (*counted)(void *userdata, const Command *command);
         /*
-         * The memory cgroup of the container's process @pid, to be freed; and whether the OOM killer has killed there,
-         * where the kernel's own event does not say so. Both may be NULL.
+         * The memory cgroup of the container's process @pid with this start, to be freed; and whether the OOM killer
+         * has killed there, where the kernel's own event does not say so. Both may be NULL.
          */
-        int (*cgroup)(void *userdata, uint32_t pid, char **ret);
+        int (*cgroup)(void *userdata, uint32_t pid, uint64_t start_ns, char **ret);
         bool (*oom_killed)(void *userdata, const char *cgroup);
         void *userdata;
 } StoryHost;
@@ -111,8 +111,8 @@ bool story_busy(const Story *story, uint64_t monotonic_ns);
  */
 void story_lost(Story *story);
 
-/* Is the process @pid known, with this start? */
-bool story_knows(const Story *story, uint32_t pid, uint64_t start_ns);
+/* Is the process that has been found known, as what it has been found to be? */
+bool story_knows(const Story *story, const Event *event);
 
 /* Is any process @pid known? */
 bool story_has(const Story *story, uint32_t pid);

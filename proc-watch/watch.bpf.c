@@ -20,7 +20,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define RING_SIZE          (256 * 1024)
+#define RING_SIZE          (512 * 1024)
 #define WRITABLE_BY_OTHERS 0022
 #define OOM_GROUPS_MAX     1024
 #define OOM_LEVELS_MAX     16 /* of cgroups in cgroups */

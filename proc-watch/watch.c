@@ -68,9 +68,18 @@ static void host_counted(void *userdata, const Command *command) {
         counters_add(watch->counters, COUNTERS_WATCH, COUNTERS_WATCH_COUNTED, 1);
 }
 
-static int host_cgroup(void *userdata, uint32_t pid, char **ret) {
+static int host_cgroup(void *userdata, uint32_t pid, uint64_t start_ns, char **ret) {
+        _cleanup_free_ char *path = NULL;
+        int r;
+
         (void) userdata;
-        return cgroup_find(pid, ret);
+        r = cgroup_find(pid, &path);
+        if (r < 0)
+                return r;
+        if (resync_gone(pid, start_ns))
+                return -ESRCH; /* and its pid may be another's */
+        *ret = TAKE_PTR(path);
+        return 0;
 }
 
 static bool host_oom_killed(void *userdata, const char *cgroup) {
@@ -99,7 +108,7 @@ static int on_found(void *userdata, const Event *found, const char *file) {
 
         /* What happened until it was found is in the ring, and comes first. */
         r = source_drain(watch->source);
-        if (r < 0 || story_knows(watch->story, event.pid, event.start_ns))
+        if (r < 0 || story_knows(watch->story, &event))
                 return r;
         if (event.flags & EVENT_CONTAINER)
                 watch->orphans |= !story_has(watch->story, event.parent);

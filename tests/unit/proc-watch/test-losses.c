@@ -448,7 +448,7 @@ static void resync(Story *story) {
                                       .file_size = 29,
                                       .args_size = sizeof(shim) - 1 - 29 };
 
-                if (proc->command_ns != 0 && !proc->ended && !story_knows(story, proc->pid, proc->start_ns))
+                if (proc->command_ns != 0 && !proc->ended && !story_knows(story, &event))
                         assert_int_equal(story_event(story, &event, shim, sizeof(shim) - 1, &offset), 0);
         }
 }

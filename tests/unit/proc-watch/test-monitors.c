@@ -75,9 +75,9 @@ static void counted(void *userdata, const Command *command) {
         told.n_counted++;
 }
 
-static int cgroup(void *userdata, uint32_t pid, char **ret) {
+static int cgroup(void *userdata, uint32_t pid, uint64_t start_ns, char **ret) {
         (void) userdata;
-        (void) pid;
+        assert_int_equal(start_ns, pid * NSEC_PER_SEC);
         *ret = strdup("/events");
         return *ret ? 0 : -ENOMEM;
 }
@@ -357,6 +357,24 @@ static void found(void **state) {
         }
 }
 
+/* The exec of the container's command was lost: it is found later, and its end is told. */
+static void found_after_loss(void **state) {
+        static const Step life[] = LIFE("conmon", "", 0);
+        Step steps[ARRAY_SIZE(life)];
+        Story *story;
+
+        (void) state;
+        memcpy(steps, life, sizeof(steps));
+        assert_true(steps[13].flags & EVENT_ENTRYPOINT);
+        steps[13].by = 3;
+        steps[13].flags = EVENT_CONTAINER | EVENT_FOUND;
+        steps[13].file = "crio-" ID ".scope";
+        story = PLAY(steps);
+        assert_int_equal(attribute(the("wait_for_exit_code"), "process.exit.code")->number, 3);
+        assert_int_equal(the("wait_for_exit_code")->start_ns, WALL + 13 * MS);
+        forget(story);
+}
+
 /* What a runtime does is below its phases, and cuts them; what it waits for is said of them. */
 static void work(void **state) {
         static const Step steps[] = {
@@ -498,6 +516,7 @@ int main(void) {
                 cmocka_unit_test(youki),
                 cmocka_unit_test(second_source),
                 cmocka_unit_test(found),
+                cmocka_unit_test(found_after_loss),
                 cmocka_unit_test(work),
                 cmocka_unit_test(engine),
                 cmocka_unit_test(engine_computes),
