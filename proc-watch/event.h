@@ -86,7 +86,7 @@ typedef struct Event {
         uint32_t pid;    /* process id (tgid), in the host's pid namespace */
         uint32_t parent; /* fork, found: the process that forked, whoever becomes the parent; work: the thread */
         int32_t status;  /* exit: as wait(2) has it; work: EventWork */
-        uint32_t uid;    /* exec: the effective user, as the host has it */
+        uint32_t uid;    /* exec: the effective user, as the host has it; of a container found its monitor's */
         uint16_t file_size;
         uint16_t args_size;
         uint16_t env_size;

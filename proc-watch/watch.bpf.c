@@ -513,7 +513,8 @@ static void tell_found(struct bpf_iter__task *ctx, struct task_struct *task, __u
                 room->found.parent_start_ns = BPF_CORE_READ(parent, group_leader, start_boottime);
         }
         room->found.age_ns = bpf_ktime_get_boot_ns() - room->found.start_ns;
-        room->found.uid = BPF_CORE_READ(task, cred, euid.val);
+        /* A container is its monitor's, whatever user its own process has. */
+        room->found.uid = BPF_CORE_READ(parent ? parent : task, cred, euid.val);
         len = bpf_probe_read_kernel_str(room->found_file, EVENT_FILE_MAX, text);
         room->found.file_size = len > 0 && len <= EVENT_FILE_MAX ? (__u16) len : 0;
         bpf_seq_write(ctx->meta->seq, &room->found, sizeof(room->found) + EVENT_FILE_MAX);

@@ -435,16 +435,17 @@ def test_started_late(name):
     with node(_make(name), stages=()) as one:
         pod = one.pod()
         main, survivor = pod.containers["main"], _survivor(one, pod)
+        users = pod.start(one.client, "users", user=1000)
         runtime = name.rpartition("-")[2]
         with Watch(one.podspan):
             one.client("ExecSync", container_id=main, cmd=["false"], timeout=10)
             pod.remove(one.client)
             spans = one.backend.wait_for(
                 lambda spans: has(f"{runtime} kill", f"{runtime} delete", "wait_for_exit_code", container=main)(spans) and
-                has("wait_for_exit_code", container=survivor)(spans), "the end")
+                all(has("wait_for_exit_code", container=container)(spans) for container in (survivor, users)), "the end")
             for span in of(spans, container=main):
                 assert span.pod == (pod.uid, pod.namespace, pod.name)
-        for container, oom_killed in ((main, False), (survivor, True)):
+        for container, oom_killed in ((main, False), (survivor, True), (users, False)):
             # Beside it, the probe's process has ended.
             ends = [(span, above[0]) for span in of(spans, name="wait_for_exit_code", container=container)
                     if (above := spans.ancestors(span)) and above[0].name.endswith("/StartContainer")]

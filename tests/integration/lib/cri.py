@@ -88,8 +88,8 @@ class Pod:
 
     def container_config(self, name, image="localhost/busybox:1", command=("sleep", "1000"), read_only=False,
                          environment=None, attempt=0, memory=0, stdin=False, tty=False,
-                         host_pid=False):
-        """ContainerConfig; memory is a limit in bytes."""
+                         host_pid=False, user=0):
+        """ContainerConfig; memory is a limit in bytes, user the UID."""
         return message(
             "ContainerConfig", metadata=message("ContainerMetadata", name=name, attempt=attempt),
             image=message("ImageSpec", image=image, user_specified_image=image), command=list(command),
@@ -100,6 +100,7 @@ class Pod:
             linux=message("LinuxContainerConfig", resources=message(
                 "LinuxContainerResources", memory_limit_in_bytes=memory) if memory else None, security_context=message(
                 "LinuxContainerSecurityContext", readonly_rootfs=read_only,
+                run_as_user=message("Int64Value", value=user) if user else None,
                 namespace_options=message("NamespaceOption", network=self._network, pid=NODE if host_pid else CONTAINER))))
 
     def log(self, name, attempt=0):
