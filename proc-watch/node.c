@@ -23,6 +23,7 @@ Node *node_new(Node *parent, const Command *command, uint32_t pid, uint64_t begi
                 .begin_ns = begin_ns,
                 .last_ns = begin_ns,
                 .pid = pid,
+                .uid = command->uid,
                 .container_status = -1,
         };
         if (parent) {

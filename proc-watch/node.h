@@ -80,7 +80,7 @@ struct Node {
         Clk clk;
         uint64_t begin_ns, end_ns, last_ns;
         uint64_t run_delay_ns;
-        uint32_t pid;
+        uint32_t pid, uid;
         int status;
         uint32_t hooks_used;
         unsigned n_children;

@@ -193,19 +193,24 @@ static int nest(Story *story, Node *node, Node *parent, const Command *command) 
         return tracecontext_new_child(&parent->context, &node->context);
 }
 
-/* The command that made the running container of @owner, or NULL. */
-static const Node *find_creator(const Story *story, const Owner *owner) {
+/* Are both about one container? One that a user calls by the id of another's is that user's own. */
+static bool is_of(const Node *node, const Node *other) {
+        return node->owner && other->owner && node->uid == other->uid &&
+               strcmp(owner_id(node->owner), owner_id(other->owner)) == 0;
+}
+
+/* The command that made the running container that @node is about, or NULL. */
+static const Node *find_creator(const Story *story, const Node *node) {
         for (size_t i = 0; i < BUCKETS; i++)
                 for (const Process *process = story->buckets[i]; process; process = process->next)
-                        if (process->container && process->node && !process->node->hold && process->node->owner &&
-                            strcmp(owner_id(process->node->owner), owner_id(owner)) == 0)
+                        if (process->container && process->node && !process->node->hold && is_of(process->node, node))
                                 return process->node;
         return NULL;
 }
 
 /* A probe that nobody else knows the start of leads back to the command that we have seen. */
 static void lead_back(const Story *story, const Node *node, StoryOrigin *origin) {
-        const Node *creator = node->hold && origin->n_links == 0 ? find_creator(story, origin->owner) : NULL;
+        const Node *creator = node->hold && origin->n_links == 0 ? find_creator(story, node) : NULL;
 
         if (creator && !creator->silent) {
                 origin->links[0] = creator->context;
@@ -230,8 +235,8 @@ static int place(Story *story, Node *node, const Command *command) {
         if (r < 0)
                 return r;
 
-        lead_back(story, node, &origin);
         node->owner = origin.owner;
+        lead_back(story, node, &origin);
         node->parent_context = origin.parent;
         node->call = origin.call;
         node->live = origin.live;
@@ -262,15 +267,12 @@ static bool same_container(const Node *parent, const Command *command) {
 
 /* `start` has begun for the container that another command created: what it waited for until now is over. */
 static void note_start(Story *story, const Node *start) {
-        const char *id = owner_id(start->owner);
-
         for (size_t i = 0; i < BUCKETS; i++)
                 for (Process *process = story->buckets[i]; process; process = process->next) {
                         Node *node = process->node;
 
-                        if (node && node->kind == COMMAND_RUNTIME && node->finished && node->owner &&
-                            node->entry_ns == 0 && strcmp(node->verb, "create") == 0 &&
-                            strcmp(owner_id(node->owner), id) == 0)
+                        if (node && node->kind == COMMAND_RUNTIME && node->finished && node->entry_ns == 0 &&
+                            strcmp(node->verb, "create") == 0 && is_of(node, start))
                                 node->start_ns = start->begin_ns;
                 }
 }
@@ -340,8 +342,7 @@ static void note_entry(Story *story, const Node *created, const Event *event) {
                         Node *node = process->node;
 
                         if (process->own && node && node->kind == COMMAND_RUNTIME && node_open(node) &&
-                            strcmp(node->verb, "start") == 0 && node->owner && created->owner &&
-                            strcmp(owner_id(node->owner), owner_id(created->owner)) == 0)
+                            strcmp(node->verb, "start") == 0 && is_of(node, created))
                                 node_mark(node, NODE_MARK_ENTRY, event->time_ns, 0, 0);
                 }
 }
@@ -391,7 +392,7 @@ static int process_found(Story *story, const Event *event, const char *data, siz
                 return -ENOMEM;
         node->finished = true;
         r = place(story, node, &command);
-        if (r >= 0 && find_creator(story, node->owner))
+        if (r >= 0 && find_creator(story, node))
                 r = -EEXIST; /* not the first: it has joined the container */
         if (r >= 0 && process)
                 forget(story, find_slot(story, event->pid)); /* the exec of its command was lost */

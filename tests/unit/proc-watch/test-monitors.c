@@ -357,6 +357,34 @@ static void found(void **state) {
         }
 }
 
+/* A user's `start` of the same id is of another container. */
+static void users_start(void **state) {
+        static const Step steps[] = {
+                { EVENT_EXEC, 1, 0, EVENT_NAMED, 0, "/bin/crio", "crio~", "", 0 },
+                { EVENT_FORK, 4, 1, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXEC, 4, 0, EVENT_NAMED, 0, "/bin/runc", "runc~" CREATE, "", 0 },
+                { EVENT_FORK, 5, 4, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_RENAME, 5, 0, 0, 0, "runc:[2:INIT]", NULL, NULL, 0 },
+                { EVENT_EXIT, 4, 0, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXEC, 8, 0, EVENT_NAMED, 0, "/bin/runc", "runc~start~" ID "~", "", 0 },
+                { EVENT_EXEC, 5, 0, EVENT_ENTRYPOINT, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXIT, 8, 0, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXIT, 5, 0, EVENT_CONTAINER, 0, NULL, NULL, NULL, 0 },
+        };
+
+        (void) state;
+        for (uint32_t uid = 0; uid <= 1000; uid += 1000) {
+                Step changed[ARRAY_SIZE(steps)];
+                Story *story;
+
+                memcpy(changed, steps, sizeof(steps));
+                changed[6].uid = uid;
+                story = PLAY(changed);
+                assert_int_equal(count("starting"), uid == 0);
+                forget(story);
+        }
+}
+
 /* The exec of the container's command was lost: it is found later, and its end is told. */
 static void found_after_loss(void **state) {
         static const Step life[] = LIFE("conmon", "", 0);
@@ -517,6 +545,7 @@ int main(void) {
                 cmocka_unit_test(second_source),
                 cmocka_unit_test(found),
                 cmocka_unit_test(found_after_loss),
+                cmocka_unit_test(users_start),
                 cmocka_unit_test(work),
                 cmocka_unit_test(engine),
                 cmocka_unit_test(engine_computes),
