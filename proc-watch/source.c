@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "command.h"
 #include "probes.h"
 #include "source.h"
@@ -108,6 +110,18 @@ static int load(Source *source) {
         return r;
 }
 
+/* What has been loaded is not read again. A mapping of its own is not brought back with what lies beside it. */
+static void drop_object(void) {
+        uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE), begin, end;
+        size_t size;
+
+        begin = (uintptr_t) watch_bpf__elf_bytes(&size);
+        end = (begin + size) / page * page;
+        begin = (begin + page - 1) / page * page;
+        if (begin < end && madvise((void *) begin, end - begin, MADV_DONTDUMP) == 0)
+                (void) madvise((void *) begin, end - begin, MADV_DONTNEED);
+}
+
 static int set_names(Source *source) {
         for (const CommandProgram *program = command_programs; program->name; program++) {
                 char comm[EVENT_COMM_SIZE] = {};
@@ -153,6 +167,7 @@ int source_new(Loop *loop, SourceFn fn, SourceLostFn lost, SourceBatchFn batch, 
         r = load(source);
         if (r < 0)
                 return r;
+        drop_object();
         r = set_names(source);
         if (r < 0)
                 return r;
