@@ -8,8 +8,8 @@
  * processes, which do nothing but start each other. FOLDER gets copies of this program under the names that all these
  * have, and must hold the bundles, io.containerd.runtime.v2.task/k8s.io/burst-N. Ends when the last process has.
  *
- * Each program writes down who it is while it runs, a line of FOLDER/truth: its pid, the pid of the program that started
- * it, the wall clock in nanoseconds, its name and its pod. What a tracer says of it can be compared with that.
+ * Each program writes down who it is while it runs, a line of FOLDER/truth: its pid, the pid of the program that
+ * started it, the wall clock in nanoseconds, its name and its pod. What a tracer says of it can be compared with that.
  */
 
 #include <errno.h>

@@ -101,14 +101,19 @@ static void forge(const Fixture *fixture, ContextKind kind, const char *name, co
         close_fd(fd);
 }
 
-static ContextMatch find(const Fixture *fixture, const Identity *identity, const char *operation) {
+/* What asks saw something at @time_ns; 0: now. */
+static ContextMatch find_at(const Fixture *fixture, const Identity *identity, const char *operation, uint64_t time_ns) {
         const char *const operations[] = { "NoSuchOperation", operation, NULL };
-        const ContextQuery query = { .identity = identity, .operations = operations };
+        const ContextQuery query = { .identity = identity, .operations = operations, .time_ns = time_ns };
         ContextMatch match;
 
         memset(&match, 0xa5, sizeof(match));
         assert_int_equal(context_find(&fixture->context, &query, &match), 0);
         return match;
+}
+
+static ContextMatch find(const Fixture *fixture, const Identity *identity, const char *operation) {
+        return find_at(fixture, identity, operation, 0);
 }
 
 static int count_names(const char *name, const ContextRecord *record, void *userdata) {
@@ -123,6 +128,23 @@ static unsigned count(const Fixture *fixture, ContextKind kind) {
 
         assert_int_equal(context_list(&fixture->context, kind, count_names, &n), 0);
         return n;
+}
+
+/* What has been seen before a call began was not caused by it. */
+static void began_later(void **state) {
+        Fixture *fixture = *state;
+        const Identity identity = { .container_id = C1 };
+        ContextRecord first = call("ExecSync", &identity), second = first;
+
+        first.start_ns = 1000;
+        second.start_ns = 2000;
+        (void) publish(fixture, &first);
+        (void) publish(fixture, &second);
+        assert_int_equal(find_at(fixture, &identity, "ExecSync", 999).found, CONTEXT_FOUND_NONE);
+        assert_int_equal(find_at(fixture, &identity, "ExecSync", 1000).found, CONTEXT_FOUND_PARENT);
+        assert_int_equal(find_at(fixture, &identity, "ExecSync", 1999).record.start_ns, 1000);
+        assert_int_equal(find_at(fixture, &identity, "ExecSync", 2000).found, CONTEXT_FOUND_CANDIDATES);
+        assert_int_equal(find(fixture, &identity, "ExecSync").found, CONTEXT_FOUND_CANDIDATES);
 }
 
 static void publishes_and_retracts(void **state) {
@@ -885,6 +907,7 @@ static void read_is_the_calls_own(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(publishes_and_retracts),
+                TEST(began_later),
                 TEST(rules_hold),
                 TEST(best_level_decides),
                 TEST(parallel_probes),
