@@ -4,7 +4,7 @@
  *     podburst FOLDER PODS
  *
  * Plays an engine that starts PODS pods at the same moment: for each the network plugins, the shim, `runc create` with
- * its stages and a hook, `runc start`, the container's command and its end, `runc delete`: 12 programs and some 20
+ * its stages and a hook, `runc start`, the container's command and its end, `runc delete`: 9 programs and 11
  * processes, which do nothing but start each other. FOLDER gets copies of this program under the names that all these
  * have, and must hold the bundles, io.containerd.runtime.v2.task/k8s.io/burst-N. Ends when the last process has.
  *
