@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <string.h>
 #include "sampler.h"
 
 Sampler sampler_make(uint32_t per_million) {
@@ -32,4 +33,28 @@ uint8_t sampler_flags(const Sampler *sampler, const TraceContext *parent, const 
 
         return (uint8_t) ((root->flags & TRACECONTEXT_RANDOM) |
                           (sampler_decide(sampler, root->trace_id) ? TRACECONTEXT_SAMPLED : 0));
+}
+
+int sampler_new_root(const Sampler *sampler, TraceContext *ret) {
+        TraceContext root;
+        int r;
+
+        assert(ret);
+
+        r = tracecontext_new_root(&root);
+        if (r < 0)
+                return r;
+
+        root.flags = sampler_flags(sampler, NULL, &root);
+        memset(root.span_id, 0, sizeof(root.span_id));
+        *ret = root;
+        return 0;
+}
+
+void sampler_derive(const Sampler *sampler, const char *id, TraceContext *ret) {
+        assert(id);
+        assert(ret);
+
+        tracecontext_derive(id, strlen(id), ret);
+        ret->flags = sampler_flags(sampler, NULL, ret);
 }

@@ -30,3 +30,12 @@ bool sampler_decide(const Sampler *sampler, const uint8_t trace_id[static TRACEC
  * one, @root's flags with the sampled bit set by the ratio.
  */
 uint8_t sampler_flags(const Sampler *sampler, const TraceContext *parent, const TraceContext *root);
+
+/*
+ * A new trace as the parent of its first spans: a random trace id, the ratio's decision, and a zero span id, so that
+ * they are roots. Returns 0, or a negative errno (no random numbers).
+ */
+int sampler_new_root(const Sampler *sampler, TraceContext *ret);
+
+/* Likewise the trace derived from the sandbox's (or a lone container's) @id, as tracecontext_derive() has it. */
+void sampler_derive(const Sampler *sampler, const char *id, TraceContext *ret);

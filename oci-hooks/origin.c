@@ -20,27 +20,13 @@ static bool recent(const Origin *origin, uint64_t start_ns, uint64_t now_ns) {
 }
 
 static void derive(const Session *session, Origin *origin, const char *id) {
-        TraceContext root;
-
-        tracecontext_derive(id, strlen(id), &root);
-        root.flags = sampler_flags(&session->sampler, NULL, &root);
         origin->source = ORIGIN_DERIVED;
-        origin->parent = root;
+        sampler_derive(&session->sampler, id, &origin->parent);
 }
 
 static int new_root(const Session *session, Origin *origin) {
-        TraceContext root;
-        int r;
-
-        r = tracecontext_new_root(&root);
-        if (r < 0)
-                return r;
-
-        root.flags = sampler_flags(&session->sampler, NULL, &root);
-        memset(root.span_id, 0, sizeof(root.span_id));
         origin->source = ORIGIN_ROOT;
-        origin->parent = root;
-        return 0;
+        return sampler_new_root(&session->sampler, &origin->parent);
 }
 
 /* The id that all of a sandbox's spans can derive a trace from. */

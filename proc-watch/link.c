@@ -266,21 +266,11 @@ static void complete(Identity *identity, const Identity *known) {
 }
 
 int link_root(const Link *link, TraceContext *ret) {
-        int r;
-
-        r = tracecontext_new_root(ret);
-        if (r < 0)
-                return r;
-        ret->flags = sampler_flags(&link->sampler, NULL, ret);
-        memset(ret->span_id, 0, sizeof(ret->span_id));
-        return 0;
+        return sampler_new_root(&link->sampler, ret);
 }
 
 static void derive(Link *link, const Identity *identity, TraceContext *ret) {
-        const char *id = *identity->sandbox_id ? identity->sandbox_id : identity->container_id;
-
-        tracecontext_derive(id, strlen(id), ret);
-        ret->flags = sampler_flags(&link->sampler, NULL, ret);
+        sampler_derive(&link->sampler, *identity->sandbox_id ? identity->sandbox_id : identity->container_id, ret);
         counters_add(link->counters, COUNTERS_WATCH, COUNTERS_HOOK_UNLINKED, 1);
 }
 

@@ -39,26 +39,11 @@ static void add_link(Cause *cause, const TraceContext *to, const char *why) {
         cause->links[cause->n_links++] = (CauseLink){ *to, why };
 }
 
-int cause_new_root(const Session *session, TraceContext *ret) {
-        TraceContext root;
-        int r;
-
-        r = tracecontext_new_root(&root);
-        if (r < 0)
-                return r;
-
-        root.flags = sampler_flags(&session->sampler, NULL, &root);
-        memset(root.span_id, 0, sizeof(root.span_id));
-        *ret = root;
-        return 0;
-}
-
 static void derive(const Session *session, Cause *cause, const char *id) {
         const char *from = cause->identity.sandbox_id[0] != '\0' ? cause->identity.sandbox_id : id;
 
-        tracecontext_derive(from, strlen(from), &cause->parent);
-        cause->parent.flags = sampler_flags(&session->sampler, NULL, &cause->parent);
         cause->source = CAUSE_DERIVED;
+        sampler_derive(&session->sampler, from, &cause->parent);
 }
 
 /* Reads the annotations of the bundle's configuration; what cannot be read names nobody. */
@@ -189,7 +174,7 @@ int cause_find(const Session *session, RuntimeVerb verb, const char *id, const c
 
         if (late || (verb == RUNTIME_EXEC && ret->n_links > 0)) {
                 ret->source = CAUSE_ROOT;
-                return cause_new_root(session, &ret->parent);
+                return sampler_new_root(&session->sampler, &ret->parent);
         }
         derive(session, ret, id);
         return 0;

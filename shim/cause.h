@@ -48,6 +48,3 @@ int cause_find(const Session *session, RuntimeVerb verb, const char *id, const c
 
 /* The call in flight that can have ended the container. Returns whether there is exactly one. */
 bool cause_find_end(const Session *session, const Cause *cause, TraceContext *ret);
-
-/* A trace of its own, by the configured rate: a span id of zero. 0 or a negative errno. */
-int cause_new_root(const Session *session, TraceContext *ret);

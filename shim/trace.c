@@ -244,7 +244,7 @@ static Span *add_later(Trace *trace, const char *name, const Clk *start, const C
         bool own = late(trace, end);
         Span *span;
 
-        if (own && (!open_session(trace) || cause_new_root(&trace->session, &parent) < 0))
+        if (own && (!open_session(trace) || sampler_new_root(&trace->session.sampler, &parent) < 0))
                 return NULL;
 
         span = add_span(trace, name, NULL, &parent);
@@ -363,7 +363,7 @@ void trace_ended(Trace *trace, const Monitor *monitor, const MonitorEnd *end) {
         if (!open_session(trace))
                 return;
         if (own) {
-                if (cause_new_root(&trace->session, &root) < 0)
+                if (sampler_new_root(&trace->session.sampler, &root) < 0)
                         return;
                 parent = &root;
         }

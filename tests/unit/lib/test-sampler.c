@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <cmocka.h>
 #include "sampler.h"
 #include "util.h"
@@ -129,12 +130,67 @@ static void parent_decides(void **state) {
         }
 }
 
+static const uint8_t no_span_id[TRACECONTEXT_SPAN_ID_SIZE];
+
+static void new_roots(void **state) {
+        static const uint32_t rates[] = { 0, 500000, SAMPLER_RATE_MAX };
+        TraceContext last = {};
+        unsigned n_sampled;
+
+        (void) state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(rates); i++) {
+                Sampler sampler = sampler_make(rates[i]);
+
+                n_sampled = 0;
+                for (unsigned j = 0; j < 200; j++) {
+                        TraceContext root;
+
+                        memset(&root, 0xa5, sizeof(root));
+                        assert_int_equal(sampler_new_root(&sampler, &root), 0);
+                        assert_memory_not_equal(root.trace_id, last.trace_id, sizeof(root.trace_id));
+                        assert_memory_equal(root.span_id, no_span_id, sizeof(no_span_id));
+                        assert_int_equal(root.flags,
+                                         sampler_decide(&sampler, root.trace_id) ? TRACECONTEXT_SAMPLED : 0);
+                        n_sampled += root.flags != 0;
+                        last = root;
+                }
+
+                /* at one half, 200 equal decisions come once in 2^199 runs */
+                assert_true(rates[i] == 0 ? n_sampled == 0 : n_sampled > 0);
+                assert_true(rates[i] == SAMPLER_RATE_MAX ? n_sampled == 200 : n_sampled < 200);
+        }
+}
+
+static void derived(void **state) {
+        static const char *const ids[] = { "", "a", "abc", "0123456789abcdef0123456789abcdef" };
+        static const struct {
+                uint32_t rate;
+                uint8_t flags;
+        } rates[] = { { 0, 0 }, { SAMPLER_RATE_MAX, TRACECONTEXT_SAMPLED } };
+
+        (void) state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(rates); i++) {
+                Sampler sampler = sampler_make(rates[i].rate);
+
+                for (size_t j = 0; j < ARRAY_SIZE(ids); j++) {
+                        TraceContext expected, out;
+
+                        memset(&out, 0xa5, sizeof(out));
+                        tracecontext_derive(ids[j], strlen(ids[j]), &expected);
+                        sampler_derive(&sampler, ids[j], &out);
+                        assert_memory_equal(out.trace_id, expected.trace_id, sizeof(out.trace_id));
+                        assert_memory_equal(out.span_id, no_span_id, sizeof(no_span_id));
+                        assert_int_equal(out.flags, rates[i].flags);
+                }
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(bounds_are_go_s),
-                cmocka_unit_test(decides_as_defined),
-                cmocka_unit_test(at_the_bound),
-                cmocka_unit_test(parent_decides),
+                cmocka_unit_test(bounds_are_go_s), cmocka_unit_test(decides_as_defined), cmocka_unit_test(at_the_bound),
+                cmocka_unit_test(parent_decides),  cmocka_unit_test(new_roots),          cmocka_unit_test(derived),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
