@@ -28,3 +28,16 @@ void identity_merge(Identity *identity, const Identity *other) {
                 identity->container_attempt_known = true;
         }
 }
+
+void identity_merge_known(Identity *identity, const Identity *known, const char *id, bool sandbox) {
+        if (strcmp(known->container_id, id) == 0 || (sandbox && strcmp(known->sandbox_id, id) == 0)) {
+                Identity merged = *known;
+
+                identity_merge(&merged, identity);
+                *identity = merged;
+        } else {
+                identity_merge(identity, known);
+        }
+        if (sandbox)
+                identity->container_id[0] = identity->container_name[0] = '\0';
+}

@@ -32,3 +32,10 @@ typedef struct Identity {
 
 /* Fills the fields that are empty in @identity from @other. */
 void identity_merge(Identity *identity, const Identity *other);
+
+/*
+ * Completes @identity, which annotations have told of the container @id, by what a context file says (@known). About
+ * this very id, for a sandbox's own container (@sandbox) also as the sandbox's, that is podspan-cri's own knowledge and
+ * annotations come after it; otherwise they come first. A sandbox's own container has neither id nor name besides.
+ */
+void identity_merge_known(Identity *identity, const Identity *known, const char *id, bool sandbox);

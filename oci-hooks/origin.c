@@ -34,16 +34,8 @@ static const char *derive_id(const Origin *origin, const State *state) {
         return origin->identity.sandbox_id[0] != '\0' ? origin->identity.sandbox_id : state->id;
 }
 
-/* What a file says about this very id is podspan-cri's own knowledge; annotations come after it. */
-static void merge_identity(Origin *origin, const Identity *known, const char *id) {
-        if (strcmp(known->container_id, id) == 0 || (origin->sandbox && strcmp(known->sandbox_id, id) == 0)) {
-                Identity merged = *known;
-
-                identity_merge(&merged, &origin->identity);
-                origin->identity = merged;
-        } else {
-                identity_merge(&origin->identity, known);
-        }
+static void merge_identity(Origin *origin, const Identity *known, const State *state) {
+        identity_merge_known(&origin->identity, known, state->id, origin->sandbox);
 }
 
 /* A record's trace is its own span's where there was no parent; those spans are roots of the derived trace. */
@@ -96,9 +88,9 @@ static int find_call(const Session *session, const State *state, Stage stage, ui
                         add_link(origin, &match.candidates[i], "candidate");
                 return 0;
         case CONTEXT_FOUND_PARENT:
-                merge_identity(origin, &match.record.identity, state->id);
+                merge_identity(origin, &match.record.identity, state);
                 if (ends && context_get(&session->context, CONTEXT_START, state->id, &start) == 0) {
-                        merge_identity(origin, &start.identity, state->id);
+                        merge_identity(origin, &start.identity, state);
                         add_link(origin, &start.trace, "start");
                 }
                 origin->source = ORIGIN_CALL;
@@ -106,7 +98,7 @@ static int find_call(const Session *session, const State *state, Stage stage, ui
                 *ret_found = true;
                 return 0;
         case CONTEXT_FOUND_START:
-                merge_identity(origin, &match.record.identity, state->id);
+                merge_identity(origin, &match.record.identity, state);
                 if (recent(origin, match.record.start_ns, now_ns)) {
                         origin->source = ORIGIN_START;
                         origin->parent = match.record.trace;
@@ -145,9 +137,7 @@ int origin_find(const Session *session, const State *state, Stage stage, char *c
                 if (r < 0)
                         return r;
                 if (origin->has_record)
-                        merge_identity(origin, &origin->record.identity, state->id);
-                if (origin->sandbox)
-                        origin->identity.container_id[0] = origin->identity.container_name[0] = '\0';
+                        merge_identity(origin, &origin->record.identity, state);
                 for (size_t i = 0; i < state->n_links; i++)
                         add_link(origin, &state->links[i], "annotation");
         }

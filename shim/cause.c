@@ -74,18 +74,8 @@ static void read_bundle(const Session *session, const char *id, const char *bund
                 counters_add(session->counters, session->producer, COUNTERS_INPUT_BAD, 1);
 }
 
-/* What a file says about this very id is podspan-cri's own knowledge; annotations come after it. */
 static void merge_identity(Cause *cause, const Identity *known, const char *id) {
-        if (strcmp(known->container_id, id) == 0 || (cause->sandbox && strcmp(known->sandbox_id, id) == 0)) {
-                Identity merged = *known;
-
-                identity_merge(&merged, &cause->identity);
-                cause->identity = merged;
-        } else {
-                identity_merge(&cause->identity, known);
-        }
-        if (cause->sandbox)
-                cause->identity.container_id[0] = cause->identity.container_name[0] = '\0';
+        identity_merge_known(&cause->identity, known, id, cause->sandbox);
 }
 
 static bool recent(const Session *session, uint64_t start_ns, uint64_t now_ns) {

@@ -60,11 +60,45 @@ static void mixes_field_by_field(void **state) {
         assert_false(identity.container_attempt_known);
 }
 
+/* What a file says of this very id comes first, else what was known; a sandbox's own container is no other. */
+static void merges_what_is_known(void **state) {
+        static const struct {
+                const char *id;
+                bool sandbox;
+                bool known_first;
+        } cases[] = {
+                { "b-id", false, true },       { "b-id", true, true },   { "b-sandbox", true, true },
+                { "b-sandbox", false, false }, { "a-id", false, false }, { "a-sandbox", true, false },
+                { "", false, false },          { "b-i", false, false },  { "b-id2", true, false },
+        };
+
+        (void) state;
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                Identity identity = filled("a", 3), known = filled("b", 7), expected;
+
+                /* each has something that the other lacks */
+                identity.pod_namespace[0] = known.image[0] = '\0';
+                expected = cases[i].known_first ? known : identity;
+                (void) snprintf(expected.pod_namespace, sizeof(expected.pod_namespace), "b-namespace");
+                (void) snprintf(expected.image, sizeof(expected.image), "a-image");
+                if (cases[i].sandbox) {
+                        expected.container_id[0] = '\0';
+                        expected.container_name[0] = '\0';
+                }
+
+                identity_merge_known(&identity, &known, cases[i].id, cases[i].sandbox);
+                if (memcmp(&identity, &expected, sizeof(identity)) != 0)
+                        fail_msg("%s, %ssandbox", cases[i].id, cases[i].sandbox ? "" : "no ");
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(fills_what_is_empty),
                 cmocka_unit_test(keeps_what_is_known),
                 cmocka_unit_test(mixes_field_by_field),
+                cmocka_unit_test(merges_what_is_known),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
