@@ -45,6 +45,12 @@ static const struct {
 #undef STRING
 };
 
+bool context_start_recent(const ContextRecord *start, uint64_t now_ns, uint64_t window_ns) {
+        assert(start);
+
+        return now_ns < start->start_ns || now_ns - start->start_ns <= window_ns;
+}
+
 static bool alphanumeric(char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }

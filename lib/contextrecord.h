@@ -40,5 +40,11 @@ int context_format(const ContextRecord *record, char *ret, size_t size);
  */
 int context_parse(const char *s, size_t len, ContextRecord *ret);
 
+/*
+ * Does what happens at @now_ns of the wall clock still belong to the start @start: no later than @window_ns after it? A
+ * clock set back meanwhile makes nothing late.
+ */
+bool context_start_recent(const ContextRecord *start, uint64_t now_ns, uint64_t window_ns);
+
 /* Can @operation stand in a file name: 1 to CONTEXT_OP_MAX letters and digits? */
 bool context_operation_valid(const char *operation);

@@ -15,10 +15,6 @@ static void add_link(Origin *origin, const TraceContext *to, const char *why) {
         origin->links[origin->n_links++] = (OriginLink){ *to, why };
 }
 
-static bool recent(const Origin *origin, uint64_t start_ns, uint64_t now_ns) {
-        return now_ns < start_ns || now_ns - start_ns <= origin->start_window_ns;
-}
-
 static void derive(const Session *session, Origin *origin, const char *id) {
         origin->source = ORIGIN_DERIVED;
         sampler_derive(&session->sampler, id, &origin->parent);
@@ -59,7 +55,7 @@ bool origin_start_parent(const Origin *origin, uint64_t now_ns, TraceContext *re
 
         record_parent(origin, ret);
         /* Without an interceptor all spans of a sandbox share the derived trace, however late. */
-        return recent(origin, origin->record.start_ns, now_ns) ||
+        return context_start_recent(&origin->record, now_ns, origin->start_window_ns) ||
                memcmp(ret->span_id, no_span_id, sizeof(no_span_id)) == 0;
 }
 
@@ -99,7 +95,7 @@ static int find_call(const Session *session, const State *state, Stage stage, ui
                 return 0;
         case CONTEXT_FOUND_START:
                 merge_identity(origin, &match.record.identity, state);
-                if (recent(origin, match.record.start_ns, now_ns)) {
+                if (context_start_recent(&match.record, now_ns, origin->start_window_ns)) {
                         origin->source = ORIGIN_START;
                         origin->parent = match.record.trace;
                 } else {

@@ -334,8 +334,7 @@ static int find_parent(Link *link, const Command *command, BundleManager manager
                 return 0;
         case CONTEXT_FOUND_START:
                 complete(identity, &match.record.identity);
-                if (!probe &&
-                    (time_ns < match.record.start_ns || time_ns - match.record.start_ns <= link->start_window_ns)) {
+                if (!probe && context_start_recent(&match.record, time_ns, link->start_window_ns)) {
                         origin->parent = match.record.trace;
                         return 0;
                 }

@@ -78,10 +78,6 @@ static void merge_identity(Cause *cause, const Identity *known, const char *id) 
         identity_merge_known(&cause->identity, known, id, cause->sandbox);
 }
 
-static bool recent(const Session *session, uint64_t start_ns, uint64_t now_ns) {
-        return now_ns < start_ns || now_ns - start_ns <= session->config.start_window_ns;
-}
-
 /* Asks the context files. Returns whether @cause has a parent now; @ret_late: no, for its start was too long ago. */
 static bool find_call(const Session *session, RuntimeVerb verb, StateManager manager, const char *id, uint64_t now_ns,
                       Cause *cause, bool *ret_late) {
@@ -114,7 +110,8 @@ static bool find_call(const Session *session, RuntimeVerb verb, StateManager man
                 return true;
         case CONTEXT_FOUND_START:
                 merge_identity(cause, &match.record.identity, id);
-                if (verb == RUNTIME_EXEC || !recent(session, match.record.start_ns, now_ns)) {
+                if (verb == RUNTIME_EXEC ||
+                    !context_start_recent(&match.record, now_ns, session->config.start_window_ns)) {
                         add_link(cause, &match.record.trace, "start");
                         *ret_late = true;
                         return false;

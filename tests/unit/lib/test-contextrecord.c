@@ -247,11 +247,40 @@ static void format_limits(void **state) {
         assert_int_equal(context_format(&record, text, sizeof(text)), -EINVAL);
 }
 
+static void recent(void **state) {
+        static const struct {
+                uint64_t start_ns, now_ns, window_ns;
+                bool recent;
+        } cases[] = {
+                { 100, 100, 0, true },
+                { 100, 101, 0, false },
+                { 100, 110, 10, true },
+                { 100, 111, 10, false },
+                { 100, 99, 0, true },
+                { UINT64_MAX, 0, 0, true },
+                { 0, UINT64_MAX, UINT64_MAX - 1, false },
+                { 1, UINT64_MAX, UINT64_MAX - 1, true },
+        };
+
+        (void) state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                const ContextRecord start = { .start_ns = cases[i].start_ns };
+
+                if (context_start_recent(&start, cases[i].now_ns, cases[i].window_ns) != cases[i].recent)
+                        fail_msg("case %zu", i);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(comes_back),         cmocka_unit_test(truncated_anywhere),
-                cmocka_unit_test(accepts_or_refuses), cmocka_unit_test(longest_values),
-                cmocka_unit_test(largest_file),       cmocka_unit_test(format_limits),
+                cmocka_unit_test(comes_back),
+                cmocka_unit_test(truncated_anywhere),
+                cmocka_unit_test(accepts_or_refuses),
+                cmocka_unit_test(longest_values),
+                cmocka_unit_test(largest_file),
+                cmocka_unit_test(format_limits),
+                cmocka_unit_test(recent),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
