@@ -5,16 +5,6 @@
 
 static const uint8_t no_span_id[TRACECONTEXT_SPAN_ID_SIZE];
 
-static void add_link(Origin *origin, const TraceContext *to, const char *why) {
-        if (origin->n_links == SPAN_LINKS_MAX)
-                return;
-        for (size_t i = 0; i < origin->n_links; i++)
-                if (memcmp(origin->links[i].to.span_id, to->span_id, sizeof(to->span_id)) == 0)
-                        return;
-
-        origin->links[origin->n_links++] = (OriginLink){ *to, why };
-}
-
 static void derive(const Session *session, Origin *origin, const char *id) {
         origin->source = ORIGIN_DERIVED;
         sampler_derive(&session->sampler, id, &origin->parent);
@@ -81,13 +71,13 @@ static int find_call(const Session *session, const State *state, Stage stage, ui
                 return 0;
         case CONTEXT_FOUND_CANDIDATES:
                 for (size_t i = 0; i < match.n_candidates; i++)
-                        add_link(origin, &match.candidates[i], "candidate");
+                        spanlinks_add(&origin->links, &match.candidates[i], "candidate");
                 return 0;
         case CONTEXT_FOUND_PARENT:
                 merge_identity(origin, &match.record.identity, state);
                 if (ends && context_get(&session->context, CONTEXT_START, state->id, &start) == 0) {
                         merge_identity(origin, &start.identity, state);
-                        add_link(origin, &start.trace, "start");
+                        spanlinks_add(&origin->links, &start.trace, "start");
                 }
                 origin->source = ORIGIN_CALL;
                 origin->parent = match.record.trace;
@@ -99,7 +89,7 @@ static int find_call(const Session *session, const State *state, Stage stage, ui
                         origin->source = ORIGIN_START;
                         origin->parent = match.record.trace;
                 } else {
-                        add_link(origin, &match.record.trace, "start");
+                        spanlinks_add(&origin->links, &match.record.trace, "start");
                         r = new_root(session, origin);
                         if (r < 0)
                                 return r;
@@ -135,7 +125,7 @@ int origin_find(const Session *session, const State *state, Stage stage, char *c
                 if (origin->has_record)
                         merge_identity(origin, &origin->record.identity, state);
                 for (size_t i = 0; i < state->n_links; i++)
-                        add_link(origin, &state->links[i], "annotation");
+                        spanlinks_add(&origin->links, &state->links[i], "annotation");
         }
 
         if (from_environment) {
@@ -148,7 +138,7 @@ int origin_find(const Session *session, const State *state, Stage stage, char *c
                         origin->source = ORIGIN_RECORD;
                         origin->parent = start;
                 } else if (origin->has_record) {
-                        add_link(origin, &start, "start");
+                        spanlinks_add(&origin->links, &start, "start");
                         r = new_root(session, origin);
                         if (r < 0)
                                 return r;
@@ -165,7 +155,7 @@ int origin_find(const Session *session, const State *state, Stage stage, char *c
         /* The end leads back to the start also where it belongs to the call that asked for it. */
         if (stage == STAGE_POSTSTOP && origin->has_record &&
             (origin->source == ORIGIN_CALL || origin->source == ORIGIN_ENVIRONMENT))
-                add_link(origin, &origin->record.trace, "start");
+                spanlinks_add(&origin->links, &origin->record.trace, "start");
 
         return 0;
 }
@@ -195,9 +185,7 @@ int origin_span(const Origin *origin, const State *state, const char *name, cons
         if (state)
                 span_attr_str(span, "container.id", state->id);
         span_attr_str(span, "container.runtime.name", state_manager_name(origin->manager));
-        for (size_t i = 0; i < origin->n_links; i++)
-                if (memcmp(origin->links[i].to.span_id, parent->span_id, sizeof(parent->span_id)) != 0)
-                        span_link(span, &origin->links[i].to, origin->links[i].why);
+        spanlinks_set(&origin->links, parent, span);
 
         *ret = TAKE_PTR(span);
         return 0;

@@ -11,6 +11,7 @@
 
 #include "context.h"
 #include "session.h"
+#include "spanlinks.h"
 #include "stage.h"
 #include "state.h"
 
@@ -23,17 +24,11 @@ typedef enum OriginSource {
         ORIGIN_ROOT,    /* a trace of its own, linked */
 } OriginSource;
 
-typedef struct OriginLink {
-        TraceContext to;
-        const char *why; /* a literal */
-} OriginLink;
-
 typedef struct Origin {
         OriginSource source;
         TraceContext parent;    /* a zero span id: the span is a root in this trace; flags are the decision */
         const char *tracestate; /* of the environment; borrowed, may be NULL */
-        OriginLink links[SPAN_LINKS_MAX];
-        size_t n_links;
+        SpanLinks links;
 
         uint64_t start_window_ns;
 

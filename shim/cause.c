@@ -30,15 +30,6 @@ static const char *const *operations(const Cause *cause, RuntimeVerb verb, State
         return manager == STATE_MANAGER_CONTAINERD ? create_containerd : create_unknown;
 }
 
-static void add_link(Cause *cause, const TraceContext *to, const char *why) {
-        if (cause->n_links == SPAN_LINKS_MAX)
-                return;
-        for (size_t i = 0; i < cause->n_links; i++)
-                if (memcmp(cause->links[i].to.span_id, to->span_id, sizeof(to->span_id)) == 0)
-                        return;
-        cause->links[cause->n_links++] = (CauseLink){ *to, why };
-}
-
 static void derive(const Session *session, Cause *cause, const char *id) {
         const char *from = cause->identity.sandbox_id[0] != '\0' ? cause->identity.sandbox_id : id;
 
@@ -93,7 +84,7 @@ static bool find_call(const Session *session, RuntimeVerb verb, StateManager man
         if (verb == RUNTIME_EXEC && match.found != CONTEXT_FOUND_START &&
             context_get(&session->context, CONTEXT_START, id, &start) == 0) {
                 merge_identity(cause, &start.identity, id);
-                add_link(cause, &start.trace, "start");
+                spanlinks_add(&cause->links, &start.trace, "start");
         }
 
         switch (match.found) {
@@ -101,7 +92,7 @@ static bool find_call(const Session *session, RuntimeVerb verb, StateManager man
                 return false;
         case CONTEXT_FOUND_CANDIDATES:
                 for (size_t i = 0; i < match.n_candidates; i++)
-                        add_link(cause, &match.candidates[i], "candidate");
+                        spanlinks_add(&cause->links, &match.candidates[i], "candidate");
                 return false;
         case CONTEXT_FOUND_PARENT:
                 merge_identity(cause, &match.record.identity, id);
@@ -112,7 +103,7 @@ static bool find_call(const Session *session, RuntimeVerb verb, StateManager man
                 merge_identity(cause, &match.record.identity, id);
                 if (verb == RUNTIME_EXEC ||
                     !context_start_recent(&match.record, now_ns, session->config.start_window_ns)) {
-                        add_link(cause, &match.record.trace, "start");
+                        spanlinks_add(&cause->links, &match.record.trace, "start");
                         *ret_late = true;
                         return false;
                 }
@@ -144,7 +135,7 @@ int cause_find(const Session *session, RuntimeVerb verb, const char *id, const c
                 state_identity(&state, manager, &ret->identity, &ret->sandbox);
                 ret->manager = state_manager_name(manager);
                 for (size_t i = 0; i < state.n_links; i++)
-                        add_link(ret, &state.links[i], "annotation");
+                        spanlinks_add(&ret->links, &state.links[i], "annotation");
         } else if (util_id_valid(id)) {
                 util_copy_bounded(ret->identity.container_id, sizeof(ret->identity.container_id), id, strlen(id));
         }
@@ -159,7 +150,7 @@ int cause_find(const Session *session, RuntimeVerb verb, const char *id, const c
         if (found)
                 return 0;
 
-        if (late || (verb == RUNTIME_EXEC && ret->n_links > 0)) {
+        if (late || (verb == RUNTIME_EXEC && ret->links.n > 0)) {
                 ret->source = CAUSE_ROOT;
                 return sampler_new_root(&session->sampler, &ret->parent);
         }

@@ -12,6 +12,7 @@
 #include "context.h"
 #include "runtimeargs.h"
 #include "session.h"
+#include "spanlinks.h"
 #include "state.h"
 
 typedef enum CauseSource {
@@ -22,17 +23,11 @@ typedef enum CauseSource {
         CAUSE_ROOT,    /* a trace of its own, linked */
 } CauseSource;
 
-typedef struct CauseLink {
-        TraceContext to;
-        const char *why; /* a literal */
-} CauseLink;
-
 typedef struct Cause {
         CauseSource source;
         TraceContext parent;    /* a zero span id: the span is a root in this trace; flags are the decision */
         const char *tracestate; /* of the environment; borrowed, may be NULL */
-        CauseLink links[SPAN_LINKS_MAX];
-        size_t n_links;
+        SpanLinks links;
         const char *manager; /* container.runtime.name, NULL: not known */
         bool sandbox;        /* the sandbox's own container */
         Identity identity;   /* container_id is empty for a sandbox */

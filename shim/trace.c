@@ -110,12 +110,6 @@ static Span *add_span(Trace *trace, const char *name, const TraceContext *contex
         return span;
 }
 
-static void add_links(const Trace *trace, Span *span, const TraceContext *parent) {
-        for (size_t i = 0; i < trace->cause.n_links; i++)
-                if (memcmp(trace->cause.links[i].to.span_id, parent->span_id, sizeof(parent->span_id)) != 0)
-                        span_link(span, &trace->cause.links[i].to, trace->cause.links[i].why);
-}
-
 /* Something that lasted from @start to @end, of which the end has just been: a clock set meanwhile moves the span. */
 static void set_time(Span *span, const Clk *start, const Clk *end) {
         span_set_time(span, end->realtime_ns - (end->monotonic_ns - start->monotonic_ns), end->realtime_ns);
@@ -216,7 +210,7 @@ void trace_runtime_ended(Trace *trace, int status, const Clk *at, bool failed, c
                 return;
 
         set_time(span, &trace->called, at);
-        add_links(trace, span, &trace->cause.parent);
+        spanlinks_set(&trace->cause.links, &trace->cause.parent, span);
         span_attr_str(span, "process.executable.name", file_name(runtime->runtime));
         span_attr_int(span, "process.pid", trace->runtime_pid);
         span_attr_str(span, "podspan.oci.bundle", runtime->bundle);

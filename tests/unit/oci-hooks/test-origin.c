@@ -158,7 +158,7 @@ static void test_call(void **userdata) {
 
         origin = find(f, STAGE_CREATE_RUNTIME, no_env);
         assert_parent(&origin, ORIGIN_CALL, &call);
-        assert_int_equal(origin.n_links, 0);
+        assert_int_equal(origin.links.n, 0);
         assert_string_equal(origin.identity.pod_name, "pod-1");
         assert_string_equal(origin.identity.pod_uid, "uid-1");
         assert_string_equal(origin.identity.container_name, "main");
@@ -188,8 +188,8 @@ static void test_candidates(void **userdata) {
         origin = find(f, STAGE_CREATE_RUNTIME, no_env);
         assert_int_equal(origin.source, ORIGIN_DERIVED);
         assert_derived(&origin, SANDBOX);
-        assert_int_equal(origin.n_links, 2);
-        assert_string_equal(origin.links[0].why, "candidate");
+        assert_int_equal(origin.links.n, 2);
+        assert_string_equal(origin.links.at[0].why, "candidate");
 }
 
 static void test_start(void **userdata) {
@@ -206,8 +206,8 @@ static void test_start(void **userdata) {
         origin = find(f, STAGE_POSTSTOP, no_env);
         assert_int_equal(origin.source, ORIGIN_ROOT);
         assert_memory_not_equal(origin.parent.trace_id, start.trace_id, sizeof(start.trace_id));
-        assert_int_equal(origin.n_links, 1);
-        assert_memory_equal(&origin.links[0].to, &start, sizeof(start));
+        assert_int_equal(origin.links.n, 1);
+        assert_memory_equal(&origin.links.at[0].to, &start, sizeof(start));
 }
 
 /* The end that was asked for belongs to the call, and leads back to the start. */
@@ -220,9 +220,9 @@ static void test_stop(void **userdata) {
         stop = publish(f, "StopContainer", ID, "pod-1");
         origin = find(f, STAGE_POSTSTOP, no_env);
         assert_parent(&origin, ORIGIN_CALL, &stop);
-        assert_int_equal(origin.n_links, 1);
-        assert_memory_equal(&origin.links[0].to, &start, sizeof(start));
-        assert_string_equal(origin.links[0].why, "start");
+        assert_int_equal(origin.links.n, 1);
+        assert_memory_equal(&origin.links.at[0].to, &start, sizeof(start));
+        assert_string_equal(origin.links.at[0].why, "start");
 }
 
 static void test_record(void **userdata) {
@@ -237,8 +237,8 @@ static void test_record(void **userdata) {
         record = put(f, CONTEXT_HOOK, "createRuntime", f->now_ns - START_WINDOW_NS - 1);
         origin = find(f, STAGE_POSTSTOP, no_env);
         assert_int_equal(origin.source, ORIGIN_ROOT);
-        assert_int_equal(origin.n_links, 1);
-        assert_memory_equal(&origin.links[0].to, &record, sizeof(record));
+        assert_int_equal(origin.links.n, 1);
+        assert_memory_equal(&origin.links.at[0].to, &record, sizeof(record));
 }
 
 /* Without an interceptor a sandbox's spans share a trace, however long it lives. */
@@ -282,8 +282,8 @@ static void test_annotation(void **userdata) {
         f->state.n_links = 1;
         origin = find(f, STAGE_CREATE_RUNTIME, no_env);
         assert_int_equal(origin.source, ORIGIN_DERIVED);
-        assert_int_equal(origin.n_links, 1);
-        assert_string_equal(origin.links[0].why, "annotation");
+        assert_int_equal(origin.links.n, 1);
+        assert_string_equal(origin.links.at[0].why, "annotation");
 }
 
 static void test_sandbox(void **userdata) {

@@ -228,9 +228,9 @@ static void test_start(void **userdata) {
         start = put_start(f, f->now_ns - f->session.config.start_window_ns - 1);
         cause = find(f, RUNTIME_CREATE, no_env);
         assert_root(&cause, CAUSE_ROOT);
-        assert_int_equal(cause.n_links, 1);
-        assert_memory_equal(cause.links[0].to.span_id, start.span_id, sizeof(start.span_id));
-        assert_string_equal(cause.links[0].why, "start");
+        assert_int_equal(cause.links.n, 1);
+        assert_memory_equal(cause.links.at[0].to.span_id, start.span_id, sizeof(start.span_id));
+        assert_string_equal(cause.links.at[0].why, "start");
 }
 
 static void test_exec(void **userdata) {
@@ -242,22 +242,22 @@ static void test_exec(void **userdata) {
         start = put_start(f, f->now_ns);
         cause = find(f, RUNTIME_EXEC, no_env);
         assert_root(&cause, CAUSE_ROOT);
-        assert_int_equal(cause.n_links, 1);
-        assert_memory_equal(cause.links[0].to.span_id, start.span_id, sizeof(start.span_id));
+        assert_int_equal(cause.links.n, 1);
+        assert_memory_equal(cause.links.at[0].to.span_id, start.span_id, sizeof(start.span_id));
         assert_string_equal(cause.identity.image, "image:1");
 
         call = publish(f, "ExecSync", NULL, ID);
         cause = find(f, RUNTIME_EXEC, no_env);
         assert_parent(&cause, CAUSE_CALL, &call);
-        assert_int_equal(cause.n_links, 1);
+        assert_int_equal(cause.links.n, 1);
         assert_string_equal(cause.identity.image, "image:1");
 
         /* Two of the same: neither is the parent. */
         (void) publish(f, "ExecSync", NULL, ID);
         cause = find(f, RUNTIME_EXEC, no_env);
         assert_root(&cause, CAUSE_ROOT);
-        assert_int_equal(cause.n_links, 3);
-        assert_string_equal(cause.links[1].why, "candidate");
+        assert_int_equal(cause.links.n, 3);
+        assert_string_equal(cause.links.at[1].why, "candidate");
 }
 
 static void test_end(void **userdata) {
