@@ -349,28 +349,18 @@ static bool is_containers_storage(const State *state) {
                memcmp(begin + len - (sizeof(suffix) - 1), suffix, sizeof(suffix) - 1) == 0;
 }
 
-StateManager state_manager(const State *state) {
+Manager state_manager(const State *state) {
         assert(state);
 
         if (is_containerd(state))
-                return STATE_MANAGER_CONTAINERD;
+                return MANAGER_CONTAINERD;
         if (!is_containers_storage(state))
-                return STATE_MANAGER_UNKNOWN;
+                return MANAGER_UNKNOWN;
         if (strcmp(state->annotations.crio_manager, "cri-o") == 0)
-                return STATE_MANAGER_CRIO;
+                return MANAGER_CRIO;
         if (strcmp(state->annotations.crio_manager, "libpod") == 0)
-                return STATE_MANAGER_PODMAN;
-        return STATE_MANAGER_UNKNOWN;
-}
-
-const char *state_manager_name(StateManager manager) {
-        static const char *const names[] = {
-                [STATE_MANAGER_CONTAINERD] = "containerd",
-                [STATE_MANAGER_CRIO] = "cri-o",
-                [STATE_MANAGER_PODMAN] = "podman",
-        };
-
-        return names[manager];
+                return MANAGER_PODMAN;
+        return MANAGER_UNKNOWN;
 }
 
 static void copy(char *to, size_t size, const char *from) {
@@ -379,7 +369,7 @@ static void copy(char *to, size_t size, const char *from) {
 
 #define COPY(to, from) copy(to, sizeof(to), from)
 
-void state_identity(const State *state, StateManager manager, Identity *ret, bool *ret_sandbox) {
+void state_identity(const State *state, Manager manager, Identity *ret, bool *ret_sandbox) {
         const StateAnnotations *a = &state->annotations;
         Identity identity = {};
         const char *sandbox_id = "";
@@ -388,7 +378,7 @@ void state_identity(const State *state, StateManager manager, Identity *ret, boo
         assert(ret);
         assert(ret_sandbox);
 
-        if (manager == STATE_MANAGER_CONTAINERD) {
+        if (manager == MANAGER_CONTAINERD) {
                 sandbox = strcmp(a->containerd_type, "sandbox") == 0;
                 sandbox_id = a->containerd_sandbox_id;
                 COPY(identity.pod_uid, a->containerd_uid);
@@ -398,7 +388,7 @@ void state_identity(const State *state, StateManager manager, Identity *ret, boo
                         COPY(identity.container_name, a->containerd_container);
                         COPY(identity.image, a->containerd_image);
                 }
-        } else if (manager == STATE_MANAGER_CRIO) {
+        } else if (manager == MANAGER_CRIO) {
                 sandbox = strcmp(a->crio_container, "POD") == 0;
                 sandbox_id = a->crio_sandbox_id;
                 COPY(identity.pod_uid, a->crio_uid);

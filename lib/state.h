@@ -24,6 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "identity.h"
+#include "manager.h"
 #include "tracecontext.h"
 
 #define STATE_SIZE_MAX   (1024U * 1024) /* bytes of input */
@@ -31,13 +32,6 @@
 #define STATE_KEY_MAX    316            /* of an annotation: a prefix of 253 characters, a slash, a name of 63 */
 #define STATE_BUNDLE_MAX 1023
 #define STATE_LINKS_MAX  4 /* annotations that name a trace to link to */
-
-typedef enum StateManager {
-        STATE_MANAGER_UNKNOWN,
-        STATE_MANAGER_CONTAINERD,
-        STATE_MANAGER_CRIO,
-        STATE_MANAGER_PODMAN,
-} StateManager;
 
 typedef struct StateAnnotations {
         char containerd_type[16];
@@ -88,15 +82,13 @@ StateParser *state_parser_free(StateParser *parser);
 int state_parser_feed(StateParser *parser, const uint8_t *bytes, size_t len);
 
 /* Who runs the container. Needs `bundle`, `id` and, for podman and CRI-O, the annotations. */
-StateManager state_manager(const State *state);
-/* Its name for container.runtime.name; NULL of STATE_MANAGER_UNKNOWN. */
-const char *state_manager_name(StateManager manager);
+Manager state_manager(const State *state);
 
 /*
  * Whose container it is, from the keys of @manager alone. Of a sandbox's own container (@ret_sandbox) the OCI id is the
  * sandbox id and container_id stays empty; of any other the OCI id is container_id.
  */
-void state_identity(const State *state, StateManager manager, Identity *ret, bool *ret_sandbox);
+void state_identity(const State *state, Manager manager, Identity *ret, bool *ret_sandbox);
 
 #include "util.h"
 DEFINE_CLEANUP(StateParser *, state_parser_free);

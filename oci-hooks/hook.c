@@ -123,8 +123,7 @@ static bool runtime_creates(Hook *hook) {
 
 /* When creating began, as well as it is known; the return value says from what. */
 static const char *create_start(Hook *hook, uint64_t *ret) {
-        bool has_birth, per_start = hook->origin.manager == STATE_MANAGER_CONTAINERD ||
-                                    hook->origin.manager == STATE_MANAGER_CRIO;
+        bool has_birth, per_start = hook->origin.manager == MANAGER_CONTAINERD || hook->origin.manager == MANAGER_CRIO;
         uint64_t birth = 0;
 
         has_birth = bundle_birth(&hook->state, &birth) == 0 && birth <= hook->now_ns;

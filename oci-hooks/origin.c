@@ -184,7 +184,7 @@ int origin_span(const Origin *origin, const State *state, const char *name, cons
         span_set_identity(span, &origin->identity);
         if (state)
                 span_attr_str(span, "container.id", state->id);
-        span_attr_str(span, "container.runtime.name", state_manager_name(origin->manager));
+        span_attr_str(span, "container.runtime.name", manager_name(origin->manager));
         spanlinks_set(&origin->links, parent, span);
 
         *ret = TAKE_PTR(span);

@@ -32,7 +32,7 @@ typedef struct Origin {
 
         uint64_t start_window_ns;
 
-        StateManager manager;
+        Manager manager;
         bool sandbox;      /* the sandbox's own container */
         Identity identity; /* container_id is empty for a sandbox */
 

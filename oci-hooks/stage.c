@@ -54,16 +54,16 @@ bool stage_on_host(Stage stage) {
         return stages[stage].on_host;
 }
 
-const char *const *stage_operations(Stage stage, StateManager manager, bool sandbox) {
+const char *const *stage_operations(Stage stage, Manager manager, bool sandbox) {
         switch (stage) {
         case STAGE_PRESTART:
         case STAGE_CREATE_RUNTIME:
         case STAGE_CREATE_CONTAINER:
                 if (sandbox)
                         return run_sandbox;
-                if (manager == STATE_MANAGER_CONTAINERD)
+                if (manager == MANAGER_CONTAINERD)
                         return create_containerd;
-                if (manager == STATE_MANAGER_CRIO)
+                if (manager == MANAGER_CRIO)
                         return create_crio;
                 return create_unknown;
         case STAGE_START_CONTAINER:

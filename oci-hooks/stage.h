@@ -35,4 +35,4 @@ bool stage_on_host(Stage stage);
  * With containerd `runc create` belongs to StartContainer, with CRI-O to CreateContainer; runc runs the poststart hooks
  * in `runc create`, crun in `crun start`.
  */
-const char *const *stage_operations(Stage stage, StateManager manager, bool sandbox);
+const char *const *stage_operations(Stage stage, Manager manager, bool sandbox);

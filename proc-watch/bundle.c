@@ -157,29 +157,19 @@ int bundle_parser_feed(BundleParser *parser, const char *bytes, size_t len) {
         return status == yajl_status_ok ? 0 : -EBADMSG;
 }
 
-BundleManager bundle_manager(const Bundle *bundle, const char *path, const char *id) {
+Manager bundle_manager(const Bundle *bundle, const char *path, const char *id) {
         char storage[IDENTITY_ID_MAX + 32];
 
         (void) snprintf(storage, sizeof(storage), "-containers/%s/userdata", id);
         if (strstr(path, "/io.containerd.runtime.v2.task/"))
-                return BUNDLE_MANAGER_CONTAINERD;
+                return MANAGER_CONTAINERD;
         if (!strstr(path, storage))
-                return BUNDLE_MANAGER_UNKNOWN;
+                return MANAGER_UNKNOWN;
         if (strcmp(bundle->manager, "cri-o") == 0)
-                return BUNDLE_MANAGER_CRIO;
+                return MANAGER_CRIO;
         if (strcmp(bundle->manager, "libpod") == 0)
-                return BUNDLE_MANAGER_PODMAN;
-        return BUNDLE_MANAGER_UNKNOWN;
-}
-
-const char *bundle_manager_name(BundleManager manager) {
-        static const char *const names[] = {
-                [BUNDLE_MANAGER_CONTAINERD] = "containerd",
-                [BUNDLE_MANAGER_CRIO] = "cri-o",
-                [BUNDLE_MANAGER_PODMAN] = "podman",
-        };
-
-        return names[manager];
+                return MANAGER_PODMAN;
+        return MANAGER_UNKNOWN;
 }
 
 static void copy(char *to, size_t size, const char *from) {
@@ -188,16 +178,16 @@ static void copy(char *to, size_t size, const char *from) {
 
 #define COPY(to, from) copy(to, sizeof(to), from)
 
-void bundle_identity(const Bundle *bundle, BundleManager manager, const char *id, Identity *ret) {
-        __typeof__(&bundle->crio) from = manager == BUNDLE_MANAGER_CONTAINERD ? &bundle->containerd : &bundle->crio;
+void bundle_identity(const Bundle *bundle, Manager manager, const char *id, Identity *ret) {
+        __typeof__(&bundle->crio) from = manager == MANAGER_CONTAINERD ? &bundle->containerd : &bundle->crio;
         Identity identity = {};
         bool sandbox;
 
         COPY(identity.container_id, id);
-        if (manager == BUNDLE_MANAGER_CONTAINERD || manager == BUNDLE_MANAGER_CRIO) {
+        if (manager == MANAGER_CONTAINERD || manager == MANAGER_CRIO) {
                 /* No container is called "POD": upper case is not allowed. */
-                sandbox = manager == BUNDLE_MANAGER_CRIO ? strcmp(from->container_name, "POD") == 0
-                                                         : strcmp(from->type, "sandbox") == 0;
+                sandbox = manager == MANAGER_CRIO ? strcmp(from->container_name, "POD") == 0
+                                                  : strcmp(from->type, "sandbox") == 0;
                 COPY(identity.pod_uid, from->pod_uid);
                 COPY(identity.pod_name, from->pod_name);
                 COPY(identity.pod_namespace, from->pod_namespace);

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "identity.h"
+#include "manager.h"
 #include "util.h"
 
 #define BUNDLE_SIZE_MAX      (4U * 1024 * 1024) /* bytes of config.json */
@@ -31,13 +32,6 @@ typedef struct BundleHook {
         BundleStage stage;
         char path[BUNDLE_HOOK_PATH_MAX + 1];
 } BundleHook;
-
-typedef enum BundleManager {
-        BUNDLE_MANAGER_UNKNOWN,
-        BUNDLE_MANAGER_CONTAINERD,
-        BUNDLE_MANAGER_CRIO,
-        BUNDLE_MANAGER_PODMAN,
-} BundleManager;
 
 typedef struct Bundle {
         struct {
@@ -64,11 +58,9 @@ DEFINE_CLEANUP(BundleParser *, bundle_parser_free);
 int bundle_parser_feed(BundleParser *parser, const char *bytes, size_t len);
 
 /* Who runs the container @id whose bundle is at @path. */
-BundleManager bundle_manager(const Bundle *bundle, const char *path, const char *id);
-/* Its name for container.runtime.name; NULL where not known. */
-const char *bundle_manager_name(BundleManager manager);
+Manager bundle_manager(const Bundle *bundle, const char *path, const char *id);
 
 /* Whose container @id is. Of a sandbox's own, container_id equals sandbox_id and container_name is empty. */
-void bundle_identity(const Bundle *bundle, BundleManager manager, const char *id, Identity *ret);
+void bundle_identity(const Bundle *bundle, Manager manager, const char *id, Identity *ret);
 
 const char *bundle_stage_name(BundleStage stage);

@@ -55,7 +55,7 @@ void calls_begin(Calls *calls, const char *name, const ContextRecord *record, ui
                 return;
         }
         if (record) {
-                call.owner = owner_new(&record->identity, BUNDLE_MANAGER_UNKNOWN, NULL);
+                call.owner = owner_new(&record->identity, MANAGER_UNKNOWN, NULL);
                 call.context = record->trace;
         }
         calls->items[calls->n++] = call;

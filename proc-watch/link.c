@@ -61,7 +61,7 @@ static const char *const checkpoint[] = { "CheckpointContainer", NULL };
 static const char *const state[] = { "CreateContainer", "StartContainer", "RunPodSandbox", NULL };
 static const char *const none[] = { NULL };
 
-const char *const *link_operations(const Command *command, BundleManager manager, bool sandbox) {
+const char *const *link_operations(const Command *command, Manager manager, bool sandbox) {
         const char *verb = command->verb;
 
         switch (command->kind) {
@@ -94,9 +94,9 @@ const char *const *link_operations(const Command *command, BundleManager manager
                 return sandbox ? run_sandbox : start_container;
         if (sandbox)
                 return run_sandbox;
-        if (manager == BUNDLE_MANAGER_CONTAINERD)
+        if (manager == MANAGER_CONTAINERD)
                 return create_containerd;
-        return manager == BUNDLE_MANAGER_CRIO ? create_crio : create_any;
+        return manager == MANAGER_CRIO ? create_crio : create_any;
 }
 
 static LinkEntry *find_entry(const Link *link, const char *id, uint32_t uid) {
@@ -199,8 +199,8 @@ static int read_bundle(const Link *link, const char *path, uint32_t uid, Bundle 
 }
 
 /* What is known of whose @command is, before any call is looked at. */
-static int identify(const Link *link, const Command *command, Identity *identity, BundleManager *manager,
-                    Bundle *bundle, bool *has_bundle) {
+static int identify(const Link *link, const Command *command, Identity *identity, Manager *manager, Bundle *bundle,
+                    bool *has_bundle) {
         LinkEntry *entry;
         int r;
 
@@ -223,8 +223,8 @@ static int identify(const Link *link, const Command *command, Identity *identity
                 } else {
                         *has_bundle = true;
                         *manager = bundle_manager(bundle, command->bundle, command->id);
-                        if (command->uid != 0 && *manager != BUNDLE_MANAGER_PODMAN)
-                                *manager = BUNDLE_MANAGER_UNKNOWN;
+                        if (command->uid != 0 && *manager != MANAGER_PODMAN)
+                                *manager = MANAGER_UNKNOWN;
                         bundle_identity(bundle, *manager, command->id, identity);
                         return 0;
                 }
@@ -308,7 +308,7 @@ static bool is_current(const Link *link, const Command *command, uint64_t time_n
 }
 
 /* The parent by the look-up rules. */
-static int find_parent(Link *link, const Command *command, BundleManager manager, uint64_t time_ns, Identity *identity,
+static int find_parent(Link *link, const Command *command, Manager manager, uint64_t time_ns, Identity *identity,
                        StoryOrigin *origin, ContextFound *ret_found) {
         bool sandbox = is_sandbox(identity), probe = is_probe(command);
         Identity asked = *identity;
@@ -382,7 +382,7 @@ static int find_only_call(Link *link, const Command *command, uint64_t time_ns, 
                 return r;
         if (only.n != 1 || only.record.start_ns > time_ns || !is_current(link, command, time_ns))
                 return -ENOENT;
-        ret->owner = owner_new(&only.record.identity, BUNDLE_MANAGER_CRIO, NULL);
+        ret->owner = owner_new(&only.record.identity, MANAGER_CRIO, NULL);
         ret->parent = only.record.trace;
         ret->call = ret->parent;
         ret->live = true;
@@ -398,7 +398,7 @@ static bool learnt(const Owner *owner, const Identity *identity) {
 }
 
 int link_find(Link *link, const Command *command, uint64_t time_ns, StoryOrigin *ret) {
-        BundleManager manager = BUNDLE_MANAGER_UNKNOWN;
+        Manager manager = MANAGER_UNKNOWN;
         _cleanup_free_ Bundle *bundle = NULL;
         StoryOrigin origin = {};
         Identity identity = {};

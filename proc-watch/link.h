@@ -58,4 +58,4 @@ int link_find(Link *link, const Command *command, uint64_t time_ns, StoryOrigin 
 int link_root(const Link *link, TraceContext *ret);
 
 /* The CRI operations that can have caused @command. */
-const char *const *link_operations(const Command *command, BundleManager manager, bool sandbox);
+const char *const *link_operations(const Command *command, Manager manager, bool sandbox);

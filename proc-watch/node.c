@@ -338,7 +338,7 @@ int node_span_new(const Node *node, const char *name, const TraceContext *contex
         if (node->owner) {
                 owner_identity(node->owner, &identity);
                 span_set_identity(span, &identity);
-                span_attr_str(span, "container.runtime.name", bundle_manager_name(owner_manager(node->owner)));
+                span_attr_str(span, "container.runtime.name", manager_name(owner_manager(node->owner)));
         }
         if (node->incomplete)
                 span_attr_bool(span, "podspan.incomplete", true);

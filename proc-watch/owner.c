@@ -4,7 +4,7 @@
 
 struct Owner {
         unsigned n_refs;
-        BundleManager manager;
+        Manager manager;
         uint32_t sandbox_attempt, container_attempt;
         bool sandbox_attempt_known, container_attempt_known;
         uint8_t n_hooks;
@@ -21,7 +21,7 @@ static const struct {
         FIELD(container_id), FIELD(container_name), FIELD(image),         FIELD(runtime_handler),
 };
 
-Owner *owner_new(const Identity *identity, BundleManager manager, const Bundle *bundle) {
+Owner *owner_new(const Identity *identity, Manager manager, const Bundle *bundle) {
         size_t size = sizeof(Owner), n_hooks = bundle ? bundle->n_hooks : 0;
         Owner *owner;
         char *to;
@@ -85,7 +85,7 @@ void owner_identity(const Owner *owner, Identity *ret) {
         }
 }
 
-BundleManager owner_manager(const Owner *owner) {
+Manager owner_manager(const Owner *owner) {
         return owner->manager;
 }
 

@@ -13,14 +13,14 @@
 typedef struct Owner Owner;
 
 /* A reference to what @identity, @manager and the hooks of @bundle (may be NULL) say. NULL without memory. */
-Owner *owner_new(const Identity *identity, BundleManager manager, const Bundle *bundle);
+Owner *owner_new(const Identity *identity, Manager manager, const Bundle *bundle);
 Owner *owner_ref(Owner *owner);
 /* Drops a reference; NULL is fine. Returns NULL. */
 Owner *owner_unref(Owner *owner);
 DEFINE_CLEANUP(Owner *, owner_unref);
 
 void owner_identity(const Owner *owner, Identity *ret);
-BundleManager owner_manager(const Owner *owner);
+Manager owner_manager(const Owner *owner);
 /* The container's id, else the sandbox's. */
 const char *owner_id(const Owner *owner);
 

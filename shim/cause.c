@@ -18,16 +18,16 @@ static const char *const end_container[] = { "StopContainer",    "RemoveContaine
                                              "RemovePodSandbox", "StartContainer",  NULL };
 static const char *const end_sandbox[] = { "StopPodSandbox", "RemovePodSandbox", "RunPodSandbox", NULL };
 
-static const char *const *operations(const Cause *cause, RuntimeVerb verb, StateManager manager) {
+static const char *const *operations(const Cause *cause, RuntimeVerb verb, Manager manager) {
         if (verb == RUNTIME_EXEC)
                 return execute;
         if (cause->sandbox)
                 return sandbox;
         if (verb == RUNTIME_RESTORE)
                 return restore;
-        if (manager == STATE_MANAGER_CRIO)
+        if (manager == MANAGER_CRIO)
                 return create_crio;
-        return manager == STATE_MANAGER_CONTAINERD ? create_containerd : create_unknown;
+        return manager == MANAGER_CONTAINERD ? create_containerd : create_unknown;
 }
 
 static void derive(const Session *session, Cause *cause, const char *id) {
@@ -70,7 +70,7 @@ static void merge_identity(Cause *cause, const Identity *known, const char *id) 
 }
 
 /* Asks the context files. Returns whether @cause has a parent now; @ret_late: no, for its start was too long ago. */
-static bool find_call(const Session *session, RuntimeVerb verb, StateManager manager, const char *id, uint64_t now_ns,
+static bool find_call(const Session *session, RuntimeVerb verb, Manager manager, const char *id, uint64_t now_ns,
                       Cause *cause, bool *ret_late) {
         const ContextQuery query = { .identity = &cause->identity, .operations = operations(cause, verb, manager) };
         ContextRecord start;
@@ -116,7 +116,7 @@ static bool find_call(const Session *session, RuntimeVerb verb, StateManager man
 
 int cause_find(const Session *session, RuntimeVerb verb, const char *id, const char *bundle, char *const *envp,
                uint64_t now_ns, Cause *ret) {
-        StateManager manager = STATE_MANAGER_UNKNOWN;
+        Manager manager = MANAGER_UNKNOWN;
         TraceContext environment;
         bool from_environment, found, late;
         State state = {};
@@ -133,7 +133,7 @@ int cause_find(const Session *session, RuntimeVerb verb, const char *id, const c
                 read_bundle(session, id, bundle, &state);
                 manager = state_manager(&state);
                 state_identity(&state, manager, &ret->identity, &ret->sandbox);
-                ret->manager = state_manager_name(manager);
+                ret->manager = manager_name(manager);
                 for (size_t i = 0; i < state.n_links; i++)
                         spanlinks_add(&ret->links, &state.links[i], "annotation");
         } else if (util_id_valid(id)) {

@@ -16,6 +16,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             (size > half && bundle_parser_feed(parser, (const char *) data + half, size - half) < 0) ||
             bundle_parser_feed(parser, NULL, 0) < 0)
                 return 0;
-        bundle_identity(&bundle, BUNDLE_MANAGER_CRIO, "c1", &identity);
+        bundle_identity(&bundle, MANAGER_CRIO, "c1", &identity);
         return 0;
 }

@@ -22,7 +22,7 @@ static void test_names(_unused_ void **userdata) {
         assert_null(stage_name(STAGE_UNKNOWN));
 }
 
-static bool has(Stage stage, StateManager manager, bool sandbox, const char *operation) {
+static bool has(Stage stage, Manager manager, bool sandbox, const char *operation) {
         for (const char *const *o = stage_operations(stage, manager, sandbox); *o; o++)
                 if (strcmp(*o, operation) == 0)
                         return true;
@@ -30,23 +30,23 @@ static bool has(Stage stage, StateManager manager, bool sandbox, const char *ope
 }
 
 static void test_operations(_unused_ void **userdata) {
-        assert_true(has(STAGE_CREATE_RUNTIME, STATE_MANAGER_CONTAINERD, false, "StartContainer"));
-        assert_false(has(STAGE_CREATE_RUNTIME, STATE_MANAGER_CONTAINERD, false, "CreateContainer"));
-        assert_true(has(STAGE_CREATE_RUNTIME, STATE_MANAGER_CRIO, false, "CreateContainer"));
-        assert_false(has(STAGE_CREATE_RUNTIME, STATE_MANAGER_CRIO, false, "StartContainer"));
-        assert_true(has(STAGE_CREATE_RUNTIME, STATE_MANAGER_CONTAINERD, true, "RunPodSandbox"));
-        assert_false(has(STAGE_CREATE_RUNTIME, STATE_MANAGER_CONTAINERD, true, "StartContainer"));
+        assert_true(has(STAGE_CREATE_RUNTIME, MANAGER_CONTAINERD, false, "StartContainer"));
+        assert_false(has(STAGE_CREATE_RUNTIME, MANAGER_CONTAINERD, false, "CreateContainer"));
+        assert_true(has(STAGE_CREATE_RUNTIME, MANAGER_CRIO, false, "CreateContainer"));
+        assert_false(has(STAGE_CREATE_RUNTIME, MANAGER_CRIO, false, "StartContainer"));
+        assert_true(has(STAGE_CREATE_RUNTIME, MANAGER_CONTAINERD, true, "RunPodSandbox"));
+        assert_false(has(STAGE_CREATE_RUNTIME, MANAGER_CONTAINERD, true, "StartContainer"));
 
         /* runc runs these hooks in `runc create`, which with CRI-O is CreateContainer. */
-        assert_true(has(STAGE_POSTSTART, STATE_MANAGER_CRIO, false, "CreateContainer"));
-        assert_true(has(STAGE_POSTSTART, STATE_MANAGER_CRIO, false, "StartContainer"));
-        assert_true(has(STAGE_POSTSTOP, STATE_MANAGER_CRIO, false, "StopPodSandbox"));
-        assert_true(has(STAGE_POSTSTOP, STATE_MANAGER_CONTAINERD, false, "StartContainer"));
-        assert_true(has(STAGE_POSTSTOP, STATE_MANAGER_CONTAINERD, true, "RunPodSandbox"));
+        assert_true(has(STAGE_POSTSTART, MANAGER_CRIO, false, "CreateContainer"));
+        assert_true(has(STAGE_POSTSTART, MANAGER_CRIO, false, "StartContainer"));
+        assert_true(has(STAGE_POSTSTOP, MANAGER_CRIO, false, "StopPodSandbox"));
+        assert_true(has(STAGE_POSTSTOP, MANAGER_CONTAINERD, false, "StartContainer"));
+        assert_true(has(STAGE_POSTSTOP, MANAGER_CONTAINERD, true, "RunPodSandbox"));
 
         /* Never a probe. */
         for (int stage = STAGE_PRESTART; stage <= STAGE_UNKNOWN; stage++)
-                for (int manager = STATE_MANAGER_UNKNOWN; manager <= STATE_MANAGER_PODMAN; manager++)
+                for (int manager = MANAGER_UNKNOWN; manager <= MANAGER_PODMAN; manager++)
                         assert_false(has(stage, manager, false, "ExecSync") || has(stage, manager, true, "ExecSync"));
 }
 

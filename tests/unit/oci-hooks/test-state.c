@@ -196,13 +196,13 @@ static void test_invalid_utf8(_unused_ void **userdata) {
 static const struct {
         const char *what;
         const char *in;
-        StateManager manager;
+        Manager manager;
         bool sandbox;
         Identity identity;
 } identities[] = {
         { "containerd",
           STATE(CONTAINERD_BUNDLE, CONTAINERD_ANNOTATIONS),
-          STATE_MANAGER_CONTAINERD,
+          MANAGER_CONTAINERD,
           false,
           { .pod_uid = "uid-1",
             .pod_name = "pod-1",
@@ -215,32 +215,32 @@ static const struct {
           STATE(CONTAINERD_BUNDLE,
                 "\"io.kubernetes.cri.container-type\":\"sandbox\",\"io.kubernetes.cri.sandbox-id\":\"" ID
                 "\",\"io.kubernetes.cri.sandbox-uid\":\"uid-1\""),
-          STATE_MANAGER_CONTAINERD,
+          MANAGER_CONTAINERD,
           true,
           { .pod_uid = "uid-1", .sandbox_id = ID } },
         { "containerd, CRI-O's keys forged",
           STATE(CONTAINERD_BUNDLE, CRIO_ANNOTATIONS),
-          STATE_MANAGER_CONTAINERD,
+          MANAGER_CONTAINERD,
           false,
           { .container_id = ID } },
         { "containerd, another namespace",
           STATE("/run/containerd/io.containerd.runtime.v2.task/moby/" ID, CONTAINERD_ANNOTATIONS),
-          STATE_MANAGER_UNKNOWN,
+          MANAGER_UNKNOWN,
           false,
           { .container_id = ID } },
         { "another container's bundle",
           STATE("/run/containerd/io.containerd.runtime.v2.task/k8s.io/" SANDBOX, CONTAINERD_ANNOTATIONS),
-          STATE_MANAGER_UNKNOWN,
+          MANAGER_UNKNOWN,
           false,
           { .container_id = ID } },
         { "containerd's path in the middle of a name",
           STATE("/home/x-io.containerd.runtime.v2.task/k8s.io/" ID, CONTAINERD_ANNOTATIONS),
-          STATE_MANAGER_UNKNOWN,
+          MANAGER_UNKNOWN,
           false,
           { .container_id = ID } },
         { "CRI-O",
           STATE(STORAGE_BUNDLE, CRIO_ANNOTATIONS),
-          STATE_MANAGER_CRIO,
+          MANAGER_CRIO,
           false,
           { .pod_uid = "uid-1",
             .pod_name = "pod-1",
@@ -251,7 +251,7 @@ static const struct {
             .image = "localhost/busybox:1" } },
         { "CRI-O, containerd's keys forged",
           STATE(STORAGE_BUNDLE, "\"io.container.manager\":\"cri-o\"," CONTAINERD_ANNOTATIONS),
-          STATE_MANAGER_CRIO,
+          MANAGER_CRIO,
           false,
           { .container_id = ID } },
         { "CRI-O's sandbox, whatever its author wrote",
@@ -259,27 +259,27 @@ static const struct {
                 "\"io.container.manager\":\"cri-o\",\"io.kubernetes.cri-o.ContainerType\":\"container\","
                 "\"io.kubernetes.cri-o.SandboxID\":\"" SANDBOX "\",\"io.kubernetes.container.name\":\"POD\","
                 "\"io.kubernetes.pod.uid\":\"uid-1\""),
-          STATE_MANAGER_CRIO,
+          MANAGER_CRIO,
           true,
           { .pod_uid = "uid-1", .sandbox_id = ID } },
         { "CRI-O, a sandbox id that is a path",
           STATE(STORAGE_BUNDLE, "\"io.container.manager\":\"cri-o\",\"io.kubernetes.cri-o.SandboxID\":\"../x\""),
-          STATE_MANAGER_CRIO,
+          MANAGER_CRIO,
           false,
           { .container_id = ID } },
         { "podman",
           STATE(STORAGE_BUNDLE, "\"io.container.manager\":\"libpod\",\"io.kubernetes.pod.uid\":\"forged\""),
-          STATE_MANAGER_PODMAN,
+          MANAGER_PODMAN,
           false,
           { .container_id = ID } },
         { "a bundle made by hand",
           STATE("/tmp/bundle", CRIO_ANNOTATIONS "," CONTAINERD_ANNOTATIONS),
-          STATE_MANAGER_UNKNOWN,
+          MANAGER_UNKNOWN,
           false,
           { .container_id = ID } },
         { "no bundle",
           "{\"id\":\"" ID "\",\"annotations\":{" CRIO_ANNOTATIONS "}}",
-          STATE_MANAGER_UNKNOWN,
+          MANAGER_UNKNOWN,
           false,
           { .container_id = ID } },
 };
@@ -287,7 +287,7 @@ static const struct {
 static void test_identity(_unused_ void **userdata) {
         for (size_t i = 0; i < ARRAY_SIZE(identities); i++) {
                 Identity identity;
-                StateManager manager;
+                Manager manager;
                 bool sandbox;
                 State state;
 

@@ -115,21 +115,20 @@ static void too_large(void **state) {
 static void identities(void **state) {
         static const struct {
                 const char *path;
-                BundleManager manager;
+                Manager manager;
                 const char *uid, *sandbox, *container;
         } cases[] = {
-                { "/run/containerd/io.containerd.runtime.v2.task/k8s.io/c1", BUNDLE_MANAGER_CONTAINERD, "u-1", "sb",
-                  "main" },
-                { "/run/containers/storage/overlay-containers/c1/userdata", BUNDLE_MANAGER_CRIO, "u-2", "c1", "" },
-                { "/run/containers/storage/overlay-containers/c2/userdata", BUNDLE_MANAGER_UNKNOWN, "", "", "" },
-                { "/tmp/c1", BUNDLE_MANAGER_UNKNOWN, "", "", "" },
+                { "/run/containerd/io.containerd.runtime.v2.task/k8s.io/c1", MANAGER_CONTAINERD, "u-1", "sb", "main" },
+                { "/run/containers/storage/overlay-containers/c1/userdata", MANAGER_CRIO, "u-2", "c1", "" },
+                { "/run/containers/storage/overlay-containers/c2/userdata", MANAGER_UNKNOWN, "", "", "" },
+                { "/tmp/c1", MANAGER_UNKNOWN, "", "", "" },
         };
         Bundle bundle;
 
         (void) state;
         assert_int_equal(parse(config, sizeof(config) - 1, 64, &bundle), 0);
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-                BundleManager manager = bundle_manager(&bundle, cases[i].path, "c1");
+                Manager manager = bundle_manager(&bundle, cases[i].path, "c1");
                 Identity identity;
 
                 assert_int_equal(manager, cases[i].manager);

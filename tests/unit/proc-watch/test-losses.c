@@ -211,7 +211,7 @@ static int find(void *userdata, const Command *command, uint64_t time_ns, StoryO
         if (!*command->id)
                 return -ENOENT;
         util_copy_bounded(identity.container_id, sizeof(identity.container_id), command->id, strlen(command->id));
-        *ret = (StoryOrigin){ .owner = owner_new(&identity, BUNDLE_MANAGER_CONTAINERD, NULL) };
+        *ret = (StoryOrigin){ .owner = owner_new(&identity, MANAGER_CONTAINERD, NULL) };
         tracecontext_derive(command->id, strlen(command->id), &ret->parent);
         return ret->owner ? 0 : -ENOMEM;
 }

@@ -49,7 +49,7 @@ static int find(void *userdata, const Command *command, uint64_t time_ns, StoryO
         if (!*command->id)
                 return -ENOENT;
         util_copy_bounded(identity.container_id, sizeof(identity.container_id), command->id, strlen(command->id));
-        *ret = (StoryOrigin){ .owner = owner_new(&identity, BUNDLE_MANAGER_CRIO, NULL), .live = true };
+        *ret = (StoryOrigin){ .owner = owner_new(&identity, MANAGER_CRIO, NULL), .live = true };
         tracecontext_derive(command->id, strlen(command->id), &ret->call);
         memset(ret->call.span_id, 0x22, sizeof(ret->call.span_id));
         ret->parent = command->has_traceparent && command->uid == 0 ? command->traceparent : ret->call;
@@ -457,7 +457,7 @@ static void engine(void **state) {
         };
         const StoryInterval other = { 7 * MS + 1, 7 * MS + 2 };
         Identity identity = { .pod_uid = "uid" };
-        StoryCall call = { .owner = owner_new(&identity, BUNDLE_MANAGER_UNKNOWN, NULL),
+        StoryCall call = { .owner = owner_new(&identity, MANAGER_UNKNOWN, NULL),
                            .clk = now,
                            .time = { 2 * MS, 8 * MS + MS / 2 },
                            .others = &other,
@@ -505,7 +505,7 @@ static void engine_computes(void **state) {
         };
         const StoryInterval other = { 7 * MS + 1, 7 * MS + 2 };
         Identity identity = { .pod_uid = "uid" };
-        StoryCall call = { .owner = owner_new(&identity, BUNDLE_MANAGER_UNKNOWN, NULL),
+        StoryCall call = { .owner = owner_new(&identity, MANAGER_UNKNOWN, NULL),
                            .clk = now,
                            .time = { 3 * MS + MS / 4, 9 * MS + MS / 4 },
                            .others = &other,
