@@ -1,6 +1,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include "operations.h"
 #include "stage.h"
 #include "util.h"
 
@@ -17,20 +18,8 @@ static const struct {
         [STAGE_UNKNOWN] = { NULL, false },
 };
 
-static const char *const create_containerd[] = { "StartContainer", NULL };
-static const char *const create_crio[] = { "CreateContainer", NULL };
-static const char *const create_unknown[] = { "StartContainer", "CreateContainer", "RunPodSandbox", NULL };
+/* Under CRI-O the poststart hooks of runc belong to CreateContainer, those of crun to StartContainer. */
 static const char *const start_container[] = { "StartContainer", "CreateContainer", NULL };
-static const char *const run_sandbox[] = { "RunPodSandbox", NULL };
-/* A start that fails is cleaned up by the call that failed. */
-static const char *const stop_container[] = { "StopContainer",
-                                              "RemoveContainer",
-                                              "StopPodSandbox",
-                                              "RemovePodSandbox",
-                                              "StartContainer",
-                                              "CreateContainer",
-                                              NULL };
-static const char *const stop_sandbox[] = { "StopPodSandbox", "RemovePodSandbox", "RunPodSandbox", NULL };
 static const char *const any[] = { "StartContainer",  "CreateContainer", "RunPodSandbox",    "StopContainer",
                                    "RemoveContainer", "StopPodSandbox",  "RemovePodSandbox", NULL };
 
@@ -59,18 +48,12 @@ const char *const *stage_operations(Stage stage, Manager manager, bool sandbox) 
         case STAGE_PRESTART:
         case STAGE_CREATE_RUNTIME:
         case STAGE_CREATE_CONTAINER:
-                if (sandbox)
-                        return run_sandbox;
-                if (manager == MANAGER_CONTAINERD)
-                        return create_containerd;
-                if (manager == MANAGER_CRIO)
-                        return create_crio;
-                return create_unknown;
+                return operations_create(manager, sandbox);
         case STAGE_START_CONTAINER:
         case STAGE_POSTSTART:
-                return sandbox ? run_sandbox : start_container;
+                return sandbox ? operations_sandbox() : start_container;
         case STAGE_POSTSTOP:
-                return sandbox ? stop_sandbox : stop_container;
+                return operations_end(sandbox);
         case STAGE_UNKNOWN:
                 break;
         }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include "link.h"
+#include "operations.h"
 #include "resync.h"
 
 #define MTIME_TICK_NS (10 * NSEC_PER_MSEC) /* a file system's clock goes by ticks */
@@ -41,21 +42,8 @@ int link_add_root(Link *link, const char *root) {
         return 0;
 }
 
-static const char *const run_sandbox[] = { "RunPodSandbox", NULL };
-static const char *const stop_sandbox[] = { "StopPodSandbox", "RemovePodSandbox", "RunPodSandbox", NULL };
-static const char *const create_containerd[] = { "StartContainer", NULL };
-static const char *const create_crio[] = { "CreateContainer", NULL };
-static const char *const create_any[] = { "StartContainer", "CreateContainer", "RunPodSandbox", NULL };
 static const char *const start_container[] = { "StartContainer", NULL };
 static const char *const start_any[] = { "StartContainer", "RunPodSandbox", NULL };
-static const char *const stop_container[] = { "StopContainer",
-                                              "RemoveContainer",
-                                              "StopPodSandbox",
-                                              "RemovePodSandbox",
-                                              "StartContainer",
-                                              "CreateContainer",
-                                              NULL };
-static const char *const exec[] = { "ExecSync", "Exec", NULL };
 static const char *const update[] = { "UpdateContainerResources", NULL };
 static const char *const checkpoint[] = { "CheckpointContainer", NULL };
 static const char *const state[] = { "CreateContainer", "StartContainer", "RunPodSandbox", NULL };
@@ -66,13 +54,13 @@ const char *const *link_operations(const Command *command, Manager manager, bool
 
         switch (command->kind) {
         case COMMAND_CNI:
-                return strcmp(verb, "ADD") == 0 ? run_sandbox : stop_sandbox;
+                return strcmp(verb, "ADD") == 0 ? operations_sandbox() : operations_end(/* sandbox= */ true);
         case COMMAND_PINNS:
-                return run_sandbox;
+                return operations_sandbox();
         case COMMAND_SHIM:
                 if (strcmp(verb, "start") == 0)
-                        return sandbox ? run_sandbox : start_any;
-                return sandbox ? stop_sandbox : stop_container;
+                        return sandbox ? operations_sandbox() : start_any;
+                return operations_end(sandbox);
         case COMMAND_RUNTIME:
         case COMMAND_MONITOR:
                 break;
@@ -81,7 +69,7 @@ const char *const *link_operations(const Command *command, Manager manager, bool
         }
 
         if (strcmp(verb, "exec") == 0)
-                return exec;
+                return operations_exec();
         if (strcmp(verb, "state") == 0)
                 return state;
         if (strcmp(verb, "update") == 0)
@@ -89,14 +77,10 @@ const char *const *link_operations(const Command *command, Manager manager, bool
         if (strcmp(verb, "checkpoint") == 0)
                 return checkpoint;
         if (strcmp(verb, "delete") == 0 || strcmp(verb, "kill") == 0)
-                return sandbox ? stop_sandbox : stop_container;
+                return operations_end(sandbox);
         if (strcmp(verb, "start") == 0)
-                return sandbox ? run_sandbox : start_container;
-        if (sandbox)
-                return run_sandbox;
-        if (manager == MANAGER_CONTAINERD)
-                return create_containerd;
-        return manager == MANAGER_CRIO ? create_crio : create_any;
+                return sandbox ? operations_sandbox() : start_container;
+        return operations_create(manager, sandbox);
 }
 
 static LinkEntry *find_entry(const Link *link, const char *id, uint32_t uid) {

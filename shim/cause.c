@@ -5,29 +5,21 @@
 #include <string.h>
 #include "cause.h"
 #include "envcarrier.h"
+#include "operations.h"
 
 #define CONFIG_JSON "config.json"
 
-static const char *const create_crio[] = { "CreateContainer", NULL };
-static const char *const create_containerd[] = { "StartContainer", NULL };
-static const char *const create_unknown[] = { "StartContainer", "CreateContainer", "RunPodSandbox", NULL };
 static const char *const restore[] = { "CreateContainer", "StartContainer", NULL };
-static const char *const sandbox[] = { "RunPodSandbox", NULL };
-static const char *const execute[] = { "ExecSync", "Exec", NULL };
+/* Not CreateContainer, which operations_end() has: under CRI-O a monitor's spans are below that call already. */
 static const char *const end_container[] = { "StopContainer",    "RemoveContainer", "StopPodSandbox",
                                              "RemovePodSandbox", "StartContainer",  NULL };
-static const char *const end_sandbox[] = { "StopPodSandbox", "RemovePodSandbox", "RunPodSandbox", NULL };
 
 static const char *const *operations(const Cause *cause, RuntimeVerb verb, Manager manager) {
         if (verb == RUNTIME_EXEC)
-                return execute;
-        if (cause->sandbox)
-                return sandbox;
-        if (verb == RUNTIME_RESTORE)
+                return operations_exec();
+        if (verb == RUNTIME_RESTORE && !cause->sandbox)
                 return restore;
-        if (manager == MANAGER_CRIO)
-                return create_crio;
-        return manager == MANAGER_CONTAINERD ? create_containerd : create_unknown;
+        return operations_create(manager, cause->sandbox);
 }
 
 static void derive(const Session *session, Cause *cause, const char *id) {
@@ -161,7 +153,7 @@ int cause_find(const Session *session, RuntimeVerb verb, const char *id, const c
 bool cause_find_end(const Session *session, const Cause *cause, TraceContext *ret) {
         const ContextQuery query = {
                 .identity = &cause->identity,
-                .operations = cause->sandbox ? end_sandbox : end_container,
+                .operations = cause->sandbox ? operations_end(/* sandbox= */ true) : end_container,
         };
         ContextMatch match;
 
