@@ -14,6 +14,7 @@
 #include "tappack.h"
 
 #define WRITE_MIN (256U * 1024) /* bytes of records that are written at once */
+#define BACKLOG   4             /* processes that want to take over at once */
 
 static void enter(Handover *handover, HandoverPhase phase, uint64_t timeout_ns) {
         handover->phase = phase;
@@ -162,8 +163,8 @@ static int send_state(Handover *handover) {
                 .type = HANDOVER_STATE,
                 .n_conns = (uint32_t) handover->owner->n_conns,
                 .owns_path = handover->owns_path,
-                .dev = handover->dev,
-                .ino = handover->ino,
+                .dev = handover->listen_file.dev,
+                .ino = handover->listen_file.ino,
         };
         int r;
 
@@ -374,28 +375,19 @@ char *handover_path(const char *listen_path) {
 
 /* The name is only for processes that want to take over, and one that listens there was asked before. */
 static int listen_at(const char *path) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        _cleanup_close_ int fd = -EBADF;
+        struct sockaddr_un address;
         struct stat st;
-        mode_t mask;
         int r;
 
-        memcpy(address.sun_path, path, strlen(path) + 1);
-        if (lstat(path, &st) == 0 && (!S_ISSOCK(st.st_mode) || unlink(path) < 0))
-                return -EEXIST;
-        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0)
-                return -errno;
-        mask = umask(0177);
-        r = bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0 ? -errno : 0;
-        (void) umask(mask);
+        r = unixsocket_address(path, &address);
         if (r < 0)
                 return r;
-        return listen(fd, 4) < 0 ? -errno : TAKE_FD(fd);
+        if (lstat(path, &st) == 0 && (!S_ISSOCK(st.st_mode) || unlink(path) < 0))
+                return -EEXIST;
+        return unixsocket_listen(&address, SOCK_SEQPACKET, BACKLOG);
 }
 
 int handover_init(Handover *handover, const char *listen_path, int consume_control_fd) {
-        struct stat st;
         int r;
 
         handover->control_fd = consume_control_fd;
@@ -407,10 +399,7 @@ int handover_init(Handover *handover, const char *listen_path, int consume_contr
                 if (handover->control_fd < 0)
                         return handover->control_fd;
         }
-        if (lstat(handover->control_path, &st) == 0) {
-                handover->control_dev = st.st_dev;
-                handover->control_ino = st.st_ino;
-        }
+        (void) unixsocket_file(handover->control_path, &handover->control_file);
         r = loop_timer_add(&handover->timer, handover->owner->loop, on_timer);
         if (r < 0)
                 return r;
@@ -418,15 +407,12 @@ int handover_init(Handover *handover, const char *listen_path, int consume_contr
 }
 
 void handover_deinit(Handover *handover) {
-        struct stat st;
-
         loop_source_remove(&handover->peer);
         handover->peer_fd = close_fd(handover->peer_fd);
         loop_source_remove(&handover->control);
         handover->control_fd = close_fd(handover->control_fd);
-        if (handover->control_path && lstat(handover->control_path, &st) == 0 && S_ISSOCK(st.st_mode) &&
-            st.st_dev == handover->control_dev && st.st_ino == handover->control_ino)
-                (void) unlink(handover->control_path);
+        if (handover->control_path)
+                unixsocket_remove(handover->control_path, &handover->control_file);
         handover->control_path = (free(handover->control_path), NULL);
         loop_timer_remove(&handover->timer);
 }

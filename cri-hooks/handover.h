@@ -11,6 +11,7 @@
 
 #include "conn.h"
 #include "handovermsg.h"
+#include "unixsocket.h"
 
 #define HANDOVER_SUFFIX    ".upgrade"
 #define HANDOVER_GREET_NS  (10 * NSEC_PER_SEC)   /* the other gets ready */
@@ -38,14 +39,14 @@ struct Handover {
         HandoverMsg info; /* borrowed strings: what we were started with */
         int listen_fd;    /* borrowed */
         bool owns_path;   /* of the listening socket: the other is to remove it one day */
-        uint64_t dev, ino;
+        UnixSocketFile listen_file;
         void (*pause)(Handover *handover, bool paused); /* no new connections, for now */
         void (*done)(Handover *handover);               /* all is the other's: end */
 
         int control_fd;
         LoopSource control;
         char *control_path; /* NULL: not ours to remove */
-        uint64_t control_dev, control_ino;
+        UnixSocketFile control_file;
         int peer_fd;
         pid_t peer_pid;
         LoopSource peer;

@@ -11,23 +11,13 @@
 
 #define BYPASS_SUFFIX ".bypass" /* as cli/bypass.h has it */
 
-static int make_address(const char *path, struct sockaddr_un *ret) {
-        size_t n = strlen(path);
-
-        if (n >= sizeof(ret->sun_path))
-                return -ENAMETOOLONG;
-        *ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
-        memcpy(ret->sun_path, path, n);
-        return 0;
-}
-
 /* Returns a connected socket, or a negative errno. A unix socket connects at once or not at all. */
 static int connect_to(const char *path) {
         _cleanup_close_ int fd = -EBADF;
         struct sockaddr_un address;
         int r;
 
-        r = make_address(path, &address);
+        r = unixsocket_address(path, &address);
         if (r < 0)
                 return r;
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -78,7 +68,7 @@ static int find_place(const char *path, struct sockaddr_un *ret) {
         struct stat st;
         int r;
 
-        r = make_address(path, ret);
+        r = unixsocket_address(path, ret);
         if (r < 0 || lstat(path, &st) < 0 || !S_ISLNK(st.st_mode))
                 return r;
         address = *ret;
@@ -91,10 +81,7 @@ static int find_place(const char *path, struct sockaddr_un *ret) {
 }
 
 static int open_listener(Server *server, const char *path) {
-        _cleanup_close_ int fd = -EBADF;
         struct sockaddr_un address;
-        struct stat st;
-        mode_t mask;
         int r;
 
         r = find_place(path, &address);
@@ -107,23 +94,13 @@ static int open_listener(Server *server, const char *path) {
         if (r < 0)
                 return r;
 
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0)
-                return -errno;
-        mask = umask(0177);
-        r = bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0 ? -errno : 0;
-        (void) umask(mask);
+        r = unixsocket_listen(&address, SOCK_STREAM, SERVER_BACKLOG);
         if (r < 0)
                 return r;
-        if (listen(fd, SERVER_BACKLOG) < 0)
-                return -errno;
 
-        if (lstat(address.sun_path, &st) == 0) {
-                server->listen_dev = st.st_dev;
-                server->listen_ino = st.st_ino;
-        }
+        server->listen_fd = r;
         server->listen_path = path;
-        server->listen_fd = TAKE_FD(fd);
+        (void) unixsocket_file(address.sun_path, &server->listen_file);
         return 0;
 }
 
@@ -380,8 +357,7 @@ static int begin(Server *server, const char *path, int consume_control_fd) {
         handover->owner = &server->owner;
         handover->listen_fd = server->listen_fd;
         handover->owns_path = server->listen_path != NULL;
-        handover->dev = server->listen_dev;
-        handover->ino = server->listen_ino;
+        handover->listen_file = server->listen_file;
         handover->info.watchdog_usec = server->watchdog_usec;
         handover->pause = on_pause;
         handover->done = on_handed_over;
@@ -421,8 +397,7 @@ int server_take_over(Server *server, Takeover *takeover, const char *path, int c
                 server->listen_fd = TAKE_FD(takeover->listen_fd);
                 if (takeover->state.owns_path) {
                         server->listen_path = path;
-                        server->listen_dev = takeover->state.dev;
-                        server->listen_ino = takeover->state.ino;
+                        server->listen_file = (UnixSocketFile){ takeover->state.dev, takeover->state.ino };
                 }
         }
         return begin(server, path, TAKE_FD(takeover->control_fd));
@@ -433,15 +408,11 @@ int server_run(Server *server) {
 }
 
 void server_deinit(Server *server) {
-        struct stat st;
-
         handover_deinit(&server->handover);
         loop_source_remove(&server->listen_source);
         server->listen_fd = close_fd(server->listen_fd);
-        /* Not if somebody else has put his own there by now. */
-        if (server->listen_path && lstat(server->listen_path, &st) == 0 && st.st_dev == server->listen_dev &&
-            st.st_ino == server->listen_ino)
-                (void) unlink(server->listen_path);
+        if (server->listen_path)
+                unixsocket_remove(server->listen_path, &server->listen_file);
 
         while (server->owner.conns)
                 conn_close(server->owner.conns, TAP_END_SHUTDOWN);

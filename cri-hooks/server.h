@@ -12,6 +12,7 @@
 #include "contextpool.h"
 #include "handover.h"
 #include "takeover.h"
+#include "unixsocket.h"
 
 #define SERVER_BACKLOG    4096
 #define SERVER_ACCEPT_MAX 16                   /* connections taken in one turn */
@@ -31,7 +32,7 @@ struct Server {
         const char *listen_path;  /* borrowed; NULL: the socket was passed to us */
         const char *runtime_path; /* borrowed */
         int listen_fd;
-        uint64_t listen_dev, listen_ino;
+        UnixSocketFile listen_file;
         size_t max_conns;
         bool full;                      /* max_conns are open: nobody is let in */
         bool paused;                    /* for another process to take over */

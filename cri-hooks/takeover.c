@@ -10,6 +10,7 @@
 #include "handover.h"
 #include "takeover.h"
 #include "tappack.h"
+#include "unixsocket.h"
 
 static int send_msg(const Takeover *takeover, const HandoverMsg *msg) {
         _cleanup_(pack_deinit) Pack pack = PACK_NULL;
@@ -45,7 +46,7 @@ static int receive(const Takeover *takeover, HandoverType type, HandoverMsg *ret
 
 int takeover_greet(Takeover *takeover, const char *listen_path) {
         const struct timeval timeout = { .tv_sec = TAKEOVER_TIMEOUT_S };
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        struct sockaddr_un address;
         _cleanup_free_ char *path = handover_path(listen_path);
         _cleanup_(fds_deinit) Fds fds = {};
         _cleanup_close_ int fd = -EBADF;
@@ -54,7 +55,9 @@ int takeover_greet(Takeover *takeover, const char *listen_path) {
 
         if (!path)
                 return -ENOENT;
-        memcpy(address.sun_path, path, strlen(path) + 1);
+        r = unixsocket_address(path, &address);
+        if (r < 0)
+                return r;
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return -errno;
