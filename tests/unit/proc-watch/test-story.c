@@ -3,75 +3,41 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <cmocka.h>
 #include "recording.h"
-#include "spandata.h"
 #include "story.h"
+#include "told.h"
 
 #define RUNC_MAIN "42eb5fbb5a97659ff87299828784875f9a8f94553e23107f50a3cf179bae9913"
 #define CRUN_MAIN "0d6bc79648f4ee5dbb0032b3e298d929995e390e3ad6520dc3d712725ef86b71"
-#define SPANS_MAX 4096
 #define SLOW_NS   NSEC_PER_SEC
 #define WINDOW_NS (15 * 60 * NSEC_PER_SEC)
 
 static const char *recordings;
 
-typedef struct Told {
-        Span *spans[SPANS_MAX];
-        size_t n;
-        size_t n_counted;
-        char hooks[3][BUNDLE_HOOK_PATH_MAX + 1]; /* fast, slow, stop */
-} Told;
-
 static Told told;
 static Recording recording;
+static char hook_paths[3][BUNDLE_HOOK_PATH_MAX + 1]; /* fast, slow, stop */
 
 static int find(void *userdata, const Command *command, uint64_t time_ns, StoryOrigin *ret) {
         static Bundle bundle;
-        Identity identity = {};
 
         (void) userdata;
         (void) time_ns;
-        if (!*command->id)
-                return -ENOENT;
         bundle = (Bundle){ .n_hooks = 3 };
         for (size_t i = 0; i < 3; i++) {
                 bundle.hooks[i].stage = i < 2 ? BUNDLE_CREATE_RUNTIME : BUNDLE_POSTSTOP;
-                memcpy(bundle.hooks[i].path, told.hooks[i], sizeof(told.hooks[i]));
+                memcpy(bundle.hooks[i].path, hook_paths[i], sizeof(hook_paths[i]));
         }
-        util_copy_bounded(identity.container_id, sizeof(identity.container_id), command->id, strlen(command->id));
-        *ret = (StoryOrigin){ .owner = owner_new(&identity, MANAGER_CONTAINERD, &bundle) };
-        tracecontext_derive(command->id, strlen(command->id), &ret->parent);
-        return ret->owner ? 0 : -ENOMEM;
+        return told_origin(command, MANAGER_CONTAINERD, &bundle, ret);
 }
 
-static int root(void *userdata, TraceContext *ret) {
-        (void) userdata;
-        assert_int_equal(tracecontext_new_root(ret), 0);
-        memset(ret->span_id, 0, sizeof(ret->span_id));
-        return 0;
-}
-
-static void emit(void *userdata, Span *span) {
-        (void) userdata;
-        assert_true(told.n < SPANS_MAX);
-        told.spans[told.n++] = span;
-}
-
-static void counted(void *userdata, const Command *command) {
-        (void) userdata;
-        (void) command;
-        told.n_counted++;
-}
-
-static const StoryHost host = { .find = find, .root = root, .emit = emit, .counted = counted };
-
-static void forget_told(void) {
-        while (told.n > 0)
-                span_free(told.spans[--told.n]);
-        told.n_counted = 0;
-}
+static const StoryHost host = {
+        .find = find, .root = told_root, .emit = told_emit, .counted = told_counted, .userdata = &told
+};
 
 /* Feeds the event from a buffer of its exact size. */
 static void feed(Story *story, const Recorded *recorded) {
@@ -111,44 +77,19 @@ static void read_recording(const char *name) {
                         size_t len = recorded->event.file_size, tail = strlen(hooks[k]) + 1;
 
                         if (len > tail && strcmp(recorded->data + len - tail, hooks[k]) == 0)
-                                memcpy(told.hooks[k], recorded->data, len);
+                                memcpy(hook_paths[k], recorded->data, len);
                 }
-}
-
-static const char *name_of(const Span *span) {
-        return span_text(span, span->name);
-}
-
-static const char *attribute(const Span *span, const char *key) {
-        for (size_t i = 0; i < span->n_attrs; i++)
-                if (strcmp(span->attrs[i].key, key) == 0 && span->attrs[i].type == SPAN_ATTR_STRING)
-                        return span_text(span, span->attrs[i].string);
-        return "";
-}
-
-static int64_t number(const Span *span, const char *key) {
-        for (size_t i = 0; i < span->n_attrs; i++)
-                if (strcmp(span->attrs[i].key, key) == 0 && span->attrs[i].type != SPAN_ATTR_STRING)
-                        return span->attrs[i].number;
-        return -1;
-}
-
-static const Span *parent_of(const Span *span) {
-        for (size_t i = 0; i < told.n && span->has_parent; i++)
-                if (memcmp(told.spans[i]->context.span_id, span->parent_id, sizeof(span->parent_id)) == 0)
-                        return told.spans[i];
-        return NULL;
 }
 
 /* What must be true of any stream whatever: nobody's span is under somebody else's. */
 static void check_parents(void) {
         for (size_t i = 0; i < told.n; i++) {
-                const Span *span = told.spans[i], *parent = parent_of(span);
+                const Span *span = told.spans[i], *parent = told_parent(&told, span);
 
                 assert_true(span->start_ns <= span->end_ns);
-                assert_true(*attribute(span, "container.id") != '\0');
+                assert_true(*told_text(span, "container.id") != '\0');
                 if (parent) {
-                        assert_string_equal(attribute(parent, "container.id"), attribute(span, "container.id"));
+                        assert_string_equal(told_text(parent, "container.id"), told_text(span, "container.id"));
                         assert_memory_equal(parent->context.trace_id, span->context.trace_id, 16);
                         assert_true(parent->start_ns <= span->start_ns);
                 }
@@ -157,11 +98,11 @@ static void check_parents(void) {
 
 static const Span *find_span(const char *id, const char *name, const char *parent) {
         for (size_t i = 0; i < told.n; i++) {
-                const Span *above = parent_of(told.spans[i]);
+                const Span *above = told_parent(&told, told.spans[i]);
 
-                if (strcmp(attribute(told.spans[i], "container.id"), id) == 0 &&
-                    strcmp(name_of(told.spans[i]), name) == 0 &&
-                    (above && parent ? strcmp(name_of(above), parent) == 0 : !above && !parent))
+                if (strcmp(told_text(told.spans[i], "container.id"), id) == 0 &&
+                    strcmp(told_name(told.spans[i]), name) == 0 &&
+                    (above && parent ? strcmp(told_name(above), parent) == 0 : !above && !parent))
                         return told.spans[i];
         }
         return NULL;
@@ -230,7 +171,7 @@ static void check_spans(const char *id, const Expected *expected) {
                 ms = (span->end_ns - span->start_ns) / NSEC_PER_MSEC;
                 if (ms < expected->min_ms || ms > expected->max_ms)
                         fail_msg("%s took %" PRIu64 " ms", expected->name, ms);
-                assert_string_equal(attribute(span, "oci.hook.stage"), expected->stage);
+                assert_string_equal(told_text(span, "oci.hook.stage"), expected->stage);
         }
 }
 
@@ -249,9 +190,10 @@ static void as_recorded(void **state) {
                 assert_true(told.n_counted >= 1);
                 assert_null(find_span(recorded_runs[i].id, i == 0 ? "runc exec" : "crun exec", NULL));
                 assert_int_equal(
-                        number(find_span(recorded_runs[i].id, "wait_for_exit_code", NULL), "process.exit.code"), 137);
+                        told_number(find_span(recorded_runs[i].id, "wait_for_exit_code", NULL), "process.exit.code"),
+                        137);
                 story_free(story);
-                forget_told();
+                told_forget(&told);
         }
 }
 
@@ -275,7 +217,7 @@ static void reordered(void **state) {
                         run_with(story, SIZE_MAX, SIZE_MAX, k);
                         check_parents();
                         story_free(story);
-                        forget_told();
+                        told_forget(&told);
                 }
         }
 }
@@ -290,7 +232,7 @@ static void gaps(void **state) {
                         run_with(story, k, (k * 7919 + 13) % recording.n, SIZE_MAX);
                         check_parents();
                         story_free(story);
-                        forget_told();
+                        told_forget(&told);
                 }
         }
 }
@@ -305,7 +247,7 @@ static void pids_used_again(void **state) {
                 for (size_t k = 0; k < recording.n; k++)
                         if (recording.events[k].event.type != EVENT_EXIT)
                                 feed(story, &recording.events[k]);
-                forget_told();
+                told_forget(&told);
                 for (size_t k = 0; k < recording.n; k++) {
                         recording.events[k].event.start_ns += 20 * NSEC_PER_SEC;
                         recording.events[k].event.time_ns += 20 * NSEC_PER_SEC;
@@ -315,7 +257,7 @@ static void pids_used_again(void **state) {
                         assert_non_null(find_span(recorded_runs[i].id, expected->name, expected->parent));
                 check_parents();
                 story_free(story);
-                forget_told();
+                told_forget(&told);
         }
 }
 
@@ -330,15 +272,15 @@ static void losses_are_marked(void **state) {
 
                 feed(story, recorded);
                 if (recorded->event.type == EVENT_EXEC && recorded->event.file_size > 10 &&
-                    strcmp(recorded->data, told.hooks[0]) == 0)
+                    strcmp(recorded->data, hook_paths[0]) == 0)
                         story_lost(story);
         }
         create = find_span(RUNC_MAIN, "runc create", NULL);
         assert_non_null(create);
-        assert_int_equal(number(create, "podspan.incomplete"), 1);
-        assert_int_equal(number(find_span(RUNC_MAIN, "runc start", NULL), "podspan.incomplete"), -1);
+        assert_int_equal(told_number(create, "podspan.incomplete"), 1);
+        assert_int_equal(told_number(find_span(RUNC_MAIN, "runc start", NULL), "podspan.incomplete"), -1);
         story_free(story);
-        forget_told();
+        told_forget(&told);
 }
 
 /* An exit long after the start has a trace of its own, which leads back. */
@@ -360,7 +302,7 @@ static void late_exit(void **state) {
         assert_int_equal(wait->n_links, 1);
         assert_memory_equal(wait->links[0].to.span_id, create->context.span_id, 8);
         story_free(story);
-        forget_told();
+        told_forget(&told);
 }
 
 /* A probe that fails, and one that is slow, has its spans: the first as a root, for its call has none. */
@@ -400,7 +342,7 @@ static void probes(void **state) {
                 }
                 check_parents();
                 story_free(story);
-                forget_told();
+                told_forget(&told);
         }
 }
 
@@ -428,7 +370,7 @@ static void bounded(void **state) {
         assert_true(story_stats(story).n_processes <= STORY_PROCESSES_MAX);
         assert_true(story_stats(story).n_dropped > 0);
         story_free(story);
-        forget_told();
+        told_forget(&told);
 }
 
 /* One command with ever more children: its spans are bounded. */
@@ -456,7 +398,7 @@ static void bounded_children(void **state) {
         }
         assert_int_equal(told.n, STORY_CHILDREN_MAX);
         story_free(story);
-        forget_told();
+        told_forget(&told);
 }
 
 static bool all_gone(void *userdata, uint32_t pid, uint64_t start_ns) {
@@ -479,7 +421,7 @@ static void pruned(void **state) {
         assert_int_equal(story_stats(story).n_processes, 0);
         check_parents();
         story_free(story);
-        forget_told();
+        told_forget(&told);
 }
 
 int main(int argc, char **argv) {
