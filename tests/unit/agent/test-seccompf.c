@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
+#include "../child.h"
 #include "seccompf.h"
 
 /* What a thread that was there before sees of itself: 0 if the filter is on. */
@@ -60,19 +60,8 @@ static int child_killed(void) {
         return 21;
 }
 
-static int run_child(int (*fn)(void)) {
-        pid_t pid = fork();
-        int status;
-
-        assert_true(pid >= 0);
-        if (pid == 0)
-                _exit(fn());
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        return status;
-}
-
 static void filtered(void **state) {
-        int status = run_child(child_filtered);
+        int status = child_run(child_filtered);
 
         (void) state;
         assert_true(WIFEXITED(status));
@@ -80,7 +69,7 @@ static void filtered(void **state) {
 }
 
 static void killed(void **state) {
-        int status = run_child(child_killed);
+        int status = child_run(child_killed);
 
         (void) state;
         assert_true(WIFSIGNALED(status));

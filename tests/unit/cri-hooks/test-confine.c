@@ -13,7 +13,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
+#include "../child.h"
 #include "confine.h"
 #include "util.h"
 
@@ -84,29 +84,18 @@ static int child_killed(void) {
         return 31;
 }
 
-static int run_child(int (*fn)(void)) {
-        pid_t pid = fork();
-        int status;
-
-        assert_true(pid >= 0);
-        if (pid == 0)
-                _exit(fn());
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        return status;
-}
-
 static void refused(void **state) {
         (void) state;
-        assert_int_equal(run_child(child_refused), 0);
+        assert_int_equal(child_run(child_refused), 0);
 }
 
 static void allowed(void **state) {
         (void) state;
-        assert_int_equal(run_child(child_allowed), 0);
+        assert_int_equal(child_run(child_allowed), 0);
 }
 
 static void killed(void **state) {
-        int status = run_child(child_killed);
+        int status = child_run(child_killed);
 
         (void) state;
         assert_true(WIFSIGNALED(status));
@@ -135,7 +124,7 @@ static void joins(void **state) {
         joins_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         assert_int_equal(fchown(joins_fd, 65533, 65533), 0);
         assert_int_equal(fchmod(joins_fd, 0770), 0);
-        assert_int_equal(run_child(child_joins), 0);
+        assert_int_equal(child_run(child_joins), 0);
         joins_fd = close_fd(joins_fd);
         assert_int_equal(rmdir(path), 0);
 }
