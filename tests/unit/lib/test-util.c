@@ -7,18 +7,10 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <cmocka.h>
+#include "../exact.h"
 #include "util.h"
 
 #define UNSET UINT64_C(0xfeedfacefeedface)
-
-/* A copy that ends where the text ends, so that the sanitizer sees a read beyond. */
-static char *exact(const char *s, size_t len) {
-        char *copy = malloc(len > 0 ? len : 1);
-
-        assert_non_null(copy);
-        memcpy(copy, s, len);
-        return copy;
-}
 
 typedef struct Number {
         const char *s;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include "../exact.h"
 #include "cgroup.h"
 
 static const struct {
@@ -30,14 +31,6 @@ static const struct {
         { "no end", "0::/a", NULL, -EBADMSG },
         { "no colon", "0\n", NULL, -EBADMSG },
 };
-
-static char *exact(const char *s, size_t len) {
-        char *copy = malloc(len > 0 ? len : 1);
-
-        assert_non_null(copy);
-        memcpy(copy, s, len);
-        return copy;
-}
 
 static void path_of(void **state) {
         (void) state;
