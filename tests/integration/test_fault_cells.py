@@ -20,7 +20,7 @@ from lib.paths import REPO
 from lib.process import wait_for
 from lib.session import mount, unmount_below
 from lib.spans import Caller
-from lib.tap import RUN, STOP, VERSION, Bystander, Puppet, Tap, run_request
+from lib.tap import RUN, STOP, VERSION, Bystander, Puppet, Tap, making, run_request
 
 MS_RDONLY, MS_REMOUNT = 1, 32
 BOUND = 5.0  # seconds; podspan-cri's own bounds are below 0.2
@@ -31,18 +31,9 @@ SIDES = ["client", "runtime"]
 @pytest.fixture(name="make_tap")
 def fixture_make_tap(tmp_path):
     """Makes taps, ends them, and checks that they were still alive."""
-    taps = []
-
-    def make(**options):
-        folder = tmp_path / str(len(taps))
-        folder.mkdir()
-        taps.append(Tap(folder, **options))
-        return taps[-1]
-
-    yield make
-    for tap in taps:
-        tap.close()
-        unmount_below(tap.state)
+    with making(tmp_path) as make:
+        yield make
+    unmount_below(tmp_path)
 
 
 @pytest.fixture(name="tap", scope="module")

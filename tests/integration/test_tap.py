@@ -15,23 +15,14 @@ import pytest
 from lib import h2wire as h2
 from lib.process import wait_for
 from lib.spans import Caller
-from lib.tap import RUN, STOP, VERSION, Backend, Tap, run_request, varint
+from lib.tap import RUN, STOP, VERSION, Backend, making, run_request, varint
 
 
 @pytest.fixture(name="make_tap")
 def fixture_make_tap(tmp_path):
     """Makes taps, ends them, and checks that they were still alive."""
-    taps = []
-
-    def make(**options):
-        folder = tmp_path / str(len(taps))
-        folder.mkdir()
-        taps.append(Tap(folder, **options))
-        return taps[-1]
-
-    yield make
-    for tap in taps:
-        tap.close()
+    with making(tmp_path) as make:
+        yield make
 
 
 def check_appended(sent, received, stream):

@@ -1,7 +1,6 @@
 """podspan-cri is replaced while it is at work, killed, stopped, told to read its configuration: what becomes of calls."""
 
 import concurrent.futures
-import json
 import os
 import random
 import shutil
@@ -18,12 +17,12 @@ import pytest
 
 from lib import h2wire as h2
 from lib.node import CONTAINERD, MODERN, node
-from lib.otlp import Messages
 from lib.paths import built, packaged
-from lib.process import Daemon, accepts, run, wait_for
-from lib.spans import Caller, from_otlp
+from lib.process import Daemon, accepts, wait_for
+from lib.spans import Caller
 from lib.supervisor import Supervisor
-from test_tap import RUN, VERSION, Tap, exchange, run_request
+from lib.tap import RUN, VERSION, Place, Tap, making, run_request
+from test_tap import exchange
 
 EXEC = "/runtime.v1.RuntimeService/ExecSync"
 GONE = 5.0  # seconds in which an old process has to be gone
@@ -35,8 +34,8 @@ class SlowRuntime:
 
     kind = "none"
 
-    def __init__(self, folder, threads=160):
-        self.socket, self.calls, self._lock = folder / "runtime.sock", 0, threading.Lock()
+    def __init__(self, path, threads=160):
+        self.calls, self._lock = 0, threading.Lock()
         self._stopping = threading.Event()
         self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(threads))
         runtime = self
@@ -48,7 +47,7 @@ class SlowRuntime:
                 return grpc.unary_unary_rpc_method_handler(runtime.answer)
 
         self._server.add_generic_rpc_handlers((Handler(),))
-        self._server.add_insecure_port(f"unix:{self.socket}")
+        self._server.add_insecure_port(f"unix:{path}")
         self._server.start()
 
     def answer(self, request, _):
@@ -74,25 +73,15 @@ def slow_request(milliseconds):
     return field(1, field(1, field(1, name.encode()) + field(2, b"uid-of-" + name[:3].encode()) + field(3, b"shop")))
 
 
-class Rig:
+class Rig(Place):
     """A podspan-cri between a SlowRuntime and gRPC clients, by itself or below a supervisor."""
 
     def __init__(self, folder, extra="", rate=1_000_000):
-        self.folder, self.state, self.listen = folder, folder / "state", folder / "cri.sock"
-        (self.state / "spool").mkdir(parents=True)
-        self.config = folder / "podspan.conf"
-        self.configure(rate, extra)
-        self.runtime = SlowRuntime(folder)
+        super().__init__(folder, rate, extra)
+        self.backend = SlowRuntime(self.runtime)
         self._channels = []
-        self.command = [built("podspan-cri"), "--listen", self.listen, "--runtime", self.runtime.socket, "--config",
-                        self.config, "--state-dir", self.state]
         self.daemons, self._serial = [], 0
         self.supervisor = None
-
-    def configure(self, rate, extra=""):
-        """Writes the configuration."""
-        self.config.write_text(f"[podspan]\nenable_tracing = true\ntracing_sampling_rate_per_million = {rate}\n{extra}\n",
-                               encoding="utf-8")
 
     def start(self, killed_at=0):
         """One more podspan-cri, which takes over if there is one; or is killed when it is about to send a message."""
@@ -123,34 +112,15 @@ class Rig:
         self._channels.append(grpc.insecure_channel(f"unix:{self.listen}", options=options))
         return self._channels[-1]
 
-    def spans(self):
-        """All spans in the spool."""
-        found = []
-        for path in sorted((self.state / "spool").glob("[0-9]*")):
-            found += from_otlp(Messages["ExportTraceServiceRequest"].FromString(path.read_bytes()))
-        return found
-
-    def wait_spans(self, count, timeout=10):
-        """Waits for so many spans."""
-        return wait_for(lambda: (lambda found: found if len(found) >= count else None)(self.spans()),
-                        f"{count} spans, {len(self.spans())} came", timeout)
-
-    def live(self):
+    def live_texts(self):
         """Context files of calls in flight: their content."""
-        folder = self.state / "context" / "live"
         texts = []
-        for path in folder.iterdir() if folder.exists() else []:
+        for name in self.live():
             try:
-                texts += [path.read_text(encoding="utf-8")] if not path.name.startswith(".") else []
+                texts.append((self.state / "context" / "live" / name).read_text(encoding="utf-8"))
             except FileNotFoundError:
                 pass
         return texts
-
-    def counter(self, name):
-        """One of podspan-cri's counters."""
-        status = run(built("podspan"), "status", "--json", "--config", self.config, "--state-dir", self.state,
-                     "--store-dir", self.folder, check=False)
-        return json.loads(status.stdout)["counters"]["podspan-cri"][name]
 
     def close(self):
         """Ends everything."""
@@ -160,7 +130,7 @@ class Rig:
             self.supervisor.stop()
         for daemon in self.daemons:
             daemon.stop()
-        self.runtime.close()
+        self.backend.close()
 
 
 @pytest.fixture(name="make_rig")
@@ -205,7 +175,7 @@ def test_ten_upgrades_under_load(make_rig):
             wait_for(lambda: time.monotonic() >= begin + 2.5 * (number + 1), "a while has passed", 10)
             wait_for(lambda: len(rig.live()) >= 95, "calls in flight; the rest is between two")
             slowest = max(slowest, rig.upgrade())
-            wait_for(lambda: all(f"\npid={rig.daemons[-1].pid}\n" in text for text in rig.live()),
+            wait_for(lambda: all(f"\npid={rig.daemons[-1].pid}\n" in text for text in rig.live_texts()),
                      "who has the calls answers for their context files")
         stopping.set()
         for future in futures:
@@ -221,9 +191,9 @@ def test_ten_upgrades_under_load(make_rig):
     assert 29.9e9 < long.end - long.start < 40e9 and long.resource["k8s.pod.name"] == "030000"
     assert long.attributes["podspan.sandbox.id"].startswith("sandbox-")
     assert rig.live() == []
-    assert rig.counter("cri_plain") == 0
-    assert rig.counter("cri_taken_over") >= 10 * len(channels)
-    assert rig.counter("cri_crashed") == 0
+    assert rig.count("cri_plain") == 0
+    assert rig.count("cri_taken_over") >= 10 * len(channels)
+    assert rig.count("cri_crashed") == 0
 
 
 class Moving(Tap):
@@ -237,9 +207,7 @@ class Moving(Tap):
         """Another one takes over."""
         self._serial += 1
         before = self.daemon
-        command = [built("podspan-cri"), "--listen", self.listen, "--runtime", self.runtime, "--config", self.config,
-                   "--state-dir", self.state]
-        self.daemon = Daemon(f"podspan-cri-{self._serial}", command, self.folder)
+        self.daemon = Daemon(f"podspan-cri-{self._serial}", self.command, self.folder)
         assert before.wait(GONE + 1) == 0, before.log() + self.daemon.log()
         before.stop()
 
@@ -247,17 +215,8 @@ class Moving(Tap):
 @pytest.fixture(name="make_tap")
 def fixture_make_tap(tmp_path):
     """Makes such taps, ends them, and checks that they were still alive."""
-    taps = []
-
-    def make(**options):
-        folder = tmp_path / str(len(taps))
-        folder.mkdir()
-        taps.append(Moving(folder, **options))
-        return taps[-1]
-
-    yield make
-    for tap in taps:
-        tap.close()
+    with making(tmp_path, Moving) as make:
+        yield make
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -452,7 +411,7 @@ def test_successor_dies_half_way(make_rig):
         assert daemon.alive(), daemon.log()
     assert [future.result(30)[:2] for future in in_flight] == [b"\x0a\x0e"] * 5
     assert len(rig.wait_spans(5 + len(stages) + 3)) == 5 + len(stages) + 3
-    assert rig.counter("cri_plain") == 0
+    assert rig.count("cri_plain") == 0
     rig.upgrade()
     call(slow_request(1), timeout=10)
 
@@ -579,7 +538,7 @@ def test_crash(make_rig):
         assert {span.resource["k8s.pod.name"] for span in spans} == {"060000"}
         assert rig.live() == []
     assert min(took) <= 0.2, took
-    assert rig.counter("cri_crashed") == 20
+    assert rig.count("cri_crashed") == 20
 
 
 def test_hang_is_found(make_rig):
@@ -635,14 +594,14 @@ def test_started_while_bypassed(make_rig):
     beside = Path(str(rig.listen) + ".bypass")
     rig.start().wait_until(lambda: accepts(rig.listen), "listens")
     rig.listen.rename(beside)
-    rig.listen.symlink_to(rig.runtime.socket)
+    rig.listen.symlink_to(rig.runtime)
     rig.upgrade()
     dial(rig.listen)
     dial(beside)
-    assert len(rig.daemons[-1].log()) > 0 and rig.counter("cri_connections") >= 1
+    assert len(rig.daemons[-1].log()) > 0 and rig.count("cri_connections") >= 1
     rig.daemons[-1].signal(signal.SIGTERM)
     assert rig.daemons[-1].wait() == 0
-    assert os.readlink(rig.listen) == str(rig.runtime.socket) and beside.is_socket()
+    assert os.readlink(rig.listen) == str(rig.runtime) and beside.is_socket()
     rig.start().wait_until(lambda: accepts(beside), "listens beside the path")
     dial(beside)
-    assert os.readlink(rig.listen) == str(rig.runtime.socket)
+    assert os.readlink(rig.listen) == str(rig.runtime)

@@ -1,5 +1,6 @@
 """A podspan-cri between two ends that a test drives by hand, to the byte."""
 
+import contextlib
 import json
 import os
 import signal
@@ -260,32 +261,29 @@ class Puppet:
         self.process.wait()
 
 
-class Tap:
-    """A podspan-cri between scripted ends; `wrapper` is a command that starts it, such as prlimit, `prepare` is called
-    with the state directory before it starts."""
+class Place:
+    """Where a podspan-cri works, in a folder: sockets, configuration, spool and context files, and what they say."""
 
-    def __init__(self, folder, rate=0, extra="", wrapper=(), env=None, prepare=None):
+    def __init__(self, folder, rate=0, extra=""):
         self.folder, self.listen, self.runtime = folder, folder / "cri.sock", folder / "runtime.sock"
-        self.state = folder / "state"
+        self.state, self.config = folder / "state", folder / "podspan.conf"
         (self.state / "spool").mkdir(parents=True, exist_ok=True)
-        if prepare:
-            prepare(self.state)
-        self.config = folder / "podspan.conf"
-        self.config.write_text(
-            f"[podspan]\nenable_tracing = true\ntracing_sampling_rate_per_million = {rate}\n{extra}\n")
-        self.backend = Backend(self.runtime)
-        self.daemon = Daemon(
-            "podspan-cri", [*wrapper, built("podspan-cri"), "--listen", self.listen, "--runtime", self.runtime,
-                            *self.options], folder, env=env)
-        self.daemon.wait_until(lambda: accepts(self.listen), "listens")
-        wait_for(lambda: self.backend.connections, "the readiness check's connection")
-        self._used = len(self.backend.connections)
-        self.ended = False  # a test has ended it
+        self.configure(rate, extra)
+
+    def configure(self, rate, extra=""):
+        """Writes the configuration."""
+        self.config.write_text(f"[podspan]\nenable_tracing = true\ntracing_sampling_rate_per_million = {rate}\n{extra}\n",
+                               encoding="utf-8")
 
     @property
     def options(self):
         """--config and --state-dir."""
         return ["--config", self.config, "--state-dir", self.state]
+
+    @property
+    def command(self):
+        """podspan-cri at this place."""
+        return [built("podspan-cri"), "--listen", self.listen, "--runtime", self.runtime, *self.options]
 
     def counters(self):
         """podspan-cri's counters, by the names that `podspan status` gives them."""
@@ -295,6 +293,46 @@ class Tap:
     def count(self, name):
         """One of them."""
         return self.counters().get(name, 0)
+
+    def spans(self):
+        """All spans in the spool."""
+        found = []
+        for path in sorted((self.state / "spool").glob("[0-9]*")):
+            found += from_otlp(Messages["ExportTraceServiceRequest"].FromString(path.read_bytes()))
+        return found
+
+    def wait_spans(self, count, timeout=10):
+        """Waits for so many spans."""
+        return wait_for(lambda: (lambda found: found if len(found) >= count else None)(self.spans()), f"{count} spans",
+                        timeout)
+
+    def take_spans(self, count):
+        """Waits for so many spans, and takes all there are out of the spool."""
+        found = self.wait_spans(count)
+        for path in (self.state / "spool").glob("[0-9]*"):
+            path.unlink()
+        return found
+
+    def live(self):
+        """The names of context files of calls in flight."""
+        folder = self.state / "context" / "live"
+        return [name for name in os.listdir(folder) if not name.startswith(".")] if folder.exists() else []
+
+
+class Tap(Place):
+    """A podspan-cri between scripted ends; `wrapper` is a command that starts it, such as prlimit, `prepare` is called
+    with the state directory before it starts."""
+
+    def __init__(self, folder, rate=0, extra="", wrapper=(), env=None, prepare=None):
+        super().__init__(folder, rate, extra)
+        if prepare:
+            prepare(self.state)
+        self.backend = Backend(self.runtime)
+        self.daemon = Daemon("podspan-cri", [*wrapper, *self.command], folder, env=env)
+        self.daemon.wait_until(lambda: accepts(self.listen), "listens")
+        wait_for(lambda: self.backend.connections, "the readiness check's connection")
+        self._used = len(self.backend.connections)
+        self.ended = False  # a test has ended it
 
     def cpu_seconds(self):
         """CPU time of podspan-cri so far."""
@@ -315,29 +353,6 @@ class Tap:
         self._used += 1
         return client, runtime
 
-    def spans(self):
-        """All spans in the spool."""
-        found = []
-        for path in sorted((self.state / "spool").glob("[0-9]*")):
-            found += from_otlp(Messages["ExportTraceServiceRequest"].FromString(path.read_bytes()))
-        return found
-
-    def wait_spans(self, count):
-        """Waits for so many spans."""
-        return wait_for(lambda: (lambda found: found if len(found) >= count else None)(self.spans()), f"{count} spans", 5)
-
-    def take_spans(self, count):
-        """Waits for so many spans, and takes all there are out of the spool."""
-        found = self.wait_spans(count)
-        for path in (self.state / "spool").glob("[0-9]*"):
-            path.unlink()
-        return found
-
-    def live(self):
-        """The names of context files of calls in flight."""
-        folder = self.state / "context" / "live"
-        return [name for name in os.listdir(folder) if not name.startswith(".")] if folder.exists() else []
-
     def close_ended(self):
         """For a test that has ended podspan-cri: makes room for another one in its folder."""
         self.ended = True
@@ -350,3 +365,19 @@ class Tap:
         self.backend.close()
         self.daemon.stop()
         assert alive, f"podspan-cri died:\n{self.daemon.log()}"
+
+
+@contextlib.contextmanager
+def making(folder, kind=Tap):
+    """For a fixture: what makes taps, in folders of their own. In the end they are closed, and must have been alive."""
+    taps = []
+
+    def make(**options):
+        place = folder / str(len(taps))
+        place.mkdir()
+        taps.append(kind(place, **options))
+        return taps[-1]
+
+    yield make
+    for tap in taps:
+        tap.close()
