@@ -14,18 +14,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include "spandata.h"
 #include "story.h"
+#include "told.h"
 
-#define PODS      24   /* at a time */
-#define STEPS_MAX 128  /* of a pod */
-#define PROCS_MAX 48   /* of a pod */
-#define PIDS      240  /* of all; the pods at a time need a little less */
-#define SPANS_MAX 8192 /* of a run */
-#define TOLD_MAX  8192 /* commands of a run */
-#define RUNS      150
-#define BATCH_MAX 24 /* events between two losses at most, where many are lost */
-#define QUEUE_MAX 96 /* events that wait for the reader */
+#define PODS       24   /* at a time */
+#define STEPS_MAX  128  /* of a pod */
+#define PROCS_MAX  48   /* of a pod */
+#define PIDS       240  /* of all; the pods at a time need a little less */
+#define TRUTHS_MAX 8192 /* commands of a run */
+#define RUNS       150
+#define BATCH_MAX  24 /* events between two losses at most, where many are lost */
+#define QUEUE_MAX  96 /* events that wait for the reader */
 
 /* xorshift64: the same on every machine. */
 static uint64_t seed;
@@ -191,50 +190,26 @@ static struct {
         uint64_t now_ns;
         unsigned serial;
         Proc engine;
-        Truth truths[TOLD_MAX];
+        Truth truths[TRUTHS_MAX];
         size_t n_truths;
-        Span *spans[SPANS_MAX];
-        size_t n_spans;
         Waiting queue[QUEUE_MAX];
         size_t n_queue;
         size_t n_incomplete;
         uint32_t n_lost, n_noticed;
 } node;
 
+static Told told;
 static const Clk offset = { .realtime_ns = UINT64_C(1700000000) * NSEC_PER_SEC, .monotonic_ns = 0 };
 
 static int find(void *userdata, const Command *command, uint64_t time_ns, StoryOrigin *ret) {
-        Identity identity = {};
-
         (void) userdata;
         (void) time_ns;
-        if (!*command->id)
-                return -ENOENT;
-        util_copy_bounded(identity.container_id, sizeof(identity.container_id), command->id, strlen(command->id));
-        *ret = (StoryOrigin){ .owner = owner_new(&identity, MANAGER_CONTAINERD, NULL) };
-        tracecontext_derive(command->id, strlen(command->id), &ret->parent);
-        return ret->owner ? 0 : -ENOMEM;
+        return told_origin(command, MANAGER_CONTAINERD, NULL, ret);
 }
 
-static int root(void *userdata, TraceContext *ret) {
-        (void) userdata;
-        assert_int_equal(tracecontext_new_root(ret), 0);
-        memset(ret->span_id, 0, sizeof(ret->span_id));
-        return 0;
-}
-
-static void emit(void *userdata, Span *span) {
-        (void) userdata;
-        assert_true(node.n_spans < SPANS_MAX);
-        node.spans[node.n_spans++] = span;
-}
-
-static void counted(void *userdata, const Command *command) {
-        (void) userdata;
-        (void) command;
-}
-
-static const StoryHost host = { .find = find, .root = root, .emit = emit, .counted = counted };
+static const StoryHost host = {
+        .find = find, .root = told_root, .emit = told_emit, .counted = told_counted, .userdata = &told
+};
 
 static Proc new_proc(void) {
         uint32_t pid = node.last_pid;
@@ -265,7 +240,7 @@ static void note_truth(Pod *pod, const Step *step, const Event *event) {
         if (step->type != EVENT_EXEC || (step->file && (strstr(step->file, "/fd/") || strstr(step->file, "/self/"))))
                 return;
         pod->procs[step->proc].command_ns = offset.realtime_ns + event->time_ns;
-        assert_true(node.n_truths < TOLD_MAX);
+        assert_true(node.n_truths < TRUTHS_MAX);
         truth = &node.truths[node.n_truths++];
         *truth = (Truth){ .pid = event->pid, .begin_ns = offset.realtime_ns + event->time_ns };
         memcpy(stpcpy(truth->id, is_inner(step->proc) ? "inner-" : ""), pod->id, sizeof(pod->id));
@@ -323,31 +298,10 @@ static char *next_event(Event *ret, size_t *ret_size) {
         return exact;
 }
 
-static const char *text(const Span *span, const char *key) {
-        for (size_t i = 0; i < span->n_attrs; i++)
-                if (strcmp(span->attrs[i].key, key) == 0 && span->attrs[i].type == SPAN_ATTR_STRING)
-                        return span_text(span, span->attrs[i].string);
-        return NULL;
-}
-
-static int64_t number(const Span *span, const char *key) {
-        for (size_t i = 0; i < span->n_attrs; i++)
-                if (strcmp(span->attrs[i].key, key) == 0 && span->attrs[i].type != SPAN_ATTR_STRING)
-                        return span->attrs[i].number;
-        return -1;
-}
-
-static const Span *parent_of(const Span *span) {
-        for (size_t i = 0; i < node.n_spans && span->has_parent; i++)
-                if (memcmp(node.spans[i]->context.span_id, span->parent_id, sizeof(span->parent_id)) == 0)
-                        return node.spans[i];
-        return NULL;
-}
-
 /* What the process of @span was executed as at @at_ns. */
 static const Truth *truth_of(const Span *span, uint64_t at_ns) {
         for (size_t i = 0; i < node.n_truths; i++)
-                if (node.truths[i].pid == number(span, "process.pid") && node.truths[i].begin_ns == at_ns)
+                if (node.truths[i].pid == told_number(span, "process.pid") && node.truths[i].begin_ns == at_ns)
                         return &node.truths[i];
         return NULL;
 }
@@ -356,33 +310,32 @@ static const Truth *truth_of(const Span *span, uint64_t at_ns) {
 static size_t check_spans(void) {
         size_t n_nested = 0;
 
-        for (size_t i = 0; i < node.n_spans; i++) {
-                const Span *span = node.spans[i], *parent = parent_of(span);
-                const char *id = text(span, "container.id"), *name = span_text(span, span->name);
+        for (size_t i = 0; i < told.n; i++) {
+                const Span *span = told.spans[i], *parent = told_parent(&told, span);
+                const char *id = told_text(span, "container.id"), *name = told_name(span);
 
-                node.n_incomplete += number(span, "podspan.incomplete") == 1;
+                node.n_incomplete += told_number(span, "podspan.incomplete") == 1;
 
-                assert_non_null(id);
+                assert_true(*id != '\0');
                 if (parent)
-                        assert_string_equal(text(parent, "container.id"), id);
+                        assert_string_equal(told_text(parent, "container.id"), id);
                 if (strcmp(name, "entrypoint") == 0 || strcmp(name, "wait_for_exit_code") == 0) {
                         const Truth *truth = truth_of(span, *name == 'e' ? span->end_ns : span->start_ns);
 
                         if (!truth || strcmp(truth->id, id) != 0)
                                 fail_msg("%s of %s is of %s", name, id, truth ? truth->id : "nobody");
                 }
-                if (text(span, "process.executable.name")) {
+                if (*told_text(span, "process.executable.name")) {
                         const Truth *truth = truth_of(span, span->start_ns);
 
                         if (!truth)
                                 fail_msg("%s has never been", name);
                         if (strcmp(truth->id, id) != 0)
                                 fail_msg("%s of %s is of %s", name, id, truth->id);
-                        if (parent && (number(parent, "process.pid") != truth->parent_pid ||
+                        if (parent && (told_number(parent, "process.pid") != truth->parent_pid ||
                                        parent->start_ns != truth->parent_ns))
-                                fail_msg("%s is below %s, process %" PRId64 " instead of %u", name,
-                                         span_text(parent, parent->name), number(parent, "process.pid"),
-                                         truth->parent_pid);
+                                fail_msg("%s is below %s, process %" PRId64 " instead of %u", name, told_name(parent),
+                                         told_number(parent, "process.pid"), truth->parent_pid);
                         n_nested += parent != NULL;
                 }
         }
@@ -497,9 +450,8 @@ static size_t run(size_t n, Loss loss, uint32_t permille, bool resyncs, size_t *
         drain(story);
         story_free(story);
         *ret_nested = check_spans();
-        n_told = node.n_spans;
-        while (node.n_spans > 0)
-                span_free(node.spans[--node.n_spans]);
+        n_told = told.n;
+        told_forget(&told);
         return n_told;
 }
 
