@@ -9,8 +9,9 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include "attach.h"
+#include "backlog.h"
 
-#define BACKLOG     10
+#define LISTEN_MAX  10
 #define PACKETS_MAX 16 /* sent by one system call */
 
 typedef struct Client {
@@ -18,10 +19,11 @@ typedef struct Client {
         Attach *attach;
         struct Client *next;
         int fd;
-        bool reads;  /* takes output */
-        bool writes; /* may send input */
-        size_t sent; /* of the pending output */
-        uint64_t progress_ns;
+        bool reads;           /* takes output */
+        bool writes;          /* may send input */
+        BacklogMark mark;     /* the output it does not have yet */
+        size_t sent;          /* of what is being written */
+        uint64_t progress_ns; /* when it last took something, or fell behind */
         AttachRecord record;
 } Client;
 
@@ -34,10 +36,9 @@ struct Attach {
         Client *clients;
         unsigned n_clients;
 
-        /* output that some client does not have yet; borrowed */
-        const uint8_t *data;
-        size_t n_data;
-        uint8_t stream;
+        Backlog backlog;
+        bool full;  /* the backlog: nothing more is to be written */
+        bool ended; /* nothing more will be */
         LoopTimer patience;
 
         LoopSource stdin_source;
@@ -52,17 +53,6 @@ static int on_client(LoopSource *source, uint32_t events);
 static int on_stdin(LoopSource *source, uint32_t events);
 static void update_clients(Attach *attach);
 
-static bool client_done(const Client *client) {
-        return !client->reads || client->sent >= client->attach->n_data;
-}
-
-static bool all_done(const Attach *attach) {
-        for (const Client *client = attach->clients; client; client = client->next)
-                if (!client_done(client))
-                        return false;
-        return true;
-}
-
 static void client_free(Client *client) {
         Attach *attach = client->attach;
 
@@ -75,89 +65,130 @@ static void client_free(Client *client) {
 
         loop_source_remove(&client->source);
         (void) close_fd(client->fd);
+        client->record.bytes_dropped += backlog_left(&client->mark);
+        backlog_leave(&attach->backlog, &client->mark);
         client->record.duration_ns = clk_monotonic() - client->record.start.monotonic_ns;
         if (attach->hooks.ended)
                 attach->hooks.ended(attach->hooks.userdata, &client->record);
         free(client);
 }
 
-static void client_stop_reading(Client *client, int how) {
-        if (!client_done(client))
-                client->record.bytes_dropped += client->attach->n_data - client->sent;
+static void client_stop_reading(Client *client) {
+        client->record.bytes_dropped += backlog_left(&client->mark);
+        backlog_leave(&client->attach->backlog, &client->mark);
         client->reads = false;
-        (void) shutdown(client->fd, how);
-}
-
-/* Sends what it can of the pending output; what fails costs this client only. */
-static void client_send(Client *client) {
-        Attach *attach = client->attach;
-
-        while (!client_done(client)) {
-                struct mmsghdr packets[PACKETS_MAX] = {};
-                struct iovec parts[PACKETS_MAX][2];
-                size_t at = client->sent;
-                unsigned n = 0;
-                int r;
-
-                for (; n < PACKETS_MAX && at < attach->n_data; n++) {
-                        size_t len = MIN(attach->n_data - at, (size_t) ATTACH_PACKET_MAX);
-
-                        parts[n][0] = (struct iovec){ .iov_base = &attach->stream, .iov_len = 1 };
-                        parts[n][1] = (struct iovec){ .iov_base = (void *) (attach->data + at), .iov_len = len };
-                        packets[n].msg_hdr = (struct msghdr){ .msg_iov = parts[n], .msg_iovlen = 2 };
-                        at += len;
-                }
-
-                r = sendmmsg(client->fd, packets, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-                if (r < 0) {
-                        if (errno == EAGAIN || errno == ENOBUFS)
-                                return;
-                        if (errno == EINTR)
-                                continue;
-                        client_stop_reading(client, SHUT_WR);
-                        return;
-                }
-
-                for (int i = 0; i < r; i++) {
-                        client->sent += parts[i][1].iov_len;
-                        client->record.bytes_out += parts[i][1].iov_len;
-                }
-                client->progress_ns = clk_monotonic();
-        }
+        (void) shutdown(client->fd, SHUT_WR);
 }
 
 static void give_up(Client *client) {
         client->record.stalled = true;
-        client_stop_reading(client, SHUT_WR);
+        client_stop_reading(client);
 }
 
-static void forget_output(Attach *attach) {
-        attach->data = NULL;
-        attach->n_data = 0;
-        for (Client *client = attach->clients; client; client = client->next)
-                client->sent = 0;
-        (void) loop_timer_stop(&attach->patience);
+/* Sends packets. Returns the number of bytes that are on their way, of the first parts; what fails costs this client
+ * only. */
+static size_t client_send(Client *client, const BacklogPart *parts, size_t n) {
+        struct mmsghdr packets[PACKETS_MAX] = {};
+        struct iovec pieces[PACKETS_MAX][2];
+        size_t sent = 0;
+        int r;
+
+        for (size_t i = 0; i < n; i++) {
+                pieces[i][0] = (struct iovec){ .iov_base = (void *) &parts[i].stream, .iov_len = 1 };
+                pieces[i][1] = (struct iovec){ .iov_base = (void *) parts[i].data, .iov_len = parts[i].n };
+                packets[i].msg_hdr = (struct msghdr){ .msg_iov = pieces[i], .msg_iovlen = 2 };
+        }
+
+        do
+                r = sendmmsg(client->fd, packets, (unsigned) n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        while (r < 0 && errno == EINTR);
+        if (r < 0) {
+                if (errno != EAGAIN && errno != ENOBUFS)
+                        client_stop_reading(client);
+                return 0;
+        }
+
+        for (int i = 0; i < r; i++)
+                sent += parts[i].n;
+        client->record.bytes_out += sent;
+        client->progress_ns = clk_monotonic();
+        return sent;
 }
 
-/* Looks whether the pending output has been taken by all. */
-static void check_drained(Attach *attach) {
-        if (!attach->data || !all_done(attach))
+/* Sends what it can of the backlog. */
+static void client_catch_up(Client *client) {
+        BacklogPart parts[PACKETS_MAX];
+        size_t n, sent;
+
+        while (client->reads && (n = backlog_peek(&client->mark, PACKETS_MAX, ATTACH_PACKET_MAX, parts)) > 0) {
+                sent = client_send(client, parts, n);
+                if (sent == 0)
+                        return;
+                backlog_advance(&client->attach->backlog, &client->mark, sent);
+        }
+}
+
+/* Sends what it can of bytes that are not in the backlog. */
+static void client_send_new(Client *client, uint8_t stream, const uint8_t *data, size_t n) {
+        client->sent = 0;
+        while (client->reads && client->sent < n) {
+                BacklogPart parts[PACKETS_MAX];
+                size_t n_parts = 0, sent;
+
+                for (size_t at = client->sent; n_parts < PACKETS_MAX && at < n; at += parts[n_parts++].n)
+                        parts[n_parts] = (BacklogPart){
+                                .stream = stream,
+                                .data = data + at,
+                                .n = MIN(n - at, (size_t) ATTACH_PACKET_MAX),
+                        };
+                sent = client_send(client, parts, n_parts);
+                if (sent == 0)
+                        break;
+                client->sent += sent;
+        }
+        if (!client->reads)
+                client->record.bytes_dropped += n - client->sent;
+}
+
+/*
+ * Is there room for more output? Where there is none, those who take nothing have had their time: it began when they
+ * last took something, not when room ran out. Sets the timer for who has some of it left.
+ */
+static bool make_room(Attach *attach) {
+        uint64_t now, wait = UINT64_MAX;
+
+        if (attach->backlog.size < ATTACH_BACKLOG_MAX)
+                return true;
+
+        now = clk_monotonic();
+        for (Client *client = attach->clients; client; client = client->next) {
+                uint64_t silence = now - client->progress_ns;
+
+                if (!backlog_behind(&client->mark))
+                        continue;
+                if (silence >= ATTACH_PATIENCE_NS)
+                        give_up(client);
+                else
+                        wait = MIN(wait, ATTACH_PATIENCE_NS - silence);
+        }
+        if (attach->backlog.size < ATTACH_BACKLOG_MAX)
+                return true;
+        return loop_timer_set(&attach->patience, wait, 0) < 0;
+}
+
+/* Says so once there is room again. */
+static void check_room(Attach *attach) {
+        if (!attach->full || !make_room(attach))
                 return;
 
-        forget_output(attach);
+        attach->full = false;
+        (void) loop_timer_stop(&attach->patience);
         update_clients(attach);
         attach->hooks.drained(attach->hooks.userdata);
 }
 
 static int on_patience(LoopTimer *timer) {
-        Attach *attach = container_of(timer, Attach, patience);
-        uint64_t now = clk_monotonic();
-
-        for (Client *client = attach->clients; client; client = client->next)
-                if (!client_done(client) && now - client->progress_ns >= ATTACH_PATIENCE_NS)
-                        give_up(client);
-        update_clients(attach);
-        check_drained(attach);
+        check_room(container_of(timer, Attach, patience));
         return 0;
 }
 
@@ -172,7 +203,7 @@ static void update_clients(Attach *attach) {
 
                 if (client->writes && wants_input(attach))
                         mask |= EPOLLIN;
-                if (!client_done(client))
+                if (backlog_behind(&client->mark))
                         mask |= EPOLLOUT;
                 if (client->source.loop)
                         (void) loop_source_set(&client->source, mask);
@@ -274,8 +305,15 @@ static int on_client(LoopSource *source, uint32_t events) {
         Client *client = container_of(source, Client, source);
         Attach *attach = client->attach;
 
+        if (attach->ended) {
+                client_catch_up(client);
+                if (!backlog_behind(&client->mark))
+                        client_free(client);
+                return 0;
+        }
+
         if (events & EPOLLOUT)
-                client_send(client);
+                client_catch_up(client);
 
         /* What a client sent before it went is read first, packet by packet. */
         if (client->writes && (events & EPOLLIN) && wants_input(attach))
@@ -283,7 +321,7 @@ static int on_client(LoopSource *source, uint32_t events) {
 
         if (events & (EPOLLHUP | EPOLLERR)) {
                 if (client->reads)
-                        client_stop_reading(client, SHUT_WR);
+                        client_stop_reading(client);
                 if (!client->writes)
                         client_free(client);
                 else if (!wants_input(attach))
@@ -294,7 +332,7 @@ static int on_client(LoopSource *source, uint32_t events) {
         }
 
         update_clients(attach);
-        check_drained(attach);
+        check_room(attach);
         return 0;
 }
 
@@ -316,7 +354,6 @@ static int on_connection(LoopSource *source, _unused_ uint32_t events) {
                 .fd = fd,
                 .reads = true,
                 .writes = true,
-                .sent = attach->n_data, /* what is under way began before it came */
                 .record = { .start = clk_now() },
         };
         if (loop_source_add(&client->source, attach->loop, fd, 0, on_client) < 0) {
@@ -393,7 +430,7 @@ int attach_listen(Attach *attach, int dir_fd) {
                 return -errno;
         if (fchmod(attach->listen_fd, 0700) < 0 ||
             bind(attach->listen_fd, (struct sockaddr *) &address, sizeof(address)) < 0 ||
-            fchmodat(dir_fd, "attach", 0700, 0) < 0 || listen(attach->listen_fd, BACKLOG) < 0)
+            fchmodat(dir_fd, "attach", 0700, 0) < 0 || listen(attach->listen_fd, LISTEN_MAX) < 0)
                 return -errno;
 
         return loop_source_add(&attach->listener, attach->loop, attach->listen_fd, EPOLLIN, on_connection);
@@ -431,61 +468,101 @@ void attach_close_stdin(Attach *attach) {
                 attach->hooks.stdin_closed(attach->hooks.userdata);
 }
 
-bool attach_write(Attach *attach, uint8_t stream, const uint8_t *data, size_t n) {
-        assert(!attach->data);
+/* Keeps what some do not have. */
+static void keep(Attach *attach, uint8_t stream, const uint8_t *data, size_t n) {
+        BacklogMark begin;
+        bool kept = backlog_add(&attach->backlog, stream, data, n, &begin) == 0;
 
-        if (!attach->clients)
-                return true;
-
-        attach->data = data;
-        attach->n_data = n;
-        attach->stream = stream;
         for (Client *client = attach->clients; client; client = client->next) {
-                client->sent = 0;
+                bool behind = backlog_behind(&client->mark);
+
+                if (!client->reads || (!behind && client->sent == n))
+                        continue;
+                if (!kept) {
+                        client->record.bytes_dropped += behind ? n : n - client->sent;
+                        give_up(client);
+                } else if (!behind) {
+                        backlog_enter(&client->mark, &begin, client->sent);
+                        client->progress_ns = clk_monotonic();
+                }
+        }
+}
+
+bool attach_write(Attach *attach, uint8_t stream, const uint8_t *data, size_t n) {
+        bool missed = false;
+
+        if (!attach->clients || n == 0)
+                return !attach->full;
+
+        for (Client *client = attach->clients; client; client = client->next) {
                 if (!client->reads)
                         client->record.bytes_dropped += n;
-                client_send(client);
+                else if (!backlog_behind(&client->mark))
+                        client_send_new(client, stream, data, n);
+                missed |= client->reads && (backlog_behind(&client->mark) || client->sent < n);
         }
 
-        if (all_done(attach)) {
-                attach->data = NULL;
-                attach->n_data = 0;
-                for (Client *client = attach->clients; client; client = client->next)
-                        client->sent = 0;
-                return true;
-        }
-
-        for (Client *client = attach->clients; client; client = client->next)
-                client->progress_ns = clk_monotonic();
+        if (missed)
+                keep(attach, stream, data, n);
+        if (!attach->full)
+                attach->full = !make_room(attach);
         update_clients(attach);
-        (void) loop_timer_set(&attach->patience, ATTACH_PATIENCE_NS / 4, ATTACH_PATIENCE_NS / 4);
-        return false;
+        return !attach->full;
+}
+
+void attach_end(Attach *attach) {
+        Client *next;
+
+        attach->ended = true;
+        attach->full = false;
+        (void) loop_timer_stop(&attach->patience);
+        loop_source_remove(&attach->listener);
+        attach->listen_fd = close_fd(attach->listen_fd);
+        loop_source_remove(&attach->stdin_source);
+        attach->stdin_fd = close_fd(attach->stdin_fd);
+
+        for (Client *client = attach->clients; client; client = next) {
+                next = client->next;
+                client->writes = false;
+                if (!backlog_behind(&client->mark))
+                        client_free(client);
+        }
+        update_clients(attach);
+}
+
+/* Waits for the client that is first to have had its time, or that takes something. */
+static int wait_for_clients(const Attach *attach) {
+        struct pollfd fds[ATTACH_CLIENTS_MAX];
+        uint64_t now = clk_monotonic(), wait = ATTACH_PATIENCE_NS, silence;
+        nfds_t n = 0;
+
+        for (const Client *client = attach->clients; client; client = client->next) {
+                fds[n++] = (struct pollfd){ .fd = client->fd, .events = POLLOUT };
+                silence = MIN(now - client->progress_ns, ATTACH_PATIENCE_NS);
+                wait = MIN(wait, ATTACH_PATIENCE_NS - silence);
+        }
+        return poll(fds, n, (int) (wait / NSEC_PER_MSEC) + 1) < 0 && errno != EINTR ? -errno : 0;
 }
 
 void attach_finish(Attach *attach) {
-        while (attach->data && !all_done(attach)) {
-                struct pollfd fds[ATTACH_CLIENTS_MAX];
-                Client *waiting[ATTACH_CLIENTS_MAX];
-                unsigned n = 0;
+        assert(attach->ended);
 
-                for (Client *client = attach->clients; client; client = client->next)
-                        if (!client_done(client)) {
-                                fds[n] = (struct pollfd){ .fd = client->fd, .events = POLLOUT };
-                                waiting[n++] = client;
-                        }
+        for (Client *client = attach->clients; client; client = client->next)
+                client->progress_ns = clk_monotonic();
 
-                if (poll(fds, n, (int) (ATTACH_PATIENCE_NS / 4 / NSEC_PER_MSEC)) < 0 && errno != EINTR)
-                        break;
-                for (unsigned i = 0; i < n; i++) {
-                        if (fds[i].revents)
-                                client_send(waiting[i]);
-                        if (!client_done(waiting[i]) && clk_monotonic() - waiting[i]->progress_ns >= ATTACH_PATIENCE_NS)
-                                give_up(waiting[i]);
+        while (attach->clients && wait_for_clients(attach) == 0) {
+                Client *next;
+
+                for (Client *client = attach->clients; client; client = next) {
+                        next = client->next;
+                        client_catch_up(client);
+                        if (backlog_behind(&client->mark) &&
+                            clk_monotonic() - client->progress_ns >= ATTACH_PATIENCE_NS)
+                                give_up(client);
+                        if (!backlog_behind(&client->mark))
+                                client_free(client);
                 }
         }
-
-        forget_output(attach);
-        update_clients(attach);
 }
 
 unsigned attach_count(const Attach *attach) {

@@ -6,9 +6,11 @@
  * Clients that look on and type: SOCK_SEQPACKET, one byte of stream number (2 stdout, 3 stderr) and up to 8192 bytes of
  * output per packet to the client; raw bytes of standard input from it. There is no replay.
  *
- * Back-pressure: a client that reads slowly slows the container down, as a pipe would. One that takes nothing at all
- * for ATTACH_PATIENCE_NS gets no more output (its end of file is what it reads next, its input still counts): it cannot
- * stop the container.
+ * Back-pressure: what clients do not take at once is kept for them, ATTACH_BACKLOG_MAX bytes for all together, and
+ * nobody waits. Beyond that a client that reads slowly slows the container down, as a pipe would. One that takes
+ * nothing at all gets no more output (what it had, then its end of file is what it reads; its input still counts) as
+ * soon as the room is used up and it has taken nothing for ATTACH_PATIENCE_NS, so that it holds nothing up that did not
+ * fill the room within that time.
  */
 
 #include <stdbool.h>
@@ -20,6 +22,7 @@
 #define ATTACH_PACKET_MAX  8192         /* bytes of output in one packet */
 #define ATTACH_INPUT_MAX   (64U * 1024) /* bytes of input in one packet; of a longer one the rest is lost */
 #define ATTACH_CLIENTS_MAX 64
+#define ATTACH_BACKLOG_MAX (8U * 1024 * 1024) /* bytes of output kept before it is waited for */
 #define ATTACH_PATIENCE_NS (2 * NSEC_PER_SEC)
 
 /* What a client had, for a span of its own. */
@@ -63,12 +66,15 @@ int attach_set_stdin(Attach *attach, int fd);
 void attach_close_stdin(Attach *attach);
 
 /*
- * Sends @n bytes of stream number @stream to every client. Returns true if all have them; else @data is still needed,
- * and nothing more may be written, until `drained` is called.
+ * Sends @n bytes of stream number @stream to every client, or keeps them for those that do not take them now; @data is
+ * not needed afterwards. Returns false if there is no room for more: then `drained` will be called, and nothing should
+ * be written until then (what is written nevertheless is kept, too).
  */
 bool attach_write(Attach *attach, uint8_t stream, const uint8_t *data, size_t n);
 
-/* Waits until all have what attach_write() could not send at once, with the patience above for each. */
+/* There will be no more output nor input: lets everybody go who has all of it. */
+void attach_end(Attach *attach);
+/* After attach_end(): waits for the others, with the patience above for each from then on, and lets them go. */
 void attach_finish(Attach *attach);
 
 /* How many are connected. */

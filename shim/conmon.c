@@ -527,13 +527,17 @@ static pid_t start_exit_command(Conmon *conmon) {
         return pid;
 }
 
-static void tell_trace(Conmon *conmon) {
-        if (conmon->ended) {
-                trace_ended(&conmon->trace, &conmon->monitor, &conmon->end);
-                for (size_t i = 0; i < conmon->n_attached; i++)
-                        trace_attached(&conmon->trace, &conmon->attached[i]);
-        }
+static void tell_attached(Conmon *conmon) {
+        for (size_t i = 0; i < conmon->n_attached; i++)
+                trace_attached(&conmon->trace, &conmon->attached[i]);
+        conmon->n_attached = 0;
         trace_write(&conmon->trace);
+}
+
+static void tell_trace(Conmon *conmon) {
+        if (conmon->ended)
+                trace_ended(&conmon->trace, &conmon->monitor, &conmon->end);
+        tell_attached(conmon);
 }
 
 /* What is left to be told. Who waits for the end of this process does not wait for that. */
@@ -578,9 +582,24 @@ static int start(Conmon *conmon) {
         return 0;
 }
 
+/*
+ * Spans, and the output that those who are attached lack: when everybody has been told. The spans do not wait for the
+ * attached, but where another process writes them, which can be done once only.
+ */
+static void finish(Conmon *conmon) {
+        if (!conmon->line->sync)
+                write_last_spans(conmon);
+        if (conmon->ended)
+                monitor_serve_last(&conmon->monitor);
+        if (conmon->line->sync)
+                write_last_spans(conmon);
+        else if (conmon->n_attached > 0)
+                tell_attached(conmon);
+}
+
 static void run(Conmon *conmon) {
-        /* The exit command is not to wait for spans, nor they for the time it is given. */
-        bool spans_first = conmon->line->exit_command && conmon->line->exit_delay > 0;
+        /* The exit command is not to wait for anybody, nor they for the time it is given. */
+        bool finish_first = conmon->line->exit_command && conmon->line->exit_delay > 0;
         pid_t command = 0;
 
         if (set_up(conmon) == 0 && call_runtime(conmon) == 0)
@@ -588,12 +607,12 @@ static void run(Conmon *conmon) {
 
         if (conmon->ended)
                 tell_end(conmon);
-        if (spans_first)
-                write_last_spans(conmon);
+        if (finish_first)
+                finish(conmon);
         if (conmon->runtime_called)
                 command = start_exit_command(conmon);
-        if (!spans_first)
-                write_last_spans(conmon);
+        if (!finish_first)
+                finish(conmon);
         if (conmon->ended && logs_sync(conmon->logs) < 0)
                 report_warning("Failed to sync log file");
         if (command > 0 && exitstep_wait_command(command) != 0)

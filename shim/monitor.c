@@ -448,5 +448,9 @@ void monitor_disconnect(Monitor *monitor) {
         assert(monitor->state != MONITOR_CREATING && monitor->state != MONITOR_RUNNING);
 
         pump_deinit(&monitor->pump);
-        monitor->attach = attach_free(monitor->attach);
+        attach_end(monitor->attach);
+}
+
+void monitor_serve_last(Monitor *monitor) {
+        attach_finish(monitor->attach);
 }

@@ -132,8 +132,10 @@ int monitor_forward(Monitor *monitor, int sig);
  * is every child, for the container's process is not known yet. */
 bool monitor_wants(const Monitor *monitor, pid_t pid);
 
-/* Lets go of who is attached, after the end. */
+/* After the end: closes what is read, and lets go of who is attached and has everything. */
 void monitor_disconnect(Monitor *monitor);
+/* After monitor_disconnect(): waits for the others as attach_finish() does. */
+void monitor_serve_last(Monitor *monitor);
 
 /* The exit code for a wait status: 128 and the signal for a killed process. */
 int monitor_exit_code(int status);

@@ -38,25 +38,26 @@ static void set_partial_timer(Pump *pump, uint64_t now_ns) {
         pump->partial_set = loop_timer_set(&pump->partial, deadline > now_ns ? deadline - now_ns : 1, 0) == 0;
 }
 
-/* Passes bytes on; they are in a buffer of the pump's, which stays as it is while somebody is behind. */
-static void pass_on(PumpStream *stream, const uint8_t *data, size_t n, const Clk *now) {
+/* To who is attached. Where there is no room for more, nothing is read until there is. */
+static void show(PumpStream *stream, const uint8_t *data, size_t n) {
         Pump *pump = stream->pump;
         uint8_t number = stream->stream == LOGS_STDERR ? ATTACH_STDERR : ATTACH_STDOUT;
+
+        if (!pump->attach || attach_write(pump->attach, number, data, n) || pump->done)
+                return;
+
+        pump->blocked = true;
+        for (size_t i = 0; i < ARRAY_SIZE(pump->streams); i++)
+                loop_source_remove(&pump->streams[i].source);
+}
+
+static void pass_on(PumpStream *stream, const uint8_t *data, size_t n, const Clk *now) {
+        Pump *pump = stream->pump;
 
         logs_write(pump->logs, stream->stream, data, n, now);
         if (!pump->done)
                 set_partial_timer(pump, now->monotonic_ns);
-
-        if (!pump->attach || attach_write(pump->attach, number, data, n))
-                return;
-
-        if (pump->done) {
-                attach_finish(pump->attach);
-                return;
-        }
-        pump->blocked = true;
-        for (size_t i = 0; i < ARRAY_SIZE(pump->streams); i++)
-                loop_source_remove(&pump->streams[i].source);
+        show(stream, data, n);
 }
 
 /* Takes the bytes into the hold. Returns how many. */
@@ -225,9 +226,7 @@ static int on_tidy(LoopTimer *timer) {
         }
 
         pump->tidy_set = false;
-        /* Who is behind still needs it. */
-        if (!pump->blocked)
-                free(TAKE_PTR(pump->buffer));
+        free(TAKE_PTR(pump->buffer));
         if (pump->tidy_fn)
                 pump->tidy_fn(pump);
         return 0;
@@ -309,9 +308,7 @@ void pump_release(Pump *pump) {
                         continue;
                 logs_write(pump->logs, stream->stream, stream->held, stream->n_held, &now);
                 /* There was nobody to attach to before the container was there, but an exec's client waits early. */
-                if (pump->attach && !attach_write(pump->attach, i == LOGS_STDERR ? ATTACH_STDERR : ATTACH_STDOUT,
-                                                  stream->held, stream->n_held))
-                        attach_finish(pump->attach);
+                show(stream, stream->held, stream->n_held);
         }
         set_partial_timer(pump, now.monotonic_ns);
 }
@@ -375,8 +372,6 @@ void pump_finish(Pump *pump, bool take) {
 
         pump_release(pump);
         pump->done = true;
-        if (pump->attach)
-                attach_finish(pump->attach);
         pump->blocked = false;
 
         for (size_t i = 0; i < ARRAY_SIZE(pump->streams); i++)

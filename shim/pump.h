@@ -88,11 +88,11 @@ void pump_fill(Pump *pump, LogsStream stream);
 /* Frees the copies of what was held, after pump_release(). */
 void pump_forget(Pump *pump);
 
-/* To be called by the attach socket once it has taken what it was behind with. */
+/* To be called by the attach socket once it has room again. */
 void pump_resume(Pump *pump);
 
 /*
  * The container has ended: takes what it wrote before that and is still in the pipes, and ends the logs. Who else has
- * the pipes may write on; that is not waited for. With @take false nothing more is read.
+ * the pipes may write on; that is not waited for, nor is who is attached. With @take false nothing more is read.
  */
 void pump_finish(Pump *pump, bool take);

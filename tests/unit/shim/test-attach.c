@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "attach.h"
 
@@ -264,51 +265,130 @@ static Clk fake_clock(void) {
         return (Clk){ .realtime_ns = fake_ns, .monotonic_ns = fake_ns };
 }
 
-/* Fills the client's socket until the attach socket is behind. */
-static size_t fill(Fixture *f, const uint8_t *data, size_t size) {
-        size_t n = 0;
-
-        while (attach_write(f->attach, 2, data, size))
-                n += size;
-        return n + size;
+/* Output whose every byte says where it belongs, of both streams in turn. */
+static uint8_t byte_at(size_t at) {
+        return (uint8_t) (at * 31 + (at >> 13));
 }
 
-static void test_slow_client(void **userdata) {
-        static uint8_t data[65536], packet[ATTACH_PACKET_MAX + 1];
-        size_t sent, got = 0;
-        Fixture *f = *userdata;
-        int fd;
+static bool write_at(Fixture *f, size_t *at, size_t n) {
+        uint8_t data[65536];
+        uint8_t stream = (*at / sizeof(data)) % 2 == 0 ? 2 : 3;
 
-        make(f, &with_stdin);
-        fd = connect_client(f);
-        sent = fill(f, data, sizeof(data));
-
-        /* As long as it takes something now and then, it gets everything. */
-        for (unsigned i = 0; i < TURNS_MAX && f->n_drained == 0; i++) {
-                ssize_t n = recv(fd, packet, sizeof(packet), 0);
-
-                assert_true(n > 0);
-                got += (size_t) n - 1;
-                turns(f, 2);
-        }
-        assert_int_equal(f->n_drained, 1);
-        for (ssize_t n; (n = recv(fd, packet, sizeof(packet), 0)) > 0;)
-                got += (size_t) n - 1;
-        assert_int_equal(got, sent);
-        (void) close(fd);
+        assert_true(n <= sizeof(data));
+        for (size_t i = 0; i < n; i++)
+                data[i] = byte_at(*at + i);
+        *at += n;
+        return attach_write(f->attach, stream, data, n);
 }
 
-static void test_stuck_client(void **userdata) {
-        static uint8_t data[65536], packet[ATTACH_PACKET_MAX + 1];
+/* Takes a packet, if there is one. Returns its bytes, 0 at the end, -1 where there is none now. */
+static ssize_t take(int fd, size_t *at) {
+        uint8_t packet[ATTACH_PACKET_MAX + 1];
+        ssize_t n = recv(fd, packet, sizeof(packet), 0);
+
+        if (n <= 0)
+                return n;
+        assert_true(packet[0] == 2 || packet[0] == 3);
+        for (ssize_t i = 1; i < n; i++)
+                assert_int_equal(packet[i], byte_at(*at + (size_t) i - 1));
+        *at += (size_t) n - 1;
+        return n - 1;
+}
+
+/* Takes packets until there are no more for now, or the end. */
+static size_t take_all(int fd) {
+        size_t at = 0;
+
+        while (take(fd, &at) > 0)
+                ;
+        return at;
+}
+
+static size_t fill(Fixture *f) {
+        size_t at = 0;
+
+        while (write_at(f, &at, 65536))
+                ;
+        return at;
+}
+
+/* Who stands still for an hour holds nobody up while there is room, and loses nothing. */
+static void test_stopped_client(void **userdata) {
+        static const size_t sizes[] = { 1, 100, 8191, 8192, 8193, 65536, 7 };
+        size_t at = 0, got = 0;
         Fixture *f = *userdata;
-        size_t got = 0, sent;
         int fd, other;
 
         make(f, &with_stdin);
         fake_ns = NSEC_PER_SEC;
         clk_override(fake_clock);
         fd = connect_client(f);
-        sent = fill(f, data, sizeof(data));
+        other = connect_client(f);
+        for (size_t i = 0, other_got = 0; at < ATTACH_BACKLOG_MAX / 2; i++) {
+                size_t n = MIN(sizes[i % ARRAY_SIZE(sizes)], 65536 - at % 65536);
+
+                assert_true(write_at(f, &at, n));
+                fake_ns += 3600 * NSEC_PER_SEC / 100;
+                turns(f, 1);
+                while (take(other, &other_got) > 0)
+                        ;
+                assert_int_equal(other_got, at); /* at once, whatever becomes of the first one */
+        }
+        assert_int_equal(f->n_drained, 0);
+
+        for (unsigned i = 0; i < TURNS_MAX && got < at; i++) {
+                while (take(fd, &got) > 0)
+                        ;
+                turns(f, 1);
+        }
+        assert_int_equal(got, at);
+        assert_true(write_at(f, &at, 10));
+        assert_int_equal(take(fd, &got), 10);
+        (void) close(fd);
+        (void) close(other);
+        for (unsigned i = 0; i < TURNS_MAX && f->n_ended < 2; i++)
+                turns(f, 1);
+        assert_false(f->last.stalled);
+        assert_int_equal(f->last.bytes_dropped, 0);
+}
+
+static void test_slow_client(void **userdata) {
+        size_t sent, got = 0;
+        Fixture *f = *userdata;
+        int fd;
+
+        make(f, &with_stdin);
+        fd = connect_client(f);
+        sent = fill(f);
+        assert_true(sent >= ATTACH_BACKLOG_MAX);
+
+        /* As long as it takes something now and then, it gets everything. */
+        for (unsigned i = 0; i < TURNS_MAX && f->n_drained == 0; i++) {
+                assert_true(take(fd, &got) > 0);
+                turns(f, 2);
+        }
+        assert_int_equal(f->n_drained, 1);
+        assert_true(write_at(f, &sent, 1));
+        for (unsigned i = 0; i < TURNS_MAX && got < sent; i++) {
+                while (take(fd, &got) > 0)
+                        ;
+                turns(f, 1);
+        }
+        assert_int_equal(got, sent);
+        assert_int_equal(f->n_drained, 1);
+        (void) close(fd);
+}
+
+static void test_stuck_client(void **userdata) {
+        Fixture *f = *userdata;
+        size_t got, sent, at;
+        int fd, other;
+
+        make(f, &with_stdin);
+        fake_ns = NSEC_PER_SEC;
+        clk_override(fake_clock);
+        fd = connect_client(f);
+        sent = fill(f);
         fake_ns += ATTACH_PATIENCE_NS;
 
         /* The timer is real, what it compares is not. */
@@ -318,15 +398,15 @@ static void test_stuck_client(void **userdata) {
 
         /* The rest goes on without it; it reads what it had, then the end; its input still counts. */
         other = connect_client(f);
-        assert_true(attach_write(f->attach, 2, data, 100));
-        assert_int_equal(recv(other, packet, sizeof(packet), 0), 101);
-        for (ssize_t n; (n = recv(fd, packet, sizeof(packet), 0)) > 0;)
-                got += (size_t) n - 1;
+        at = 0;
+        assert_true(write_at(f, &at, 100));
+        assert_int_equal(take_all(other), 100);
+        got = take_all(fd);
         assert_true(got > 0 && got < sent);
-        assert_int_equal(recv(fd, packet, sizeof(packet), 0), 0);
+        assert_int_equal(recv(fd, (char[1]){}, 1, 0), 0);
         assert_int_equal(send(fd, "in", 2, 0), 2);
         turns(f, 5);
-        assert_int_equal(read(f->input_fd, packet, sizeof(packet)), 2);
+        assert_int_equal(read(f->input_fd, (char[8]){}, 8), 2);
 
         (void) close(fd);
         for (unsigned i = 0; i < TURNS_MAX && f->n_ended == 0; i++)
@@ -337,18 +417,126 @@ static void test_stuck_client(void **userdata) {
         (void) close(other);
 }
 
-/* At the end there is no loop to wait in. */
-static void test_finish(void **userdata) {
-        static uint8_t data[65536];
+/* Who has taken nothing for long is not waited for at all once the room is used up; others stay. */
+static void test_stuck_client_long_ago(void **userdata) {
+        size_t at = 0, got = 0;
+        Fixture *f = *userdata;
+        int fd, other;
+
+        make(f, &with_stdin);
+        fake_ns = NSEC_PER_SEC;
+        clk_override(fake_clock);
+        fd = connect_client(f);
+        other = connect_client(f);
+        while (at < 2 * ATTACH_BACKLOG_MAX) {
+                assert_true(write_at(f, &at, 65536));
+                fake_ns += NSEC_PER_SEC / 10;
+                while (got < at) {
+                        turns(f, 1);
+                        while (take(other, &got) > 0)
+                                ;
+                }
+        }
+        assert_int_equal(f->n_drained, 0);
+        assert_true(take_all(fd) < at);
+        assert_int_equal(recv(fd, (char[1]){}, 1, 0), 0);
+        (void) close(fd);
+        (void) close(other);
+        for (unsigned i = 0; i < TURNS_MAX && f->n_ended < 2; i++)
+                turns(f, 1);
+        assert_int_equal(f->n_ended, 2);
+}
+
+/* It goes while there is no room. */
+static void test_slow_client_goes(void **userdata) {
         Fixture *f = *userdata;
         int fd;
 
         make(f, &with_stdin);
         fd = connect_client(f);
-        (void) fill(f, data, sizeof(data));
+        (void) fill(f);
         (void) close(fd);
+        for (unsigned i = 0; i < TURNS_MAX && f->n_drained == 0; i++)
+                turns(f, 1);
+        assert_int_equal(f->n_drained, 1);
+        assert_int_equal(attach_count(f->attach), 0);
+        assert_false(f->last.stalled);
+        assert_true(f->last.bytes_dropped > 0);
+}
+
+/* At the end who has everything goes at once, and who lacks something gets it. */
+static void test_end(void **userdata) {
+        size_t at = 0, got = 0;
+        Fixture *f = *userdata;
+        int slow, quick, status;
+        pid_t pid;
+
+        make(f, &with_stdin);
+        slow = connect_client(f);
+        quick = connect_client(f);
+        while (at < ATTACH_BACKLOG_MAX / 4) {
+                assert_true(write_at(f, &at, 65536));
+                while (take(quick, &got) > 0)
+                        turns(f, 1);
+        }
+        while (got < at) {
+                turns(f, 1);
+                while (take(quick, &got) > 0)
+                        ;
+        }
+
+        attach_end(f->attach);
+        assert_int_equal(attach_count(f->attach), 1);
+        assert_int_equal(recv(quick, (char[1]){}, 1, 0), 0);
+        assert_int_equal(f->last.bytes_out, at);
+
+        /* While a loop runs, that serves it, too. */
+        got = 0;
+        assert_true(take(slow, &got) > 0);
+        turns(f, 5);
+
+        pid = fork();
+        if (pid == 0) {
+                (void) fcntl(slow, F_SETFL, 0);
+                while (got < at && take(slow, &got) > 0)
+                        ;
+                _exit(got == at ? 0 : 1);
+        }
         attach_finish(f->attach);
-        assert_true(attach_write(f->attach, 2, data, sizeof(data)));
+        assert_int_equal(attach_count(f->attach), 0);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        assert_int_equal(recv(slow, (char[1]){}, 1, 0), 0);
+        assert_int_equal(f->last.bytes_out, at);
+        assert_int_equal(f->last.bytes_dropped, 0);
+        assert_false(f->last.stalled);
+        (void) close(slow);
+        (void) close(quick);
+}
+
+static Clk fast_clock(void) {
+        fake_ns += NSEC_PER_SEC;
+        return fake_clock();
+}
+
+static void test_end_of_stuck_client(void **userdata) {
+        Fixture *f = *userdata;
+        size_t got, sent;
+        int fd;
+
+        make(f, &with_stdin);
+        fd = connect_client(f);
+        sent = fill(f);
+        attach_end(f->attach);
+        assert_int_equal(f->n_ended, 0);
+        clk_override(fast_clock);
+        attach_finish(f->attach);
+        assert_int_equal(f->n_ended, 1);
+        assert_true(f->last.stalled);
+        got = take_all(fd);
+        assert_int_equal(f->last.bytes_out, got);
+        assert_int_equal(f->last.bytes_dropped, sent - got);
+        (void) close(fd);
 }
 
 static void test_many_clients(void **userdata) {
@@ -380,9 +568,13 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_leave_open, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_half_closed, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_input_without_stdin, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_stopped_client, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_slow_client, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stuck_client, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_finish, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_stuck_client_long_ago, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_slow_client_goes, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_end, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_end_of_stuck_client, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_many_clients, setup, teardown),
         };
 

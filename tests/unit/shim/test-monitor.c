@@ -339,12 +339,13 @@ static void test_attached(void **userdata) {
         (void) close(fd);
 }
 
-/* The container goes on, and its log is whole, although who looks on looks at nothing. */
-static void test_stuck_attached(void **userdata) {
+/* The container ends, its log whole, before who looks on has looked at anything; it gets all of it nevertheless. */
+static void test_stopped_attached(void **userdata) {
         _cleanup_free_ char *log = NULL;
         Fixture *f = *userdata;
+        int fd, status;
         size_t len;
-        int fd;
+        pid_t pid;
 
         make(f, "", "read x; seq 1 200000; exit 6", "", (MonitorOptions){ .has_stdin = true });
         fd = connect_to(f);
@@ -353,6 +354,42 @@ static void test_stuck_attached(void **userdata) {
         assert_int_equal(f->end.code, 6);
         log = read_log(f, &len);
         assert_int_equal(len, 1288895);
+        monitor_disconnect(&f->monitor);
+        assert_int_equal(attach_count(f->monitor.attach), 1);
+
+        pid = fork();
+        if (pid == 0) {
+                char packet[ATTACH_PACKET_MAX + 1];
+                size_t at = 0;
+
+                for (ssize_t n; at < len && (n = recv(fd, packet, sizeof(packet), 0)) > 0; at += (size_t) n - 1)
+                        if (memcmp(packet + 1, log + at, (size_t) n - 1) != 0)
+                                _exit(1);
+                _exit(at == len ? 0 : 2);
+        }
+        monitor_serve_last(&f->monitor);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        assert_int_equal(recv(fd, &status, sizeof(status), 0), 0);
+        assert_false(f->attached.stalled);
+        assert_int_equal(f->attached.bytes_out, len);
+        (void) close(fd);
+}
+
+/* Who has taken nothing when there is no more room gets no more. */
+static void test_stuck_attached(void **userdata) {
+        _cleanup_free_ char *log = NULL;
+        Fixture *f = *userdata;
+        size_t len;
+        int fd;
+
+        make(f, "", "read x; seq -f %099.0f 1 120000; exit 6", "", (MonitorOptions){ .has_stdin = true });
+        fd = connect_to(f);
+        assert_int_equal(send(fd, "\n", 1, 0), 1);
+        assert_int_equal(loop_run(f->loop), 0);
+        assert_int_equal(f->end.code, 6);
+        log = read_log(f, &len);
+        assert_int_equal(len, 12000000);
         monitor_disconnect(&f->monitor);
         assert_true(f->attached.stalled);
         assert_int_equal(f->attached.bytes_out + f->attached.bytes_dropped, len);
@@ -403,6 +440,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_timeout, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_forward, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_attached, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_stopped_attached, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stuck_attached, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_control, setup, teardown),
         };
