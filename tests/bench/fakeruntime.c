@@ -4,8 +4,8 @@
  *   fakeruntime [GLOBAL…] create|restore --bundle B --pid-file P [--console-socket S] … ID
  *   fakeruntime [GLOBAL…] exec --pid-file P --process FILE [--console-socket S] … ID
  *   fakeruntime write FILE SIZE          writes FILE to standard output, SIZE bytes at a time
- *   fakeruntime content LOG              writes what the container wrote, as LOG in the CRI's format has it, to
- * standard output, and the sizes of the partial records to standard error, one a line
+ *   fakeruntime content LOG…             writes what the container wrote, as LOG in the CRI's format has it, to
+ * standard output, and of each partial record its size and the microseconds since the record before to standard error
  *
  * What is to happen stands in BUNDLE/process, for exec in FILE, one word and its value a line:
  *
@@ -39,6 +39,8 @@
 extern char **environ;
 
 enum { ARGS_MAX = 32, FILE_MAX = 65536, LOG_HEADER = 45 };
+
+#define DAY_US (24 * 3600 * 1000000L)
 
 typedef struct Request {
         const char *bundle, *pid_file, *process, *console;
@@ -87,8 +89,16 @@ static int write_file(const char *path, size_t size) {
         return n < 0 ? 1 : 0;
 }
 
-/* fakeruntime content LOG */
-static int write_content(const char *path) {
+/* The time of day in a record's header, in microseconds; every offset from UTC is the same in a log. */
+static long time_of(const char *record) {
+        int hour = 0, minute = 0, second = 0, us = 0;
+
+        if (sscanf(record + 11, "%2d:%2d:%2d.%6d", &hour, &minute, &second, &us) != 4)
+                return 0;
+        return ((hour * 60L + minute) * 60 + second) * 1000000 + us;
+}
+
+static int write_content(const char *path, long *before) {
         FILE *log = fopen(path, "re");
         char *line = NULL;
         size_t size = 0;
@@ -97,19 +107,33 @@ static int write_content(const char *path) {
         if (!log)
                 die(path);
         while ((n = getline(&line, &size, log)) > 0) {
+                long now;
+
                 /* Time with its offset, "stdout" or "stderr", "F" or "P". */
                 if (n < LOG_HEADER + 1 || line[n - 1] != '\n' || line[35] != ' ' || strncmp(line + 36, "std", 3) != 0 ||
                     line[LOG_HEADER - 3] != ' ' || line[LOG_HEADER - 1] != ' ') {
                         (void) fprintf(stderr, "fakeruntime: no record: %.100s\n", line);
                         return 1;
                 }
+                now = time_of(line);
                 if (line[LOG_HEADER - 2] == 'P')
-                        (void) fprintf(stderr, "%zd\n", --n - LOG_HEADER);
+                        (void) fprintf(stderr, "%zd %ld\n", --n - LOG_HEADER, (now - *before + DAY_US) % DAY_US);
+                *before = now;
                 if (fwrite(line + LOG_HEADER, 1, (size_t) (n - LOG_HEADER), stdout) != (size_t) (n - LOG_HEADER))
                         die("write");
         }
         free(line);
         (void) fclose(log);
+        return 0;
+}
+
+/* fakeruntime content LOG… */
+static int write_contents(char **paths) {
+        long before = 0;
+
+        for (; *paths; paths++)
+                if (write_content(*paths, &before) != 0)
+                        return 1;
         return fflush(stdout) == EOF ? 1 : 0;
 }
 
@@ -323,8 +347,8 @@ int main(int argc, char **argv) {
 
         if (argc == 4 && strcmp(argv[1], "write") == 0)
                 return write_file(argv[2], (size_t) strtol(argv[3], NULL, 10));
-        if (argc == 3 && strcmp(argv[1], "content") == 0)
-                return write_content(argv[2]);
+        if (argc >= 3 && strcmp(argv[1], "content") == 0)
+                return write_contents(argv + 2);
         for (int i = 1; i < argc; i++) {
                 const char **to = strcmp(argv[i], "--bundle") == 0           ? &request.bundle
                                   : strcmp(argv[i], "--pid-file") == 0       ? &request.pid_file
