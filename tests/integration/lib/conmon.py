@@ -164,6 +164,11 @@ class Run:
             child.close()
         return self
 
+    @property
+    def spawned_pid(self):
+        """The program that spawn() has started; who goes into the background is its child."""
+        return self._process.pid
+
     def release(self):
         """Writes the start byte, once the caller has moved it into its cgroup."""
         self._start.sendall(b"\0")

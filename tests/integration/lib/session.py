@@ -53,10 +53,15 @@ def mounts_below(folder):
     return found
 
 
+def unmount(target):
+    """Takes off what was mounted there last."""
+    _call("umount2", os.fsencode(target), MNT_DETACH)
+
+
 def unmount_below(folder):
     """Unmounts everything at and below a folder."""
     for point in reversed(mounts_below(folder)):
-        _call("umount2", point.encode(), MNT_DETACH)
+        unmount(point)
 
 
 def cgroup_mounts():
