@@ -110,9 +110,14 @@ static Span *add_span(Trace *trace, const char *name, const TraceContext *contex
         return span;
 }
 
+/* When @at was by the clock that @now has. */
+static uint64_t time_of(const Clk *at, const Clk *now) {
+        return now->realtime_ns - (now->monotonic_ns - at->monotonic_ns);
+}
+
 /* Something that lasted from @start to @end, of which the end has just been: a clock set meanwhile moves the span. */
 static void set_time(Span *span, const Clk *start, const Clk *end) {
-        span_set_time(span, end->realtime_ns - (end->monotonic_ns - start->monotonic_ns), end->realtime_ns);
+        span_set_time(span, time_of(start, end), end->realtime_ns);
 }
 
 static void set_failed(Span *span, const char *type, const char *text) {
@@ -310,6 +315,9 @@ static void add_stream(Trace *trace, const Monitor *monitor, LogsStream which, c
         span = add_span(trace, "read_loop", NULL, parent);
         if (!span)
                 return;
+        /* What was left in the pipe is read after the container's end. */
+        if (stream->reads > 0 && stream->last.monotonic_ns > end->monotonic_ns)
+                end = &stream->last;
         set_time(span, &trace->called, end);
         span_attr_str(span, "log.iostream", which == LOGS_STDERR ? "stderr" : "stdout");
         span_attr_int(span, "podspan.io.bytes", (int64_t) counts.bytes);
@@ -322,8 +330,8 @@ static void add_stream(Trace *trace, const Monitor *monitor, LogsStream which, c
         if (counts.limited > 0)
                 span_attr_int(span, "podspan.log.limited_bytes", (int64_t) counts.limited);
         if (stream->reads > 0) {
-                span_event(span, "first_byte", stream->first.realtime_ns);
-                span_event(span, "last_byte", stream->last.realtime_ns);
+                span_event(span, "first_byte", time_of(&stream->first, end));
+                span_event(span, "last_byte", time_of(&stream->last, end));
         }
         if (counts.dropped > 0)
                 set_failed(span, "log_lost", "Output did not get into the log");

@@ -18,6 +18,7 @@ _BUILT = {
     "podspan": "cli/podspan",
     "podspan-probe": "cli/podspan-probe",
     "podspan-conmon": "shim/podspan-conmon",
+    "conmon-dynamic": "tests/bench/conmon-dynamic",
     "fakeruntime": "tests/bench/fakeruntime",
 }
 
