@@ -3,6 +3,7 @@
 The program that is installed is static, which no library gets under: this is the same, linked dynamically.
 """
 
+import contextlib
 import datetime
 import time
 
@@ -56,8 +57,10 @@ def test_container(which, clock, step, tmp_path):
     state = State(tmp_path)
     script = "echo one; read x; printf rest; read x; echo; echo two; read x; echo three; exit 7"
     begin = time.monotonic()
-    with Run(which, tmp_path, shell(script), "-i", env={**state.env, **clock.env}) as one, one.attach() as client:
+    with contextlib.ExitStack() as stack:
+        one = stack.enter_context(Run(which, tmp_path, shell(script), "-i", env={**state.env, **clock.env}))
         one.message()
+        client = stack.enter_context(one.attach())
         one.wait_log(b"one\n")
         assert near(one.log()[0], clock)
         client.send(b"\n")
