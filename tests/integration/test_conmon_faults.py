@@ -304,21 +304,66 @@ def test_tracing_off(which, tmp_path):
 # ---- clients that do not behave ----
 
 
+def _number_lines(count):
+    """What `seq` writes."""
+    return b"".join(b"%099d\n" % number for number in range(1, count + 1))
+
+
+def _plain(data):
+    """A terminal's output, without what the terminal makes of newlines and without the echo of one."""
+    return data.replace(b"\r\n", b"\n").removeprefix(b"\n")
+
+
+@subject_only
+@pytest.mark.parametrize("terminal", [False, True], ids=["pipes", "terminal"])
+def test_stopped_attach_client(which, terminal, tmp_path):
+    """One that reads nothing while 2 MB are written: all of it is in the log, and has come to another client, before it
+    has taken a byte; and it is not given up: afterwards it gets everything (conmon stands still)."""
+    script = "read x; seq -f %099.0f 1 20000; read x; echo end; exit 9"
+    with Run(which, tmp_path, shell(script), "-i", terminal=terminal) as one:
+        one.message()
+        with one.attach() as stopped, one.attach() as other:
+            other.send(b"\n")
+            last = b"%099d" % 20000
+            output = other.read_until(last + (b"\r\n" if terminal else b"\n"))
+            one.wait_log(last)
+            assert _plain(content(one.log())) == _plain(output) == _number_lines(20000)
+            assert stopped.read_until(last + (b"\r\n" if terminal else b"\n")) == output
+            other.send(b"\n")
+            assert b"end" in other.read_all()[STDOUT] and b"end" in stopped.read_all()[STDOUT]
+            check_ended(one, 9)
+
+
 @subject_only
 @pytest.mark.parametrize("terminal", [False, True], ids=["pipes", "terminal"])
 def test_stuck_attach_client(which, terminal, tmp_path):
-    """One that never reads: container, log and other clients do not notice (conmon stands still)."""
-    script = "read x; i=0; while [ $i -lt 40000 ]; do i=$((i+1)); echo some line of output that is number $i; done; exit 9"
-    with Run(which, tmp_path, shell(script), "-i", terminal=terminal) as one:
+    """One that never reads, and more than is kept for it: container, log and other clients have everything, and it has the
+    begin and an end."""
+    with Run(which, tmp_path, shell("read x; seq -f %099.0f 1 120000; exit 9"), "-i", terminal=terminal) as one:
         one.message()
-        with one.attach(), one.attach() as other:
+        with one.attach() as stuck, one.attach() as other:
             other.send(b"\n")
             output = other.read_all()[STDOUT]
             check_ended(one, 9)
-        expected = b"".join(b"some line of output that is number %d\n" % number for number in range(1, 40001))
-        plain = lambda data: data.replace(b"\r\n", b"\n").removeprefix(b"\n")
-        assert plain(content(one.log())) == expected
-        assert plain(output) == expected
+            begin = _plain(stuck.read_all()[STDOUT])
+        assert _plain(content(one.log())) == _plain(output) == _number_lines(120000)
+        assert 0 < len(begin) < 12000000 and _number_lines(120000).startswith(begin)
+
+
+@subject_only
+def test_exit_with_a_stuck_attach_client(which, tmp_path):
+    """The exit code does not wait for who does not read, nor does the monitor's end for ever; the span tells."""
+    state = State(tmp_path)
+    with Run(which, tmp_path, shell("read x; seq -f %099.0f 1 30000; exit 12"), "-i", env=state.env) as one:
+        one.message()
+        with one.attach() as stuck:
+            stuck.send(b"\n")
+            wait_for(lambda: one.exit_file() == "12", "the exit file", interval=0.002)
+            check_ended(one, 12)
+        assert content(one.log()) == _number_lines(30000)
+    span = state.one("attach")
+    assert span.status == ERROR and span.attributes["error.type"] == "stalled"
+    assert span.attributes["podspan.attach.bytes_out"] + span.attributes["podspan.attach.dropped_bytes"] == 3000000
 
 
 @subject_only

@@ -413,21 +413,22 @@ class Attached:
 
     def read_until(self, wanted, stream=STDOUT):
         """Reads until these bytes have come on a stream; returns all of that stream."""
-        result = b""
-        while wanted not in result:
+        result, seen = bytearray(), 0
+        while result.find(wanted, max(seen - len(wanted), 0)) < 0:
+            seen = len(result)
             packet = self.packet()
             if packet is None:
-                raise Failed(f"the connection ended before {wanted}; {result}")
+                raise Failed(f"the connection ended before {wanted}; {bytes(result[-1000:])}")
             if packet[0] == stream:
                 result += packet[1]
-        return result
+        return bytes(result)
 
     def read_all(self):
         """{stream: bytes} up to the end."""
         result = {}
         while (packet := self.packet()) is not None:
-            result[packet[0]] = result.get(packet[0], b"") + packet[1]
-        return result
+            result.setdefault(packet[0], bytearray()).extend(packet[1])
+        return {stream: bytes(data) for stream, data in result.items()}
 
     def shutdown(self):
         """No more input."""
