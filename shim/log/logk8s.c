@@ -410,6 +410,45 @@ void logk8s_append(LogK8s *log, const LogLinesRecord *record) {
         log->total += size;
 }
 
+size_t logk8s_append_lines(LogK8s *log, const uint8_t *data, size_t n, uint64_t *ret_lines) {
+        const uint8_t *at = data, *const end = data + n;
+        uint64_t lines = 0;
+        size_t used;
+
+        *ret_lines = 0;
+        if (log->size_max > 0 || log->global_size_max > 0 || log->reopen_due)
+                return 0;
+        if (!log->header_ready)
+                prepare_header(log);
+
+        used = log->used;
+        for (;;) {
+                const size_t window = MIN((size_t) (end - at), (size_t) LOGK8S_COPY_MAX + 1);
+                const uint8_t *newline = memchr(at, '\n', window);
+                size_t len;
+
+                if (!newline)
+                        break;
+                len = (size_t) (newline - at) + 1;
+                if (used + LOGK8S_HEADER + len > LOGK8S_BUFFER) {
+                        log->used = used;
+                        logk8s_flush(log);
+                        used = 0;
+                }
+                memcpy(log->buffer + used, log->header, LOGK8S_HEADER);
+                memcpy(log->buffer + used + LOGK8S_HEADER, at, len);
+                used += LOGK8S_HEADER + len;
+                at += len;
+                lines++;
+        }
+
+        log->used = used;
+        log->size += (uint64_t) (at - data) + lines * LOGK8S_HEADER;
+        log->total += (uint64_t) (at - data) + lines * LOGK8S_HEADER;
+        *ret_lines = lines;
+        return (size_t) (at - data);
+}
+
 void logk8s_end(LogK8s *log, const Clk *now) {
         log->now = *now;
         write_note(log, true);

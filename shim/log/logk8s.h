@@ -36,6 +36,11 @@ DEFINE_CLEANUP(LogK8s *, logk8s_free);
 void logk8s_begin(LogK8s *log, LogsStream stream, const Clk *now);
 /* Adds a record; its tail stays untouched until logk8s_flush(), its head may go. */
 void logk8s_append(LogK8s *log, const LogLinesRecord *record);
+/*
+ * The same for all the whole lines of at most LOGK8S_COPY_MAX bytes that @data begins with, many times faster than one
+ * by one. Returns how many bytes that are, 0 where limits want a look at each record; their number is in @ret_lines.
+ */
+size_t logk8s_append_lines(LogK8s *log, const uint8_t *data, size_t n, uint64_t *ret_lines);
 /* Writes what was added. */
 void logk8s_flush(LogK8s *log);
 

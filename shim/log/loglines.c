@@ -54,6 +54,10 @@ bool loglines_next(LogLines *lines, const uint8_t **data, size_t *n, uint64_t no
         return true;
 }
 
+bool loglines_at_begin(const LogLines *lines) {
+        return !lines->inside && (lines->n_held == 0 || lines->taken);
+}
+
 bool loglines_rest(LogLines *lines, LogLinesRecord *ret) {
         forget_taken(lines);
         if (lines->n_held == 0)

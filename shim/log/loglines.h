@@ -37,6 +37,9 @@ void loglines_init(LogLines *lines);
  */
 bool loglines_next(LogLines *lines, const uint8_t **data, size_t *n, uint64_t now_ns, LogLinesRecord *ret);
 
+/* Does the next byte begin a line? */
+bool loglines_at_begin(const LogLines *lines);
+
 /* What is held, as a partial record; false if nothing is. */
 bool loglines_rest(LogLines *lines, LogLinesRecord *ret);
 

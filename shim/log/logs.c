@@ -181,16 +181,34 @@ static void flush(Logs *logs) {
                 logk8s_flush(logs->k8s);
 }
 
+/* The short way of what most of the output is: lines that need no look, to a file alone. */
+static void take_lines(Logs *logs, LogsStream stream, const uint8_t **data, size_t *n) {
+        uint64_t lines;
+        size_t taken;
+
+        if (!logs->k8s || logs->journal || !loglines_at_begin(&logs->lines[stream]))
+                return;
+        taken = logk8s_append_lines(logs->k8s, *data, *n, &lines);
+        *data += taken;
+        *n -= taken;
+        logs->counts[stream].lines += lines;
+}
+
 void logs_write(Logs *logs, LogsStream stream, const uint8_t *data, size_t n, const Clk *now) {
         LogLinesRecord record;
+        bool more;
 
         logs->counts[stream].bytes += n;
         if (!logs->k8s && !logs->journal)
                 return;
 
         begin(logs, stream, now);
-        while (loglines_next(&logs->lines[stream], &data, &n, now->monotonic_ns, &record))
-                append(logs, stream, &record);
+        do {
+                take_lines(logs, stream, &data, &n);
+                more = loglines_next(&logs->lines[stream], &data, &n, now->monotonic_ns, &record);
+                if (more)
+                        append(logs, stream, &record);
+        } while (more);
         flush(logs);
 }
 
