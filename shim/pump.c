@@ -84,6 +84,22 @@ static int make_buffer(Pump *pump) {
         return pump->buffer ? 0 : -ENOMEM;
 }
 
+/* Gives a pipe that was found full more room, where we may: writer and reader wake each other less often. */
+static void widen(PumpStream *stream) {
+        int size;
+
+        if (stream->tty || stream->pipe_size != 0)
+                return;
+        size = fcntl(stream->fd, F_GETPIPE_SZ);
+        stream->pipe_size = size < PUMP_PIPE_SIZE && fcntl(stream->fd, F_SETPIPE_SZ, PUMP_PIPE_SIZE) > 0 ? size : -1;
+}
+
+/* Pages of pipes are counted for each user, and one who has many gets small pipes. */
+static void narrow(PumpStream *stream) {
+        if (stream->fd >= 0 && stream->pipe_size > 0 && fcntl(stream->fd, F_SETPIPE_SZ, stream->pipe_size) > 0)
+                stream->pipe_size = 0;
+}
+
 /*
  * Reads once, at most @max bytes. Returns their number, 0 where there are none now, or a negative errno where the
  * stream has ended (-ENODATA) or a terminal is not open anywhere (-EIO).
@@ -123,6 +139,8 @@ static ssize_t read_once(PumpStream *stream, size_t max) {
         /* More than can be held: from here on in order, first what is held. */
         if (pump->holding)
                 pump_release(pump);
+        if (n >= (ssize_t) PUMP_FULL && !pump->done)
+                widen(stream);
         pass_on(stream, pump->buffer, (size_t) n, &now);
         return n;
 }
@@ -226,6 +244,8 @@ static int on_tidy(LoopTimer *timer) {
         }
 
         pump->tidy_set = false;
+        for (size_t i = 0; i < ARRAY_SIZE(pump->streams); i++)
+                narrow(&pump->streams[i]);
         free(TAKE_PTR(pump->buffer));
         if (pump->tidy_fn)
                 pump->tidy_fn(pump);

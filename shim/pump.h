@@ -30,6 +30,10 @@
 #define PUMP_REST_NS    NSEC_PER_MSEC
 #define PUMP_REST_BELOW (16U * 1024)
 
+/* A pipe that had PUMP_FULL at once is given PUMP_PIPE_SIZE until it is quiet. */
+#define PUMP_FULL      (PUMP_READ_MAX - PUMP_READ_MAX / 8) /* a full pipe's pages are not all full */
+#define PUMP_PIPE_SIZE (256 * 1024)
+
 typedef struct Pump Pump;
 typedef void (*PumpTidyFn)(Pump *pump);
 
@@ -41,6 +45,7 @@ typedef struct PumpStream {
         bool tty;
         bool ended;
         bool resting;
+        int pipe_size; /* before it was made larger; 0: it is as it was, -1: it cannot be larger */
 
         uint8_t *held; /* its first bytes, until the hold ends */
         size_t n_held;

@@ -6,8 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -312,6 +314,46 @@ static void test_forward(void **userdata) {
         assert_int_equal(monitor_forward(&f->monitor, SIGTERM), -ESRCH);
 }
 
+/* A pipe that its writer has filled is made larger, and what it was when there is no more. */
+static void test_pipe_size(void **userdata) {
+        _cleanup_free_ char *log = NULL;
+        _cleanup_close_ int go = -EBADF;
+        char inside[128], path[96];
+        int fd, size, n = 0;
+        Fixture *f = *userdata;
+        size_t len;
+
+        (void) snprintf(path, sizeof(path), "%s/go", f->dir);
+        assert_int_equal(mkfifo(path, 0600), 0);
+        go = open(path, O_RDWR | O_CLOEXEC);
+        (void) snprintf(inside, sizeof(inside), "read x <%.64s; seq 1 100000; exec sleep 1000", path);
+        make(f, "", inside, "", (MonitorOptions){});
+        while (!f->created)
+                assert_int_equal(loop_turn(f->loop, 1000), 0);
+        fd = f->monitor.pump.streams[LOGS_STDOUT].fd;
+        size = fcntl(fd, F_GETPIPE_SZ);
+        assert_true(size > 0);
+        if (size != (int) PUMP_READ_MAX)
+                skip(); /* this user has too many pipes */
+
+        assert_int_equal(write(go, "\n", 1), 1);
+        while (n < (int) PUMP_FULL) {
+                assert_int_equal(ioctl(fd, FIONREAD, &n), 0);
+                (void) sched_yield();
+        }
+        while (fcntl(fd, F_GETPIPE_SZ) == size)
+                assert_int_equal(loop_turn(f->loop, 1000), 0);
+        assert_int_equal(fcntl(fd, F_GETPIPE_SZ), PUMP_PIPE_SIZE);
+        while (fcntl(fd, F_GETPIPE_SZ) != size)
+                assert_int_equal(loop_turn(f->loop, 1000), 0);
+
+        log = read_log(f, &len);
+        assert_int_equal(len, 588895);
+        assert_int_equal(monitor_forward(&f->monitor, SIGKILL), 0);
+        assert_int_equal(loop_run(f->loop), 0);
+        assert_int_equal(f->end.signal, SIGKILL);
+}
+
 static int connect_to(Fixture *f) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -440,6 +482,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_timeout, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_forward, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_attached, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_pipe_size, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stopped_attached, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stuck_attached, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_control, setup, teardown),
