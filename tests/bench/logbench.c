@@ -1,11 +1,12 @@
 /*
  * What a byte of container log costs a monitor
  *
- *     logbench [--conmon PATH] [--dir DIR] [--mib N] [--runs N]
+ *     logbench [--monitor PATH] [--conmon PATH] [--dir DIR] [--mib N] [--runs N]
  *
- * For each workload a process writes N MiB into a pipe, and who reads it, our log side behind the plainest of pumps and
- * then conmon, writes a k8s-file in DIR. Prints megabytes of log input per second of CPU time (user and system, of the
- * reader only): median and spread of the runs, taken in turns, and the records that are partial without need.
+ * For each workload a process writes N MiB into a pipe, and who reads it, podspan-conmon (else our log side alone
+ * behind the plainest of pumps) and then conmon, writes a k8s-file in DIR. Prints megabytes of log input per second of
+ * CPU time (user and system, of the reader only): median and spread of the runs, taken in turns, and the records that
+ * are partial without need.
  */
 
 #include <fcntl.h>
@@ -36,6 +37,7 @@ static const Workload workloads[] = {
 };
 
 typedef struct Setup {
+        const char *monitor;
         const char *conmon;
         const char *dir;
         const char *self;
@@ -131,8 +133,9 @@ static double run_ours(const Workload *workload, uint64_t total, const char *pat
         return cpu;
 }
 
-/* conmon, with this program as its runtime. */
-static double run_conmon(const Setup *setup, const Workload *workload, uint64_t total, const char *path) {
+/* A conmon, with this program as its runtime. */
+static double run_monitor(const Setup *setup, const char *monitor, const Workload *workload, uint64_t total,
+                          const char *path) {
         char line[32], write_size[32], amount[32], log[600], pidfile[600];
         pid_t pid;
 
@@ -146,7 +149,7 @@ static double run_conmon(const Setup *setup, const Workload *workload, uint64_t 
                 (void) setenv("LOGBENCH_LINE", line, 1);
                 (void) setenv("LOGBENCH_WRITE", write_size, 1);
                 (void) setenv("LOGBENCH_TOTAL", amount, 1);
-                execl(setup->conmon, "conmon", "--sync", "--no-sync-log", "-c", "logbenchcontainer", "-u",
+                execl(monitor, "conmon", "--sync", "--no-sync-log", "-c", "logbenchcontainer", "-u",
                       "logbenchcontainer", "-n", "logbench", "-r", setup->self, "-b", setup->dir, "-p", pidfile,
                       "--socket-dir-path", setup->dir, "-l", log, NULL);
                 _exit(127);
@@ -216,14 +219,15 @@ static void bench(const Setup *setup, const Workload *workload) {
         for (unsigned i = 0; i < setup->runs; i++) {
                 double cpu;
 
-                cpu = run_ours(workload, total, path);
+                cpu = setup->monitor ? run_monitor(setup, setup->monitor, workload, total, path)
+                                     : run_ours(workload, total, path);
                 if (cpu > 0)
                         ours[n_ours++] = (double) total / 1e6 / cpu;
                 ours_partial = partials_of(path);
                 (void) unlink(path);
                 if (!setup->conmon)
                         continue;
-                cpu = run_conmon(setup, workload, total, path);
+                cpu = run_monitor(setup, setup->conmon, workload, total, path);
                 if (cpu > 0)
                         theirs[n_theirs++] = (double) total / 1e6 / cpu;
                 theirs_partial = partials_of(path);
@@ -239,17 +243,15 @@ static void bench(const Setup *setup, const Workload *workload) {
 }
 
 static int usage(const char *name) {
-        fprintf(stderr, "usage: %s [--conmon PATH] [--dir DIR] [--mib N] [--runs N]\n", name);
+        fprintf(stderr, "usage: %s [--monitor PATH] [--conmon PATH] [--dir DIR] [--mib N] [--runs N]\n", name);
         return 2;
 }
 
 int main(int argc, char *argv[]) {
         static const struct option options[] = {
-                { "conmon", required_argument, NULL, 'c' },
-                { "dir", required_argument, NULL, 'd' },
-                { "mib", required_argument, NULL, 'm' },
-                { "runs", required_argument, NULL, 'r' },
-                { NULL, 0, NULL, 0 },
+                { "monitor", required_argument, NULL, 'o' }, { "conmon", required_argument, NULL, 'c' },
+                { "dir", required_argument, NULL, 'd' },     { "mib", required_argument, NULL, 'm' },
+                { "runs", required_argument, NULL, 'r' },    { NULL, 0, NULL, 0 },
         };
         char dir[] = "/tmp/logbench-XXXXXX", self[512];
         Setup setup = { .mib = 256, .runs = 5 };
@@ -259,7 +261,9 @@ int main(int argc, char *argv[]) {
         if (getenv("LOGBENCH_TOTAL"))
                 return be_runtime(argc, argv);
         while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-                if (c == 'c')
+                if (c == 'o')
+                        setup.monitor = optarg;
+                else if (c == 'c')
                         setup.conmon = optarg;
                 else if (c == 'd')
                         setup.dir = optarg;
