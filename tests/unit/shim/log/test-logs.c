@@ -712,10 +712,53 @@ static void last_file_counts(void **state) {
         logs_free(logs);
 }
 
+/* With a limit every record is looked at, without one whole lines go the short way: to the same bytes. */
+static void both_ways(void **state) {
+        static const size_t lines[] = { 1, 2, 7, 100, 1000, 1024, 1025, 1026, 16384, 16385, 16386, 40000, 0 };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+                const size_t size = 300000;
+                _cleanup_free_ uint8_t *input = make_input(size, lines[i]);
+                _cleanup_free_ char *plain = NULL, *limited = NULL;
+                const char *other = fixture_name(fixture, ".limited");
+                Logs *a = fixture_logs(fixture, (LogsOptions){ 0 });
+                Logs *b = fixture_logs(fixture,
+                                       (LogsOptions){ .paths = &other, .n_paths = 1, .size_max = INT64_MAX / 2 });
+                LogsCounts of_a, of_b;
+                size_t n_plain, n_limited;
+
+                for (size_t at = 0; at < size;) {
+                        const size_t n = MIN(size - at, (size_t) random_next() % 70000 + 1);
+                        const LogsStream stream = (LogsStream) (random_next() % 8 == 0);
+
+                        logs_write(a, stream, input + at, n, &fixture->now);
+                        logs_write(b, stream, input + at, n, &fixture->now);
+                        at += n;
+                        fixture->now.realtime_ns += random_next() % (NSEC_PER_SEC / 3);
+                }
+                logs_end(a, &fixture->now);
+                logs_end(b, &fixture->now);
+                of_a = logs_counts(a, LOGS_STDOUT);
+                of_b = logs_counts(b, LOGS_STDOUT);
+                assert_memory_equal(&of_a, &of_b, sizeof(of_a));
+                logs_free(a);
+                logs_free(b);
+
+                plain = fixture_read(fixture->path, &n_plain);
+                limited = fixture_read(other, &n_limited);
+                assert_int_equal(n_plain, n_limited);
+                assert_memory_equal(plain, limited, n_plain);
+                assert_int_equal(unlink(fixture->path), 0);
+                assert_int_equal(unlink(other), 0);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(log_is_the_input, fixture_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(record_to_the_byte, fixture_setup, fixture_teardown),
+                cmocka_unit_test_setup_teardown(both_ways, fixture_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(time_moves, fixture_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(unfinished_lines, fixture_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(existing_log, fixture_setup, fixture_teardown),
