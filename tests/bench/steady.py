@@ -36,3 +36,10 @@ def spread(values):
     """Median, and how far from it the true one is at most, with 95 % likelihood (McGill, Tukey, Larsen 1978)."""
     quartiles = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
     return statistics.median(values), 1.57 * (quartiles[2] - quartiles[0]) / len(values) ** 0.5
+
+
+def verdict(middle, wide, most):
+    """Is what lies within wide of middle at most `most`? "met", "NOT MET", or where the noise does not let one tell "undecided"."""
+    if middle + wide <= most:
+        return "met"
+    return "NOT MET" if middle - wide > most else "undecided"
