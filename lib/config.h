@@ -77,6 +77,9 @@ typedef struct Config {
         ConfigSemconv
                 semconv; /* OTEL_SEMCONV_STABILITY_OPT_IN: rpc → new, rpc/dup → both, rpc/old → old; default new */
 
+        /* podspan-watch */
+        bool explain_time; /* true: tell what commands and engines spend their time with */
+
         /* resource */
         char *node_name;           /* "": the host's name */
         char *service_name;        /* OTEL_SERVICE_NAME; "": each program's own */

@@ -40,6 +40,7 @@ const ConfigKey configkey_table[CONFIGKEY_N] = {
         KEY("link_annotations", link_annotations, CONFIG_STRING, "tracing.k8s.io/traceparent"),
         KEY("record_error_message", record_error_message, CONFIG_BOOL, "true"),
         KEY("semconv", semconv, CONFIG_SEMCONV, "rpc"),
+        KEY("explain_time", explain_time, CONFIG_BOOL, "true"),
         KEY("node_name", node_name, CONFIG_STRING, ""),
         KEY("service_name", service_name, CONFIG_STRING, ""),
         KEY("resource_attributes", resource_attributes, CONFIG_ATTRIBUTES, ""),

@@ -8,7 +8,7 @@
 
 #include "config.h"
 
-#define CONFIGKEY_N 28
+#define CONFIGKEY_N 29
 
 typedef enum ConfigType {
         CONFIG_BOOL,

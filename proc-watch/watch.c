@@ -156,7 +156,7 @@ static void follow(Watch *watch) {
         bool engines = calls_single(&watch->calls, &now),
              wanted = engines || story_busy(watch->story, now.monotonic_ns), was;
 
-        if (!watch->source)
+        if (!watch->source || !watch->explains)
                 return;
         was = source_follows(watch->source);
         if (wanted) {
@@ -326,6 +326,7 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
         assert(config);
 
         watch->state_fd = state_fd;
+        watch->explains = config->explain_time;
         watch->service_name = *config->service_name ? config->service_name : "podspan-watch";
         watch->counters = counters_open(state_fd, true);
         r = spool_init(&watch->spool, state_fd, COUNTERS_WATCH, watch->counters);

@@ -38,6 +38,7 @@ typedef struct Watch {
         Span *spans[WATCH_SPANS_MAX];
         size_t n_spans;
         size_t n_untrimmed; /* spans since memory was given back */
+        bool explains;      /* what time goes to is told */
         bool resync_pending;
         bool lingering; /* nothing is followed any more, but the probes are still attached */
         bool orphans;   /* found before their parents */

@@ -251,6 +251,24 @@ def test_late_exit(name, intercepted):
         assert late.end - late.start >= 200e6
 
 
+@one_of_each
+@pytest.mark.parametrize("explains", [True, False], ids=["explained", "plain"])
+def test_explain_time(name, explains):
+    """What commands and engines spend their time with is told unless the configuration says otherwise."""
+    runtime, engine = name.rpartition("-")[2], {"containerd-2.3.7-runc": "containerd"}.get(name, "crio")
+    with node(_make(name), stages=(), podspan_options={"config": f"explain_time = {str(explains).lower()}"}) as one, \
+            Watch(one.podspan):
+        pods = [one.pod() for _ in range(2)]
+        for pod in pods:
+            pod.remove(one.client)
+        spans = one.backend.wait_for(has(f"{runtime} delete", pod=pods[1].uid), "the end")
+        told = Spans(span for pod in pods for span in of(spans, pod=pod.uid))
+        explained = {span.name for span in told if "podspan.work.busy_ns" in span.attributes}
+        assert bool(explained) == explains
+        assert any(name.startswith(f"{engine}: ") for name in explained) == explains
+        assert START_PHASES[runtime] <= {span.name for span in told}
+
+
 def _in_parallel(*functions):
     threads = [threading.Thread(target=function) for function in functions]
     for thread in threads:

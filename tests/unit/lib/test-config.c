@@ -76,6 +76,7 @@ static void test_defaults(void **state) {
         assert_string_equal(config.link_annotations, "tracing.k8s.io/traceparent");
         assert_true(config.record_error_message);
         assert_int_equal(config.semconv, CONFIG_SEMCONV_NEW);
+        assert_true(config.explain_time);
         assert_string_equal(config.node_name, "");
         assert_string_equal(config.service_name, "");
         assert_string_equal(config.resource_attributes, "");
