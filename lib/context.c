@@ -81,8 +81,8 @@ void context_deinit(Context *context) {
                 context->kind_fd[i] = close_fd(context->kind_fd[i]);
 }
 
-/* Reads all of @name, NUL-terminated, into @ret of @size bytes. Returns the length or a negative errno. */
-/* @ret_inode may be NULL. */
+/* Reads all of @name, NUL-terminated, into @ret of @size bytes. Returns the length, with the file's inode in @ret_inode
+ * (may be NULL), or a negative errno. */
 static int read_small(int dir_fd, const char *name, char *ret, size_t size, ino_t *ret_inode) {
         _cleanup_close_ int fd = -EBADF;
         struct stat st;
@@ -305,12 +305,12 @@ void context_retract(Context *context, ContextHandle *handle) {
         assert(context);
         assert(handle);
 
+        /* What was swept is not counted any more; what still shows under this name is not written again. */
         if (handle->name[0] && context->kind_fd[CONTEXT_LIVE] >= 0) {
                 if (unlinkat(context->kind_fd[CONTEXT_LIVE], handle->name, 0) == 0)
                         context->n_live -= MIN(context->n_live, 1U);
                 else if (errno != ENOENT)
-                        handle->pooled = 0; /* what still shows under this name is not written again */
-                /* What was swept is not counted any more. */
+                        handle->pooled = 0;
         }
         handle->name[0] = '\0';
 

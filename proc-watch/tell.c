@@ -50,8 +50,6 @@ static int tell_phase(Tell *tell, Node *node, const NodePhase *phase, const Trac
                 return r;
         span_set_time(span, node_wall(node, phase->begin_ns), node_wall(node, phase->end_ns));
         node_span_work(node, span, phase->begin_ns, phase->end_ns, phase->run_delay_ns);
-        if (node->incomplete)
-                span_attr_bool(span, "podspan.incomplete", true);
         tell_span(tell, node, span);
         return 0;
 }

@@ -229,7 +229,7 @@ static void on_call(Watch *watch, const struct inotify_event *event, const Clk *
 static int on_calls(LoopSource *source, uint32_t events) {
         Watch *watch = container_of(source, Watch, calls_source);
         alignas(struct inotify_event) char buffer[16 * 1024];
-        bool known = true, overflow = false;
+        bool known, overflow = false;
         ssize_t n;
         Clk now;
         int r;
