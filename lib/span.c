@@ -68,7 +68,6 @@ static void text_set(Span *span, SpanText *field, const char *value) {
 }
 
 int span_new(const char *name, SpanKind kind, const TraceContext *context, const TraceContext *parent, Span **ret) {
-        static const uint8_t zero[TRACECONTEXT_SPAN_ID_SIZE];
         _cleanup_(span_freep) Span *span = NULL;
         int r;
 
@@ -91,7 +90,7 @@ int span_new(const char *name, SpanKind kind, const TraceContext *context, const
         span->text_len = 1;
         span->text_size = sizeof(span->text_inline);
 
-        if (parent && memcmp(parent->span_id, zero, sizeof(zero)) != 0) {
+        if (parent && tracecontext_has_span(parent)) {
                 memcpy(span->parent_id, parent->span_id, sizeof(span->parent_id));
                 span->has_parent = true;
         }

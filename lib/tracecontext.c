@@ -80,8 +80,13 @@ void tracecontext_format(const TraceContext *context, char ret[static TRACECONTE
 bool tracecontext_valid(const TraceContext *context) {
         assert(context);
 
-        return any_set(context->trace_id, sizeof(context->trace_id)) &&
-               any_set(context->span_id, sizeof(context->span_id));
+        return any_set(context->trace_id, sizeof(context->trace_id)) && tracecontext_has_span(context);
+}
+
+bool tracecontext_has_span(const TraceContext *context) {
+        assert(context);
+
+        return any_set(context->span_id, sizeof(context->span_id));
 }
 
 /*

@@ -42,6 +42,9 @@ void tracecontext_format(const TraceContext *context, char ret[static TRACECONTE
 /* Are both ids non-zero? */
 bool tracecontext_valid(const TraceContext *context);
 
+/* Does @context name a span, or a trace alone (a zero span id), whose first spans have it for a parent? */
+bool tracecontext_has_span(const TraceContext *context);
+
 /* Starts a trace: random ids, no flag set (not even TRACECONTEXT_RANDOM: older Go SDKs refuse it). Returns 0 or a
  * negative errno. */
 int tracecontext_new_root(TraceContext *ret);

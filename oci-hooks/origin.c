@@ -3,8 +3,6 @@
 #include "envcarrier.h"
 #include "origin.h"
 
-static const uint8_t no_span_id[TRACECONTEXT_SPAN_ID_SIZE];
-
 static void derive(const Session *session, Origin *origin, const char *id) {
         origin->source = ORIGIN_DERIVED;
         sampler_derive(&session->sampler, id, &origin->parent);
@@ -45,8 +43,7 @@ bool origin_start_parent(const Origin *origin, uint64_t now_ns, TraceContext *re
 
         record_parent(origin, ret);
         /* Without an interceptor all spans of a sandbox share the derived trace, however late. */
-        return context_start_recent(&origin->record, now_ns, origin->start_window_ns) ||
-               memcmp(ret->span_id, no_span_id, sizeof(no_span_id)) == 0;
+        return context_start_recent(&origin->record, now_ns, origin->start_window_ns) || !tracecontext_has_span(ret);
 }
 
 /* Finds what the files in the context directory know. Returns whether @origin has a parent now. */
@@ -177,7 +174,7 @@ int origin_span(const Origin *origin, const State *state, const char *name, cons
         if (r < 0)
                 return r;
 
-        if (memcmp(parent->span_id, no_span_id, sizeof(no_span_id)) != 0)
+        if (tracecontext_has_span(parent))
                 span_set_parent_remote(span, true);
         if (origin->source == ORIGIN_ENVIRONMENT)
                 span_set_tracestate(span, origin->tracestate);

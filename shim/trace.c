@@ -10,8 +10,6 @@
 #include "runtimelog.h"
 #include "trace.h"
 
-static const uint8_t no_span_id[TRACECONTEXT_SPAN_ID_SIZE];
-
 static bool open_session(Trace *trace) {
         if (!trace->open)
                 trace->open =
@@ -74,10 +72,6 @@ static const char *file_name(const char *path) {
         return slash ? slash + 1 : path;
 }
 
-static bool has_parent(const TraceContext *parent) {
-        return memcmp(parent->span_id, no_span_id, sizeof(no_span_id)) != 0;
-}
-
 /* A span of ours in @context (NULL: a new child of @parent), to be written later; NULL without memory or room. */
 static Span *add_span(Trace *trace, const char *name, const TraceContext *context, const TraceContext *parent) {
         const Cause *cause = &trace->cause;
@@ -98,7 +92,7 @@ static Span *add_span(Trace *trace, const char *name, const TraceContext *contex
                 return NULL;
         }
 
-        if (has_parent(parent))
+        if (tracecontext_has_span(parent))
                 span_set_parent_remote(span,
                                        memcmp(parent->span_id, cause->parent.span_id, sizeof(parent->span_id)) == 0);
         if (cause->source == CAUSE_ENVIRONMENT)

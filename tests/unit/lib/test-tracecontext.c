@@ -149,6 +149,9 @@ static void derived(void **state) {
         assert_memory_equal(out.span_id, zero, sizeof(zero));
         assert_int_equal(out.flags, 0);
         assert_false(tracecontext_valid(&out));
+        assert_false(tracecontext_has_span(&out));
+        out.span_id[TRACECONTEXT_SPAN_ID_SIZE - 1] = 1;
+        assert_true(tracecontext_has_span(&out));
 }
 
 #define A64  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
