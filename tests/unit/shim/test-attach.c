@@ -296,12 +296,24 @@ static ssize_t take(int fd, size_t *at) {
 }
 
 /* Takes packets until there are no more for now, or the end. */
+static void take_more(int fd, size_t *at) {
+        while (take(fd, at) > 0)
+                ;
+}
+
 static size_t take_all(int fd) {
         size_t at = 0;
 
-        while (take(fd, &at) > 0)
-                ;
+        take_more(fd, &at);
         return at;
+}
+
+/* Makes it, with a clock that stands until it is set on, and a client. */
+static int make_timed(Fixture *f) {
+        make(f, &with_stdin);
+        fake_ns = NSEC_PER_SEC;
+        clk_override(fake_clock);
+        return connect_client(f);
 }
 
 static size_t fill(Fixture *f) {
@@ -319,10 +331,7 @@ static void test_stopped_client(void **userdata) {
         Fixture *f = *userdata;
         int fd, other;
 
-        make(f, &with_stdin);
-        fake_ns = NSEC_PER_SEC;
-        clk_override(fake_clock);
-        fd = connect_client(f);
+        fd = make_timed(f);
         other = connect_client(f);
         for (size_t i = 0, other_got = 0; at < ATTACH_BACKLOG_MAX / 2; i++) {
                 size_t n = MIN(sizes[i % ARRAY_SIZE(sizes)], 65536 - at % 65536);
@@ -330,15 +339,13 @@ static void test_stopped_client(void **userdata) {
                 assert_true(write_at(f, &at, n));
                 fake_ns += 3600 * NSEC_PER_SEC / 100;
                 turns(f, 1);
-                while (take(other, &other_got) > 0)
-                        ;
+                take_more(other, &other_got);
                 assert_int_equal(other_got, at); /* at once, whatever becomes of the first one */
         }
         assert_int_equal(f->n_drained, 0);
 
         for (unsigned i = 0; i < TURNS_MAX && got < at; i++) {
-                while (take(fd, &got) > 0)
-                        ;
+                take_more(fd, &got);
                 turns(f, 1);
         }
         assert_int_equal(got, at);
@@ -370,8 +377,7 @@ static void test_slow_client(void **userdata) {
         assert_int_equal(f->n_drained, 1);
         assert_true(write_at(f, &sent, 1));
         for (unsigned i = 0; i < TURNS_MAX && got < sent; i++) {
-                while (take(fd, &got) > 0)
-                        ;
+                take_more(fd, &got);
                 turns(f, 1);
         }
         assert_int_equal(got, sent);
@@ -384,10 +390,7 @@ static void test_stuck_client(void **userdata) {
         size_t got, sent, at;
         int fd, other;
 
-        make(f, &with_stdin);
-        fake_ns = NSEC_PER_SEC;
-        clk_override(fake_clock);
-        fd = connect_client(f);
+        fd = make_timed(f);
         sent = fill(f);
         fake_ns += ATTACH_PATIENCE_NS;
 
@@ -423,18 +426,14 @@ static void test_stuck_client_long_ago(void **userdata) {
         Fixture *f = *userdata;
         int fd, other;
 
-        make(f, &with_stdin);
-        fake_ns = NSEC_PER_SEC;
-        clk_override(fake_clock);
-        fd = connect_client(f);
+        fd = make_timed(f);
         other = connect_client(f);
         while (at < 2 * ATTACH_BACKLOG_MAX) {
                 assert_true(write_at(f, &at, 65536));
                 fake_ns += NSEC_PER_SEC / 10;
                 while (got < at) {
                         turns(f, 1);
-                        while (take(other, &got) > 0)
-                                ;
+                        take_more(other, &got);
                 }
         }
         assert_int_equal(f->n_drained, 0);
@@ -481,8 +480,7 @@ static void test_end(void **userdata) {
         }
         while (got < at) {
                 turns(f, 1);
-                while (take(quick, &got) > 0)
-                        ;
+                take_more(quick, &got);
         }
 
         attach_end(f->attach);
