@@ -9,21 +9,14 @@ import time
 
 import pytest
 
-from lib import conmon
 from lib.clock import Clock
 from lib.conmon import Monitor, Run, process, shell
+from lib.monitors import fixture_everything_ends  # noqa: F401  (fixtures)
 from lib.paths import built
 from lib.process import wait_for
 from test_conmon_faults import Disk, State
 
 HOUR = 3600
-
-
-@pytest.fixture(autouse=True)
-def fixture_everything_ends():
-    """What a test has started ends with it."""
-    yield
-    conmon.collect()
 
 
 @pytest.fixture(name="which")

@@ -16,24 +16,9 @@ from lib import conmon
 from lib.amounts import carry
 from lib.conmon import STDERR, STDOUT, Run, content, process, shell
 from lib.journal import Journal
+from lib.monitors import both, fixture_everything_ends, fixture_which, subject_only  # noqa: F401  (fixtures)
 from lib.paths import built
 from lib.process import run, wait_for
-
-both = pytest.mark.parametrize("which", conmon.NAMES, ids=["reference", "podspan"], indirect=True)
-subject_only = pytest.mark.parametrize("which", ["podspan-conmon"], ids=["podspan"], indirect=True)
-
-
-@pytest.fixture(name="which")
-def fixture_which(request):
-    """The monitor under test."""
-    return conmon.monitor(request.param)
-
-
-@pytest.fixture(autouse=True)
-def fixture_everything_ends():
-    """What a test has started ends with it."""
-    yield
-    conmon.collect()
 
 
 # ---- command line ----

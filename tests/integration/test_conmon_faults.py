@@ -12,26 +12,11 @@ import pytest
 
 from lib import conmon, session
 from lib.conmon import STDOUT, Run, content, parse_log, process, shell
+from lib.monitors import both, fixture_everything_ends, fixture_which, subject_only  # noqa: F401  (fixtures)
 from lib.otlp import Messages
 from lib.paths import built
 from lib.process import wait_for
 from lib.spans import ERROR, Spans, from_otlp
-
-both = pytest.mark.parametrize("which", conmon.NAMES, ids=["reference", "podspan"], indirect=True)
-subject_only = pytest.mark.parametrize("which", ["podspan-conmon"], ids=["podspan"], indirect=True)
-
-
-@pytest.fixture(name="which")
-def fixture_which(request):
-    """The monitor under test."""
-    return conmon.monitor(request.param)
-
-
-@pytest.fixture(autouse=True)
-def fixture_everything_ends():
-    """What a test has started ends with it."""
-    yield
-    conmon.collect()
 
 
 class Disk:

@@ -8,26 +8,11 @@ from contextlib import closing
 
 import pytest
 
-from lib import conmon
 from lib.conmon import Run, shell
+from lib.monitors import fixture_everything_ends, fixture_which, subject_only  # noqa: F401  (fixtures)
 from lib.process import wait_for
 from lib.unified import Unified, events
 from test_conmon_faults import State, cpu_seconds
-
-subject_only = pytest.mark.parametrize("which", ["podspan-conmon"], ids=["podspan"], indirect=True)
-
-
-@pytest.fixture(name="which")
-def fixture_which(request):
-    """The monitor under test."""
-    return conmon.monitor(request.param)
-
-
-@pytest.fixture(autouse=True)
-def fixture_everything_ends():
-    """What a test has started ends with it."""
-    yield
-    conmon.collect()
 
 
 @pytest.fixture(name="cgroup")
