@@ -27,6 +27,8 @@ N_PROBES = 4
 CLOCK_SLACK = 1_000_000  # the hook's own clock is read inside of it; the agreement asked for is 1 ms
 MEMORY = 32 << 20
 START_PHASES = {"runc": {"start-up", "namespaces", "state saved"}, "crun": {"start-up", "state saved"}}
+# Likewise where no mount is told of: what is behind the last one is known by them. (crun's wrapper here has a child.)
+PLAIN_PHASES = {**START_PHASES, "runc": {"start-up", "namespaces", "mounts and state"}}
 GROW = ("sh", "-c", "x=a; while :; do x=$x$x; done")
 # What a container runs, and how its end is told: exit code, signal, OOM killer.
 ENDS = {"init": (("true",), (0, None, False)), "code": (("sh", "-c", "exit 3"), (3, None, False)),
@@ -266,7 +268,7 @@ def test_explain_time(name, explains):
         explained = {span.name for span in told if "podspan.work.busy_ns" in span.attributes}
         assert bool(explained) == explains
         assert any(name.startswith(f"{engine}: ") for name in explained) == explains
-        assert START_PHASES[runtime] <= {span.name for span in told}
+        assert (START_PHASES if explains else PLAIN_PHASES)[runtime] <= {span.name for span in told}
 
 
 def _in_parallel(*functions):
