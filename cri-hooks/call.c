@@ -38,9 +38,19 @@ void call_identity(const Call *call, Identity *ret) {
                 podmap_identity(call->calls->podmap, entry, ret);
 }
 
+void call_retract(Call *call) {
+        if (!call->handle)
+                return;
+        if (call->handle->young > 0)
+                call->calls->young[call->handle->young - 1] = NULL;
+        context_retract(&call->calls->context, call->handle);
+}
+
 Call *call_free(Call *call) {
         if (!call)
                 return NULL;
+        if (call->handle && call->handle->young > 0)
+                call_retract(call);
         if (call->calls && call->calls->n_calls > 0)
                 call->calls->n_calls--;
         if (call->scan)
@@ -56,6 +66,7 @@ Call *call_free(Call *call) {
         free(call);
         return NULL;
 }
+
 void call_record(const Call *call, ContextRecord *ret) {
         const char *operation = method_short(call_name(call));
 

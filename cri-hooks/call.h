@@ -55,6 +55,9 @@ struct Call {
 Call *call_free(Call *call);
 DEFINE_CLEANUP(Call *, call_free);
 
+/* Nobody is to find it among the calls in flight any more. */
+void call_retract(Call *call);
+
 /* "runtime.v1.RuntimeService/RunPodSandbox" */
 const char *call_name(const Call *call);
 

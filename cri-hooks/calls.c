@@ -147,14 +147,55 @@ static TapStream *op_begin(Tap *tap, uint32_t id _unused_, const TapHeaders *hea
 
 /* Before the request's last byte goes on: whoever it causes must find the call. */
 static void publish(Call *call) {
+        Calls *calls = call->calls;
         ContextRecord record;
+        int r;
 
         call_record(call, &record);
         call->handle = malloc(sizeof(*call->handle));
         if (!call->handle)
                 return;
-        if (context_publish(&call->calls->context, &record, call->handle) < 0)
+        /* Its file can wait only if somebody comes back to it. */
+        r = calls->wake ? context_announce(&calls->context, &record, call->handle)
+                        : context_publish(&calls->context, &record, call->handle);
+        if (r < 0) {
                 call->handle = (free(call->handle), NULL);
+                return;
+        }
+        if (call->handle->young == 0)
+                return;
+        calls->young[call->handle->young - 1] = call;
+        if (!calls->showing) {
+                calls->showing = true;
+                calls->wake(calls, CALLS_YOUNG);
+        }
+}
+
+uint64_t calls_show(Calls *calls, bool all) {
+        uint64_t next_ns = 0;
+
+        calls_set_now(calls);
+        for (size_t i = 0; i < ARRAY_SIZE(calls->young); i++) {
+                Call *call = calls->young[i];
+                uint64_t age_ns;
+                ContextRecord record;
+
+                if (!call)
+                        continue;
+                age_ns = calls->now.monotonic_ns - call->start.monotonic_ns;
+                if (!all && age_ns < CALLS_YOUNG_NS) {
+                        uint64_t left_ns = CALLS_YOUNG_NS - age_ns;
+
+                        next_ns = next_ns == 0 ? left_ns : MIN(next_ns, left_ns);
+                        continue;
+                }
+                call_record(call, &record);
+                /* Without a file it stays where it is found as well. */
+                (void) context_show(&calls->context, &record, call->handle);
+                calls->young[i] = NULL;
+        }
+        calls->showing = next_ns > 0;
+        return next_ns;
 }
 
 static void complete_request(Call *call) {
@@ -305,8 +346,7 @@ static void op_end(Tap *tap _unused_, TapStream *stream, TapEnd how, const TapHe
                 .end_ns = clk_end(&call->start, now),
         };
         call->end.status = callend_status(call, &call->end, headers, error);
-        if (call->handle)
-                context_retract(&calls->context, call->handle);
+        call_retract(call);
         call->slow = call->method->class != METHOD_STREAM && call->end.duration_ns > calls->config->slow_call_ns;
 
         if (call->method->class >= METHOD_PROBE)
@@ -381,7 +421,8 @@ int calls_init(Calls *calls, const Config *config, const char *runtime, int stat
         r = context_init(&calls->context, state_fd, /* create= */ true, COUNTERS_CRI, calls->counters);
         if (r < 0)
                 (void) log_warning_errno(r, "Cannot use the context directory, ignoring: %m");
-        context_use_pool(&calls->context);
+        /* Without them files are made at once, which takes a little longer. */
+        (void) context_use_young(&calls->context);
         r = spool_init(&calls->spool, state_fd, COUNTERS_CRI, calls->counters);
         if (r < 0)
                 (void) log_warning_errno(r, "Cannot use the spool, ignoring: %m");
@@ -425,6 +466,8 @@ void calls_tick(Calls *calls) {
         int r;
 
         calls_set_now(calls);
+        /* It was another's, who has handed its calls over, or died. */
+        (void) context_use_young(&calls->context);
         callcrash_collect(calls);
         r = context_sweep(&calls->context);
         if (r < 0 && r != -ENOENT && log_ratelimit(&limit))

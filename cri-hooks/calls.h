@@ -24,6 +24,7 @@
 #define CALLS_ENDED_MAX   32                       /* calls that are over and wait for calls_settle() */
 #define CALLS_JOIN_NS     (15 * 60 * NSEC_PER_SEC) /* a start is over this long after its last call */
 #define CALLS_LIST_NS     (60 * NSEC_PER_SEC)      /* List replies are read at least this often */
+#define CALLS_YOUNG_NS    (10 * NSEC_PER_MSEC)     /* a call that lasts longer gets a context file */
 #define CALLS_DEADLINE_NS (5 * NSEC_PER_MSEC)      /* a reset this close to the deadline is its doing */
 
 typedef struct Call Call;
@@ -33,6 +34,7 @@ typedef struct Calls Calls;
 typedef enum CallsWork {
         CALLS_SPANS, /* calls_flush() */
         CALLS_ENDED, /* calls_settle() */
+        CALLS_YOUNG, /* calls_show() */
 } CallsWork;
 
 typedef void (*CallsWakeFn)(Calls *calls, CallsWork work);
@@ -67,6 +69,8 @@ struct Calls {
         Call **ended_tail;
         unsigned n_ended;
         bool settling;
+        Call *young[CONTEXTYOUNG_SLOTS]; /* calls that have no file yet, by slot */
+        bool showing;                    /* who is woken for them is */
 };
 
 #define CALLS_NULL \
@@ -94,6 +98,12 @@ static inline void calls_set_now(Calls *calls) {
  * depends on it, it is done before that; a client that calls again at once need not wait for more.
  */
 void calls_settle(Calls *calls);
+
+/*
+ * Gives calls in flight that have lasted CALLS_YOUNG_NS their files, with @all the younger ones as well. Returns in how
+ * many nanoseconds the next ones are due, 0 if there are none.
+ */
+uint64_t calls_show(Calls *calls, bool all);
 
 /* The configuration has changed. */
 void calls_reload(Calls *calls);

@@ -112,6 +112,8 @@ static int write_records(Records *records, const ConnOwner *owner) {
         size_t at = 0;
         int r;
 
+        /* What is another's then is found by its file. */
+        (void) calls_show(owner->calls, /* all= */ true);
         pack_number(&records->pack, 0);
         callpack_write_calls(owner->calls, &records->pack);
         r = records_end(records, at);

@@ -227,6 +227,12 @@ static int on_wait(LoopTimer *timer) {
         return next_ns > 0 ? loop_timer_set(timer, next_ns, 0) : 0;
 }
 
+static int on_young(LoopTimer *timer) {
+        uint64_t next_ns = calls_show(container_of(timer, Server, young_timer)->calls, /* all= */ false);
+
+        return next_ns > 0 ? loop_timer_set(timer, next_ns, 0) : 0;
+}
+
 static int on_tick(LoopTimer *timer) {
         Server *server = container_of(timer, Server, tick_timer);
 
@@ -275,6 +281,9 @@ void server_wake(Server *server, CallsWork work) {
                 break;
         case CALLS_ENDED:
                 (void) loop_timer_set(&server->ended_timer, SERVER_ENDED_NS, 0);
+                break;
+        case CALLS_YOUNG:
+                (void) loop_timer_set(&server->young_timer, CALLS_YOUNG_NS, 0);
                 break;
         }
 }
@@ -328,6 +337,7 @@ int server_init(Server *server, Calls *calls, bool tracing, const char *runtime_
 
         if ((r = loop_timer_add(&server->flush_timer, server->loop, on_flush)) < 0 ||
             (r = loop_timer_add(&server->ended_timer, server->loop, on_ended)) < 0 ||
+            (r = loop_timer_add(&server->young_timer, server->loop, on_young)) < 0 ||
             (r = loop_timer_add(&server->wait_timer, server->loop, on_wait)) < 0 ||
             (r = loop_timer_add(&server->tick_timer, server->loop, on_tick)) < 0 ||
             (r = loop_timer_add(&server->retry_timer, server->loop, on_retry)) < 0 ||
@@ -419,6 +429,7 @@ void server_deinit(Server *server) {
 
         loop_timer_remove(&server->flush_timer);
         loop_timer_remove(&server->ended_timer);
+        loop_timer_remove(&server->young_timer);
         loop_timer_remove(&server->wait_timer);
         loop_timer_remove(&server->tick_timer);
         loop_timer_remove(&server->retry_timer);

@@ -9,7 +9,6 @@
  */
 
 #include "conn.h"
-#include "contextpool.h"
 #include "handover.h"
 #include "takeover.h"
 #include "unixsocket.h"
@@ -19,9 +18,9 @@
 #define SERVER_FLUSH_NS   (20 * NSEC_PER_MSEC) /* spans wait this long for company */
 #define SERVER_ENDED_NS   (5 * NSEC_PER_MSEC)  /* what is left to do about calls that are over waits this long */
 #define SERVER_TICK_NS    (60 * NSEC_PER_SEC)
-#define SERVER_RETRY_NS   (100 * NSEC_PER_MSEC)        /* no descriptors left: try again */
-#define SERVER_FDS_KEPT   (CONTEXTPOOL_FILES_MAX + 64) /* descriptors for context files, the spool and ourselves */
-#define SERVER_CONNS_MAX  8192                         /* further clients wait until one has gone */
+#define SERVER_RETRY_NS   (100 * NSEC_PER_MSEC) /* no descriptors left: try again */
+#define SERVER_FDS_KEPT   64                    /* descriptors for context files, the spool and ourselves */
+#define SERVER_CONNS_MAX  8192                  /* further clients wait until one has gone */
 
 typedef struct Server Server;
 
@@ -44,18 +43,19 @@ struct Server {
         LoopSource listen_source;
         LoopTimer flush_timer;
         LoopTimer ended_timer;
+        LoopTimer young_timer;
         LoopTimer wait_timer;
         LoopTimer tick_timer;
         LoopTimer retry_timer;
         LoopSignal signals;
 };
 
-#define SERVER_NULL                                                                                             \
-        {                                                                                                       \
-                .listen_fd = -EBADF, .listen_source = LOOP_SOURCE_NULL, .flush_timer = LOOP_TIMER_NULL,         \
-                .ended_timer = LOOP_TIMER_NULL, .wait_timer = LOOP_TIMER_NULL, .tick_timer = LOOP_TIMER_NULL,   \
-                .retry_timer = LOOP_TIMER_NULL, .watchdog_timer = LOOP_TIMER_NULL, .signals = LOOP_SIGNAL_NULL, \
-                .handover = HANDOVER_NULL,                                                                      \
+#define SERVER_NULL                                                                                               \
+        {                                                                                                         \
+                .listen_fd = -EBADF, .listen_source = LOOP_SOURCE_NULL, .flush_timer = LOOP_TIMER_NULL,           \
+                .ended_timer = LOOP_TIMER_NULL, .young_timer = LOOP_TIMER_NULL, .wait_timer = LOOP_TIMER_NULL,    \
+                .tick_timer = LOOP_TIMER_NULL, .retry_timer = LOOP_TIMER_NULL, .watchdog_timer = LOOP_TIMER_NULL, \
+                .signals = LOOP_SIGNAL_NULL, .handover = HANDOVER_NULL,                                           \
         }
 
 /* Makes the loop. Returns 0 or a negative errno. @server must stay where it is. */

@@ -9,11 +9,10 @@
 #include "clk.h"
 #include "context.h"
 
-#define DIR_NAME          "context"
-#define DIR_MODE          02750
-#define READ_ATTEMPTS_MAX 3
-#define DOT_AGE_SEC       3600 /* what is still being written after this was left by a dead writer */
-#define LIVE_SWEEP_TO     (CONTEXT_LIVE_MAX / 16 * 15) /* a sweep is paid for by the calls until the next one */
+#define DIR_NAME      "context"
+#define DIR_MODE      02750
+#define DOT_AGE_SEC   3600 /* what is still being written after this was left by a dead writer */
+#define LIVE_SWEEP_TO (CONTEXT_LIVE_MAX / 16 * 15) /* a sweep is paid for by the calls until the next one */
 
 static const struct {
         const char *dir;
@@ -76,16 +75,14 @@ void context_deinit(Context *context) {
         if (!context)
                 return;
 
-        context->pool = contextpool_free(context->pool);
+        context->young = contextyoung_close(context->young);
         for (size_t i = 0; i < _CONTEXT_KIND_MAX; i++)
                 context->kind_fd[i] = close_fd(context->kind_fd[i]);
 }
 
-/* Reads all of @name, NUL-terminated, into @ret of @size bytes. Returns the length, with the file's inode in @ret_inode
- * (may be NULL), or a negative errno. */
-static int read_small(int dir_fd, const char *name, char *ret, size_t size, ino_t *ret_inode) {
+/* Reads all of @name, NUL-terminated, into @ret of @size bytes. Returns the length or a negative errno. */
+static int read_small(int dir_fd, const char *name, char *ret, size_t size) {
         _cleanup_close_ int fd = -EBADF;
-        struct stat st;
         size_t len = 0;
 
         /* A FIFO must not hold us up. */
@@ -107,34 +104,8 @@ static int read_small(int dir_fd, const char *name, char *ret, size_t size, ino_
                         break;
         }
 
-        if (ret_inode) {
-                if (fstat(fd, &st) < 0)
-                        return -errno;
-                *ret_inode = st.st_ino;
-        }
         ret[len] = '\0';
         return (int) len;
-}
-
-/*
- * Reads a live file. Its writer writes it again for another call once this call's name is gone, so what has been read
- * counts only if the name still shows it. Whoever takes a call over puts a file of its own there: then that one counts.
- */
-static int read_shown(int dir_fd, const char *name, char *ret, size_t size) {
-        struct stat st;
-        ino_t inode;
-        int r;
-
-        for (int i = 0; i < READ_ATTEMPTS_MAX; i++) {
-                r = read_small(dir_fd, name, ret, size, &inode);
-                if (r < 0)
-                        return r;
-                if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                        return -errno;
-                if (st.st_ino == inode)
-                        return r;
-        }
-        return -EBUSY;
 }
 
 /* The state letter and the start time (fields 3 and 22) of a proc(5) stat file; the name in field 2 may hold anything.
@@ -166,7 +137,7 @@ static int read_stat(uint32_t pid, char *ret_state, uint64_t *ret_start) {
         int r;
 
         (void) snprintf(path, sizeof(path), "/proc/%" PRIu32 "/stat", pid);
-        r = read_small(AT_FDCWD, path, stat, sizeof(stat), NULL);
+        r = read_small(AT_FDCWD, path, stat, sizeof(stat));
         return r < 0 ? r : parse_stat(stat, ret_state, ret_start);
 }
 
@@ -190,9 +161,13 @@ bool context_writer_alive(const ContextRecord *record) {
         return read_stat(1, &state, &start) < 0;
 }
 
-void context_use_pool(Context *context) {
-        if (!context->pool && context->kind_fd[CONTEXT_LIVE] >= 0)
-                context->pool = contextpool_new(context->kind_fd[CONTEXT_LIVE], context->pid);
+int context_use_young(Context *context) {
+        assert(context);
+
+        if (context->young)
+                return 0;
+        return context->kind_fd[CONTEXT_LIVE] < 0 ? -ENOENT
+                                                  : contextyoung_open(context->kind_fd[CONTEXT_LIVE], &context->young);
 }
 
 static int format(const ContextRecord *record, char text[static CONTEXT_FILE_MAX + 1]) {
@@ -248,91 +223,126 @@ static int count_written(const Context *context, int r) {
 
 static int sweep_kind(Context *context, ContextKind kind, unsigned max);
 
-/* Returns the pool's number for the file, 0 without a pool, or a negative errno. */
-static int write_live(Context *context, const char *name, const ContextRecord *record) {
-        char text[CONTEXT_FILE_MAX + 1];
-        int len, r;
+static void set_writer(Context *context, ContextRecord *record) {
+        char state;
 
-        if (context->pool) {
-                len = format(record, text);
-                if (len < 0)
-                        return len;
-                r = contextpool_show(context->pool, name, text, (size_t) len);
-                if (r > 0)
-                        return r;
-        }
-        return write_file(context, CONTEXT_LIVE, name, record);
+        if (context->pid_start == 0)
+                (void) read_stat(context->pid, &state, &context->pid_start);
+        record->pid = context->pid;
+        record->pid_start = context->pid_start;
 }
 
-int context_publish(Context *context, ContextRecord *record, ContextHandle *ret) {
-        ContextHandle handle = {};
-        char state;
+/* Writes the live file of @record, which is filled. */
+static int publish(Context *context, const ContextRecord *record, ContextHandle *handle) {
+        char name[CONTEXT_NAME_MAX + 1];
         int r;
+
+        if (context->n_live >= CONTEXT_LIVE_MAX) {
+                (void) sweep_kind(context, CONTEXT_LIVE, LIVE_SWEEP_TO);
+                if (context->n_live >= CONTEXT_LIVE_MAX)
+                        return -EUSERS;
+        }
+
+        contextmatch_live_name(record, name);
+        r = write_file(context, CONTEXT_LIVE, name, record);
+        if (r < 0)
+                return r;
+        context->n_live++;
+        (void) memcpy(handle->name, name, sizeof(name));
+        return 0;
+}
+
+/* Puts @record among the young calls. Returns its slot or a negative errno. */
+static int put_young(Context *context, const ContextRecord *record) {
+        char text[CONTEXT_FILE_MAX + 1];
+        int len;
+
+        if (!context->young)
+                return -ENOENT;
+        len = format(record, text);
+        return len < 0 ? len : contextyoung_put(context->young, record->seq, text, (size_t) len);
+}
+
+static int begin(Context *context, ContextRecord *record, bool announce, ContextHandle *ret) {
+        ContextHandle handle = {};
+        int r = -ENOENT;
 
         assert(context);
         assert(record);
         assert(ret);
 
-        if (context->pid_start == 0)
-                (void) read_stat(context->pid, &state, &context->pid_start);
-
-        if (context->n_live >= CONTEXT_LIVE_MAX) {
-                (void) sweep_kind(context, CONTEXT_LIVE, LIVE_SWEEP_TO);
-                if (context->n_live >= CONTEXT_LIVE_MAX)
-                        return count_written(context, -EUSERS);
-        }
-
         if (!context_operation_valid(record->operation))
                 return count_written(context, -EINVAL);
 
-        record->seq = ++context->seq;
-        record->pid = context->pid;
-        record->pid_start = context->pid_start;
-
-        contextmatch_live_name(record, handle.name);
-
-        r = write_live(context, handle.name, record);
-        if (r >= 0) {
-                context->n_live++;
-                handle.pooled = r;
-                *ret = handle;
-                r = 0;
+        set_writer(context, record);
+        record->seq = handle.seq = ++context->seq;
+        if (announce) {
+                r = put_young(context, record);
+                if (r >= 0) {
+                        handle.young = r + 1;
+                        r = 0;
+                }
         }
+        if (r < 0)
+                r = publish(context, record, &handle);
+        if (r >= 0)
+                *ret = handle;
         return count_written(context, r);
+}
+
+int context_publish(Context *context, ContextRecord *record, ContextHandle *ret) {
+        return begin(context, record, /* announce= */ false, ret);
+}
+
+int context_announce(Context *context, ContextRecord *record, ContextHandle *ret) {
+        return begin(context, record, /* announce= */ true, ret);
+}
+
+static void clear_young(Context *context, ContextHandle *handle) {
+        if (handle->young > 0 && context->young)
+                contextyoung_clear(context->young, handle->young - 1);
+        handle->young = 0;
+}
+
+int context_show(Context *context, ContextRecord *record, ContextHandle *handle) {
+        int r;
+
+        assert(context);
+        assert(record);
+        assert(handle);
+        assert(handle->young > 0);
+
+        set_writer(context, record);
+        record->seq = handle->seq;
+        r = publish(context, record, handle);
+        if (r < 0)
+                return count_written(context, r);
+        /* Who looks finds it in one place at least: see context_list(). */
+        clear_young(context, handle);
+        return 0;
 }
 
 void context_retract(Context *context, ContextHandle *handle) {
         assert(context);
         assert(handle);
 
-        /* What was swept is not counted any more; what still shows under this name is not written again. */
-        if (handle->name[0] && context->kind_fd[CONTEXT_LIVE] >= 0) {
-                if (unlinkat(context->kind_fd[CONTEXT_LIVE], handle->name, 0) == 0)
-                        context->n_live -= MIN(context->n_live, 1U);
-                else if (errno != ENOENT)
-                        handle->pooled = 0;
-        }
+        clear_young(context, handle);
+        /* What was swept is not counted any more. */
+        if (handle->name[0] && context->kind_fd[CONTEXT_LIVE] >= 0 &&
+            unlinkat(context->kind_fd[CONTEXT_LIVE], handle->name, 0) == 0)
+                context->n_live -= MIN(context->n_live, 1U);
         handle->name[0] = '\0';
-
-        if (handle->pooled > 0 && context->pool)
-                contextpool_rest(context->pool, handle->pooled);
-        handle->pooled = 0;
 }
 
 int context_adopt(Context *context, ContextRecord *record, ContextHandle *handle) {
-        char state;
         int r;
 
         assert(context);
         assert(record);
         assert(handle);
 
-        if (context->pid_start == 0)
-                (void) read_stat(context->pid, &state, &context->pid_start);
-        record->seq = ++context->seq;
-        record->pid = context->pid;
-        record->pid_start = context->pid_start;
-        handle->pooled = 0;
+        set_writer(context, record);
+        record->seq = handle->seq = ++context->seq;
 
         r = write_file(context, CONTEXT_LIVE, handle->name, record);
         if (r >= 0)
@@ -373,8 +383,7 @@ static int read_record(const Context *context, ContextKind kind, const char *nam
         if (context->kind_fd[kind] < 0)
                 return -ENOENT;
 
-        r = kind == CONTEXT_LIVE ? read_shown(context->kind_fd[kind], name, text, sizeof(text))
-                                 : read_small(context->kind_fd[kind], name, text, sizeof(text), NULL);
+        r = read_small(context->kind_fd[kind], name, text, sizeof(text));
         if (r < 0)
                 return r;
 
@@ -446,16 +455,86 @@ static void closedirp(DIR **dir) {
                 (void) closedir(*dir);
 }
 
+/* The young calls that a listing has told of: between them and the files it may meet one twice. */
+typedef struct Young {
+        const Context *context;
+        int (*fn)(int slot, const ContextRecord *record, void *userdata);
+        void *userdata;
+        struct {
+                uint32_t pid;
+                uint64_t seq;
+        } seen[CONTEXTYOUNG_SLOTS];
+        size_t n_seen;
+} Young;
+
+static bool young_seen(const Young *young, const ContextRecord *record) {
+        for (size_t i = 0; i < young->n_seen; i++)
+                if (record->seq > 0 && young->seen[i].pid == record->pid && young->seen[i].seq == record->seq)
+                        return true;
+        return false;
+}
+
+static int on_young(int slot, const char *text, size_t len, void *userdata) {
+        Young *young = userdata;
+        ContextRecord record;
+
+        if (context_parse(text, len, &record) < 0) {
+                counters_add(young->context->counters, young->context->producer, COUNTERS_INPUT_BAD, 1);
+                return 0;
+        }
+        young->seen[young->n_seen].pid = record.pid;
+        young->seen[young->n_seen++].seq = record.seq;
+        return young->fn(slot, &record, young->userdata);
+}
+
+/*
+ * To be called before the files are listed: a call that gets its file meanwhile is met once at least. A file of young
+ * calls that cannot be read is none.
+ */
+static int young_each(const Context *context, int (*fn)(int slot, const ContextRecord *record, void *userdata),
+                      void *userdata, Young *ret) {
+        int r;
+
+        *ret = (Young){ .context = context, .fn = fn, .userdata = userdata };
+        if (context->kind_fd[CONTEXT_LIVE] < 0)
+                return 0;
+        r = contextyoung_each(context->kind_fd[CONTEXT_LIVE], on_young, ret);
+        if (r == -EBADMSG)
+                counters_add(context->counters, context->producer, COUNTERS_INPUT_BAD, 1);
+        return r;
+}
+
+typedef struct Listing {
+        int (*fn)(const char *name, const ContextRecord *record, void *userdata);
+        void *userdata;
+        int result;
+} Listing;
+
+static int list_young(int slot _unused_, const ContextRecord *record, void *userdata) {
+        Listing *listing = userdata;
+
+        listing->result = listing->fn(NULL, record, listing->userdata);
+        return listing->result;
+}
+
 int context_list(const Context *context, ContextKind kind,
                  int (*fn)(const char *name, const ContextRecord *record, void *userdata), void *userdata) {
         _cleanup_(closedirp) DIR *dir = NULL;
+        Listing listing = { .fn = fn, .userdata = userdata };
         struct dirent *entry;
+        Young young = {};
         unsigned n = 0;
         int r;
 
         assert(context);
         assert(kind < _CONTEXT_KIND_MAX);
         assert(fn);
+
+        if (kind == CONTEXT_LIVE) {
+                (void) young_each(context, list_young, &listing, &young);
+                if (listing.result < 0)
+                        return listing.result;
+        }
 
         dir = open_kind(context, kind, &r);
         if (!dir)
@@ -467,7 +546,7 @@ int context_list(const Context *context, ContextKind kind,
                 if (!contextmatch_version_known(entry->d_name))
                         continue;
                 n++;
-                if (read_record(context, kind, entry->d_name, &record) < 0)
+                if (read_record(context, kind, entry->d_name, &record) < 0 || young_seen(&young, &record))
                         continue;
 
                 r = fn(entry->d_name, &record, userdata);
@@ -477,13 +556,77 @@ int context_list(const Context *context, ContextKind kind,
         return 0;
 }
 
+static int list_named(int slot _unused_, const ContextRecord *record, void *userdata) {
+        Listing *listing = userdata;
+        char name[CONTEXT_NAME_MAX + 1];
+
+        contextmatch_live_name(record, name);
+        return listing->fn(name, record, listing->userdata);
+}
+
+int context_list_young(const Context *context, int (*fn)(const char *name, const ContextRecord *record, void *userdata),
+                       void *userdata) {
+        Listing listing = { .fn = fn, .userdata = userdata };
+        Young young;
+
+        assert(context);
+        assert(fn);
+
+        return young_each(context, list_named, &listing, &young);
+}
+
+uint64_t context_changed_ns(const Context *context) {
+        static const char *const names[] = { ".", CONTEXTYOUNG_NAME };
+        uint64_t changed_ns = 0;
+        struct stat st;
+
+        assert(context);
+
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                if (context->kind_fd[CONTEXT_LIVE] >= 0 &&
+                    fstatat(context->kind_fd[CONTEXT_LIVE], names[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
+                        changed_ns = MAX(changed_ns,
+                                         (uint64_t) st.st_mtim.tv_sec * NSEC_PER_SEC + (uint64_t) st.st_mtim.tv_nsec);
+        return changed_ns;
+}
+
+typedef struct Reaping {
+        Context *context;
+        void (*fn)(const ContextRecord *record, void *userdata);
+        void *userdata;
+} Reaping;
+
+static int reap_young(int slot, const ContextRecord *record, void *userdata) {
+        Reaping *reaping = userdata;
+        Context *context = reaping->context;
+        char name[CONTEXT_NAME_MAX + 1];
+
+        if (context_writer_alive(record))
+                return 0;
+        /* It may have had its file for a moment. */
+        contextmatch_live_name(record, name);
+        (void) unlinkat(context->kind_fd[CONTEXT_LIVE], name, 0);
+        contextyoung_clear(context->young, slot);
+        counters_add(context->counters, context->producer, COUNTERS_CONTEXT_SWEPT, 1);
+        reaping->fn(record, reaping->userdata);
+        return 0;
+}
+
 int context_reap(Context *context, void (*fn)(const ContextRecord *record, void *userdata), void *userdata) {
         _cleanup_(closedirp) DIR *dir = NULL;
+        Reaping reaping = { .context = context, .fn = fn, .userdata = userdata };
         struct dirent *entry;
+        Young young;
         int r;
 
         assert(context);
         assert(fn);
+
+        /* They are for who has the file; what it cannot read is nobody's. */
+        if (context->young) {
+                (void) young_each(context, reap_young, &reaping, &young);
+                contextyoung_clear_left(context->young);
+        }
 
         dir = open_kind(context, CONTEXT_LIVE, &r);
         if (!dir)
@@ -562,13 +705,10 @@ static int sweep_kind(Context *context, ContextKind kind, unsigned max) {
 
                 if (entry->d_name[0] == '.') {
                         struct stat st;
-                        ContextRecord owner = {};
 
-                        if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || S_ISDIR(st.st_mode))
-                                continue;
-                        owner.pid = contextpool_name_pid(entry->d_name);
-                        if (owner.pid > 0 ? !context_writer_alive(&owner)
-                                          : clk_realtime() / NSEC_PER_SEC > (uint64_t) st.st_mtim.tv_sec + DOT_AGE_SEC)
+                        if (strcmp(entry->d_name, CONTEXTYOUNG_NAME) != 0 &&
+                            fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode) &&
+                            clk_realtime() / NSEC_PER_SEC > (uint64_t) st.st_mtim.tv_sec + DOT_AGE_SEC)
                                 sweep_one(context, kind, entry->d_name);
                         continue;
                 }
@@ -628,6 +768,7 @@ typedef struct Candidates {
         struct {
                 uint64_t start_ns;
                 uint64_t seq;
+                uint32_t pid;
                 TraceContext trace;
         } newest[CONTEXT_CANDIDATES_MAX];
         ContextRecord record; /* of the newest */
@@ -638,6 +779,10 @@ static void candidates_add(Candidates *candidates, ContextLevel level, const Con
 
         if (level > candidates->level)
                 return;
+        /* It may have been met among the young ones already. */
+        for (i = 0; record->seq > 0 && level == candidates->level && i < candidates->n; i++)
+                if (candidates->newest[i].pid == record->pid && candidates->newest[i].seq == record->seq)
+                        return;
         if (level < candidates->level) {
                 candidates->level = level;
                 candidates->n = 0;
@@ -655,18 +800,57 @@ static void candidates_add(Candidates *candidates, ContextLevel level, const Con
                 (candidates->n - 1 - i) * sizeof(candidates->newest[0]));
         candidates->newest[i].start_ns = record->start_ns;
         candidates->newest[i].seq = record->seq;
+        candidates->newest[i].pid = record->pid;
         candidates->newest[i].trace = record->trace;
         if (i == 0)
                 candidates->record = *record;
 }
 
+/* A search for the calls in flight that can have caused what was seen. */
+typedef struct Search {
+        const ContextQuery *query;
+        Candidates *candidates;
+        ContextRecord writer; /* asked for last */
+        bool alive;           /* is it? */
+} Search;
+
+static void search_add(Search *search, const ContextRecord *record) {
+        const ContextQuery *query = search->query;
+        ContextLevel level;
+
+        if (!contextmatch_operation_asked(query->operations, record->operation, strlen(record->operation)) ||
+            (query->time_ns != 0 && record->start_ns > query->time_ns))
+                return;
+
+        level = contextmatch_level(&record->identity, query->identity);
+        if (level == CONTEXT_LEVEL_NONE)
+                return;
+
+        /* As a rule there is one writer: ask for it once. */
+        if (search->writer.pid == 0 || search->writer.pid != record->pid ||
+            search->writer.pid_start != record->pid_start) {
+                search->writer.pid = record->pid;
+                search->writer.pid_start = record->pid_start;
+                search->alive = context_writer_alive(record);
+        }
+        if (search->alive)
+                candidates_add(search->candidates, level, record);
+}
+
+static int search_young(int slot _unused_, const ContextRecord *record, void *userdata) {
+        search_add(userdata, record);
+        return 0;
+}
+
 static int find_live(const Context *context, const ContextQuery *query, Candidates *candidates) {
         _cleanup_(closedirp) DIR *dir = NULL;
         const ContextKeys keys = contextmatch_keys(query->identity);
-        ContextRecord writer = {};
+        Search search = { .query = query, .candidates = candidates };
         struct dirent *entry;
-        bool alive = false;
+        Young young;
         int r;
+
+        (void) young_each(context, search_young, &search, &young);
 
         dir = open_kind(context, CONTEXT_LIVE, &r);
         if (!dir)
@@ -674,26 +858,10 @@ static int find_live(const Context *context, const ContextQuery *query, Candidat
 
         while ((entry = readdir(dir))) {
                 ContextRecord record;
-                ContextLevel level;
 
-                if (!contextmatch_name_may(entry->d_name, &keys, query->operations) ||
-                    read_record(context, CONTEXT_LIVE, entry->d_name, &record) < 0 ||
-                    !contextmatch_operation_asked(query->operations, record.operation, strlen(record.operation)) ||
-                    (query->time_ns != 0 && record.start_ns > query->time_ns))
-                        continue;
-
-                level = contextmatch_level(&record.identity, query->identity);
-                if (level == CONTEXT_LEVEL_NONE)
-                        continue;
-
-                /* As a rule there is one writer: ask for it once. */
-                if (writer.pid == 0 || writer.pid != record.pid || writer.pid_start != record.pid_start) {
-                        writer.pid = record.pid;
-                        writer.pid_start = record.pid_start;
-                        alive = context_writer_alive(&record);
-                }
-                if (alive)
-                        candidates_add(candidates, level, &record);
+                if (contextmatch_name_may(entry->d_name, &keys, query->operations) &&
+                    read_record(context, CONTEXT_LIVE, entry->d_name, &record) == 0)
+                        search_add(&search, &record);
         }
         return 0;
 }

@@ -4,14 +4,15 @@
  * Context files
  *
  * What environment variables cannot join, these files do: STATE/context/live holds one small file per CRI call in
- * flight, STATE/context/start one per sandbox and container, with identity and the context of its start. The names, the
+ * flight, and until it is made a record in the file of the young ones, STATE/context/start one file per sandbox and
+ * container, with identity and the context of its start. The names, the
  * encoding, atomicity, the look-up rules and the bounds are in docs/context.md, which is the contract between
  * podspan-cri, the hook, the watcher and the monitors; this module implements it.
  */
 
 #include "contextmatch.h"
-#include "contextpool.h"
 #include "contextrecord.h"
+#include "contextyoung.h"
 #include "counters.h"
 
 #define CONTEXT_LIVE_MAX  1024 /* live files; the oldest is swept above */
@@ -31,8 +32,8 @@ typedef struct Context {
         uint32_t pid;
         uint64_t pid_start;
         uint64_t seq;
-        unsigned n_live;   /* live files this process has published */
-        ContextPool *pool; /* NULL: each live file is made anew */
+        unsigned n_live;     /* live files this process has published */
+        ContextYoung *young; /* NULL: each call gets its file at once */
 } Context;
 
 #define CONTEXT_NULL                                  \
@@ -40,10 +41,11 @@ typedef struct Context {
                 .kind_fd = { -EBADF, -EBADF, -EBADF } \
         }
 
-/* A published live file, to take it away again. */
+/* An announced or published call, to take it away again. */
 typedef struct ContextHandle {
-        char name[CONTEXT_NAME_MAX + 1];
-        int pooled; /* the pool's number for it, 0: none */
+        char name[CONTEXT_NAME_MAX + 1]; /* of its file, "": none */
+        int young;                       /* its slot among the young calls + 1, 0: none */
+        uint64_t seq;
 } ContextHandle;
 
 /* Who looks, and what it looks for. */
@@ -78,9 +80,11 @@ typedef struct ContextMatch {
 int context_init(Context *context, int state_fd, bool create, CountersProducer producer, Counters *counters);
 void context_deinit(Context *context);
 
-/* From now on live files come from a pool (contextpool.h): for who publishes often, and is in a call's way meanwhile.
+/*
+ * From now on context_announce() makes no file: for who is in a call's way meanwhile. 0, also if that is so already, or
+ * a negative errno of contextyoung_open(): it makes files as before.
  */
-void context_use_pool(Context *context);
+int context_use_young(Context *context);
 
 /*
  * Publishes a call in flight: fills @record's seq, pid, pid_start and writes it atomically. Must be called before the
@@ -88,6 +92,15 @@ void context_use_pool(Context *context);
  * CONTEXT_LIVE_MAX where sweeping did not help.
  */
 int context_publish(Context *context, ContextRecord *record, ContextHandle *ret);
+/*
+ * The same without making a file, where that is possible: then handle.young is set, and context_show() must be called
+ * once the call has lasted a while.
+ */
+int context_announce(Context *context, ContextRecord *record, ContextHandle *ret);
+/* Gives an announced call its file, with what @record says. Returns 0 or a negative errno (counted): it stays
+ * announced.
+ */
+int context_show(Context *context, ContextRecord *record, ContextHandle *handle);
 /* Takes it away again; an empty handle is fine. */
 void context_retract(Context *context, ContextHandle *handle);
 
@@ -121,11 +134,19 @@ int context_read_live(const Context *context, const char *name, ContextRecord *r
 int context_find(const Context *context, const ContextQuery *query, ContextMatch *ret);
 
 /*
- * Calls @fn for each readable record of @kind, in directory order; @name is the file's. A negative return of @fn ends
+ * Calls @fn for each readable record of @kind, in directory order; @name is the file's, NULL for a call that has none
+ * yet. A negative return of @fn ends
  * it and is returned. Bounded by the maxima above; files that cannot be parsed are skipped and counted.
  */
 int context_list(const Context *context, ContextKind kind,
                  int (*fn)(const char *name, const ContextRecord *record, void *userdata), void *userdata);
+
+/* Calls @fn for each call that has no file yet; @name is the one it will have. As context_list() otherwise. */
+int context_list_young(const Context *context, int (*fn)(const char *name, const ContextRecord *record, void *userdata),
+                       void *userdata);
+
+/* When a call last began or ended, or got its file: wall clock in the kernel's ticks; 0: not known. */
+uint64_t context_changed_ns(const Context *context);
 
 /*
  * Removes live files whose writer is dead, then the oldest above the bounds (live, start, hook). For podspan-cri at

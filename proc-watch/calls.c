@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 #include "calls.h"
 #include "contextmatch.h"
@@ -40,18 +41,33 @@ static void tidy(Calls *calls, const Clk *now) {
                         i++;
 }
 
-void calls_begin(Calls *calls, const char *name, const ContextRecord *record, uint64_t begin_ns, const Clk *now) {
-        Call call = { .name = hash(name), .time = { begin_ns, UINT64_MAX } };
+static Call *find(Calls *calls, uint64_t name) {
+        for (size_t i = 0; i < calls->n; i++)
+                if (calls->items[i].name == name && is_live(&calls->items[i]))
+                        return &calls->items[i];
+        return NULL;
+}
+
+void calls_begin(Calls *calls, const char *name, bool young, const ContextRecord *record, uint64_t begin_ns,
+                 const Clk *now) {
+        Call call = { .name = hash(name), .young = young, .seen = true, .time = { begin_ns, UINT64_MAX } }, *known;
 
         assert(calls);
         assert(now);
 
-        for (size_t i = 0; i < calls->n; i++)
-                if (calls->items[i].name == call.name && is_live(&calls->items[i]))
-                        return;
+        known = find(calls, call.name);
+        if (known) {
+                known->seen = true;
+                known->young = known->young && young;
+                return;
+        }
         tidy(calls, now);
         if (calls->n == CALLS_MAX) {
-                calls->n_unknown++;
+                /* A young one is told of again and again, and when it goes nobody says so. */
+                if (young)
+                        calls->n_young_unknown++;
+                else
+                        calls->n_unknown++;
                 return;
         }
         if (record) {
@@ -62,27 +78,16 @@ void calls_begin(Calls *calls, const char *name, const ContextRecord *record, ui
         calls->n_live++;
 }
 
-bool calls_end(Calls *calls, const char *name, const Clk *now, StoryCall *ret, StoryInterval *others) {
-        uint64_t wanted = hash(name);
-        Call *call = NULL;
+static bool all_known(const Calls *calls) {
+        return calls->n_unknown == 0 && calls->n_young_unknown == 0;
+}
+
+static bool end(Calls *calls, Call *call, const Clk *now, StoryCall *ret, StoryInterval *others) {
         size_t n = 0;
 
-        assert(calls);
-        assert(now);
-        assert(ret);
-        assert(others);
-
-        tidy(calls, now);
-        for (size_t i = 0; i < calls->n; i++)
-                if (calls->items[i].name == wanted && is_live(&calls->items[i]))
-                        call = &calls->items[i];
-        if (!call) {
-                calls->n_unknown -= MIN(calls->n_unknown, 1U);
-                return false;
-        }
         calls->n_live--;
         call->time.end_ns = now->monotonic_ns;
-        if (!call->owner || calls->n_unknown > 0)
+        if (!call->owner || !all_known(calls))
                 return false;
 
         for (size_t i = 0; i < calls->n; i++)
@@ -99,8 +104,46 @@ bool calls_end(Calls *calls, const char *name, const Clk *now, StoryCall *ret, S
         return true;
 }
 
+bool calls_end(Calls *calls, const char *name, const Clk *now, StoryCall *ret, StoryInterval *others) {
+        Call *call;
+
+        assert(calls);
+        assert(now);
+        assert(ret);
+        assert(others);
+
+        tidy(calls, now);
+        call = find(calls, hash(name));
+        if (!call) {
+                calls->n_unknown -= MIN(calls->n_unknown, 1U);
+                return false;
+        }
+        return end(calls, call, now, ret, others);
+}
+
+void calls_look(Calls *calls) {
+        assert(calls);
+
+        calls->n_young_unknown = 0;
+        for (size_t i = 0; i < calls->n; i++)
+                calls->items[i].seen = false;
+}
+
+int calls_end_unseen(Calls *calls, const Clk *now, StoryCall *ret, StoryInterval *others) {
+        assert(calls);
+        assert(now);
+        assert(ret);
+        assert(others);
+
+        tidy(calls, now);
+        for (size_t i = 0; i < calls->n; i++)
+                if (calls->items[i].young && !calls->items[i].seen && is_live(&calls->items[i]))
+                        return end(calls, &calls->items[i], now, ret, others);
+        return -ENOENT;
+}
+
 bool calls_single(const Calls *calls, const Clk *now) {
-        if (calls->n_live != 1 || calls->n_unknown > 0)
+        if (calls->n_live != 1 || !all_known(calls))
                 return false;
         for (size_t i = 0; i < calls->n; i++)
                 if (is_live(&calls->items[i]))

@@ -283,12 +283,12 @@ static void link_start(Link *link, const Command *command, Identity *identity, S
  * none has begun or ended since; and the one that has caused it is among them if it still runs.
  */
 static bool is_current(const Link *link, const Command *command, uint64_t time_ns) {
-        struct stat st;
+        uint64_t changed_ns;
 
         if (command->pid == 0 || !resync_gone(command->pid, command->start_ns))
                 return true;
-        return fstat(link->context->kind_fd[CONTEXT_LIVE], &st) >= 0 &&
-               (uint64_t) st.st_mtim.tv_sec * NSEC_PER_SEC + (uint64_t) st.st_mtim.tv_nsec + MTIME_TICK_NS < time_ns;
+        changed_ns = context_changed_ns(link->context);
+        return changed_ns > 0 && changed_ns + MTIME_TICK_NS < time_ns;
 }
 
 /* The parent by the look-up rules. */

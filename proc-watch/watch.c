@@ -185,22 +185,37 @@ static int on_linger(LoopTimer *timer) {
 }
 
 /* @record: NULL, it is over already. */
-static void call_begins(Watch *watch, const char *name, const ContextRecord *record, const Clk *now) {
+static void call_begins(Watch *watch, const char *name, bool young, const ContextRecord *record, const Clk *now) {
         uint64_t begin_ns = watch->calls_ns, age_ns;
 
         if (record) {
                 age_ns = now->realtime_ns > record->start_ns ? now->realtime_ns - record->start_ns : 0;
                 begin_ns = now->monotonic_ns - MIN(age_ns, now->monotonic_ns);
         }
-        calls_begin(&watch->calls, name, calls_followed(name) ? record : NULL, begin_ns, now);
+        calls_begin(&watch->calls, name, young, calls_followed(name) ? record : NULL, begin_ns, now);
 }
 
 static int begin_call(const char *name, const ContextRecord *record, void *userdata) {
         Watch *watch = userdata;
         const Clk now = clk_now();
 
-        call_begins(watch, name, record, &now);
+        if (name)
+                call_begins(watch, name, /* young= */ false, record, &now);
         return 0;
+}
+
+static int begin_young(const char *name, const ContextRecord *record, void *userdata) {
+        Watch *watch = userdata;
+        const Clk now = clk_now();
+
+        call_begins(watch, name, /* young= */ true, record, &now);
+        return 0;
+}
+
+/* Takes in the calls that have no file yet. Returns false if it cannot be said which there are. */
+static bool look_at_young(Watch *watch) {
+        calls_look(&watch->calls);
+        return context_list_young(&watch->context, begin_young, watch) == 0;
 }
 
 static bool is_begin(const struct inotify_event *event) {
@@ -213,14 +228,27 @@ static void on_call(Watch *watch, const struct inotify_event *event, const Clk *
         ContextRecord record;
         StoryCall call;
 
-        if (event->len == 0 || !contextmatch_version_known(event->name))
+        if (event->len == 0 || (event->mask & IN_MODIFY) || !contextmatch_version_known(event->name))
                 return;
         if (is_begin(event)) {
                 bool read = context_read_live(&watch->context, event->name, &record) >= 0;
 
-                call_begins(watch, event->name, read ? &record : NULL, now);
+                call_begins(watch, event->name, /* young= */ false, read ? &record : NULL, now);
         } else {
                 if (calls_end(&watch->calls, event->name, now, &call, others) && known)
+                        story_call(watch->story, &call);
+                story_forget_work(watch->story, calls_since(&watch->calls, now));
+        }
+}
+
+/* The young calls that are over; what got a file is known to have it. */
+static void end_young(Watch *watch, const Clk *now) {
+        StoryInterval others[CALLS_MAX];
+        StoryCall call;
+        int r;
+
+        while ((r = calls_end_unseen(&watch->calls, now, &call, others)) >= 0) {
+                if (r > 0)
                         story_call(watch->story, &call);
                 story_forget_work(watch->story, calls_since(&watch->calls, now));
         }
@@ -229,7 +257,7 @@ static void on_call(Watch *watch, const struct inotify_event *event, const Clk *
 static int on_calls(LoopSource *source, uint32_t events) {
         Watch *watch = container_of(source, Watch, calls_source);
         alignas(struct inotify_event) char buffer[16 * 1024];
-        bool known, overflow = false;
+        bool young, known, overflow = false;
         ssize_t n;
         Clk now;
         int r;
@@ -239,6 +267,8 @@ static int on_calls(LoopSource *source, uint32_t events) {
         r = source_drain(watch->source);
         if (r < 0)
                 return r;
+        /* First: a call that is young no more has had its file by then, and that is in the queue. */
+        young = look_at_young(watch);
         now = clk_now();
         n = read(watch->calls_fd, buffer, sizeof(buffer));
         known = n + (ssize_t) CALL_EVENT_MAX < (ssize_t) sizeof(buffer); /* or more may wait */
@@ -255,7 +285,9 @@ static int on_calls(LoopSource *source, uint32_t events) {
         if (overflow) {
                 calls_clear(&watch->calls);
                 (void) context_list(&watch->context, CONTEXT_LIVE, begin_call, watch);
-        }
+                (void) look_at_young(watch);
+        } else if (young && known)
+                end_young(watch, &now);
         if (known)
                 watch->calls_ns = now.monotonic_ns;
         follow(watch);
@@ -272,10 +304,12 @@ static int watch_calls(Watch *watch) {
         if (watch->calls_fd < 0)
                 return -errno;
         (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", watch->context.kind_fd[CONTEXT_LIVE]);
-        if (inotify_add_watch(watch->calls_fd, path, IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM) < 0)
+        if (inotify_add_watch(watch->calls_fd, path, IN_CREATE | IN_MODIFY | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM) <
+            0)
                 return -errno;
         watch->calls_ns = clk_now().monotonic_ns;
         (void) context_list(&watch->context, CONTEXT_LIVE, begin_call, watch);
+        (void) look_at_young(watch);
         return loop_source_add(&watch->calls_source, watch->loop, watch->calls_fd, EPOLLIN, on_calls);
 }
 

@@ -120,6 +120,7 @@ static void move(Rig *rig) {
         if (!moving || rig->tap.plain || !tappack_ready(&rig->tap))
                 return;
         calls_settle(&rig->calls);
+        (void) calls_show(&rig->calls, /* all= */ true);
         callpack_write_calls(&rig->calls, &pack);
         tappack_write(&rig->tap, &pack, callpack_write);
         assert_false(pack.failed);
@@ -762,6 +763,88 @@ static void crash(void **state) {
         rig_close(rig, TAP_END_SHUTDOWN);
 }
 
+static unsigned n_woken;
+
+static void on_wake(Calls *calls, CallsWork work) {
+        (void) calls;
+        n_woken += work == CALLS_YOUNG;
+}
+
+static int count_young(const char *name, const ContextRecord *record _unused_, void *userdata) {
+        *(unsigned *) userdata += name == NULL;
+        return 0;
+}
+
+static unsigned n_young(Rig *rig) {
+        unsigned n = 0;
+
+        assert_int_equal(context_list(&rig->calls.context, CONTEXT_LIVE, count_young, &n), 0);
+        return n;
+}
+
+/* A call is found from its request's last byte on; it gets a file only if it lasts. */
+static void young_first(void **state) {
+        Rig *rig = *state;
+        Bytes run = run_request(NULL), create = create_request(0), id = id_message(SANDBOX);
+
+        rig_open(rig);
+        rig->calls.wake = on_wake;
+        n_woken = 0;
+
+        rig_request(rig, R "RunPodSandbox", &run, NULL, "240S");
+        assert_int_equal(n_files(rig, CONTEXT_LIVE), 1);
+        if (moving) {
+                /* Another's by now. */
+                assert_int_equal(n_young(rig), 0);
+                rig_reply(rig, &id, "0");
+                assert_int_equal(n_files(rig, CONTEXT_LIVE), 0);
+                rig_close(rig, TAP_END_SHUTDOWN);
+                bytes_free(&create);
+                return;
+        }
+        assert_int_equal(n_woken, 1);
+        assert_int_equal(n_young(rig), 1);
+        rig_reply(rig, &id, "0");
+        assert_int_equal(n_files(rig, CONTEXT_LIVE), 0);
+
+        /* Nobody is there any more when it is time; the next call wakes again, and only the first of several does. */
+        pass(CALLS_YOUNG_NS);
+        assert_int_equal(calls_show(&rig->calls, false), 0);
+        rig_request(rig, R "CreateContainer", &create, NULL, "240S");
+        assert_int_equal(n_woken, 2);
+        pass(CALLS_YOUNG_NS / 4);
+        rig->stream += 2;
+        run = run_request(NULL);
+        rig_request(rig, R "RunPodSandbox", &run, NULL, "240S");
+        assert_int_equal(n_woken, 2);
+        assert_int_equal(n_young(rig), 2);
+
+        assert_int_equal(calls_show(&rig->calls, false), CALLS_YOUNG_NS - CALLS_YOUNG_NS / 4);
+        assert_int_equal(n_young(rig), 2);
+        pass(CALLS_YOUNG_NS - CALLS_YOUNG_NS / 4);
+        assert_int_equal(calls_show(&rig->calls, false), CALLS_YOUNG_NS / 4);
+        assert_int_equal(n_young(rig), 1);
+        assert_int_equal(n_files(rig, CONTEXT_LIVE), 2);
+        assert_int_equal(calls_show(&rig->calls, true), 0);
+        assert_int_equal(n_young(rig), 0);
+        assert_int_equal(n_files(rig, CONTEXT_LIVE), 2);
+
+        id = id_message("c1");
+        rig_reply(rig, &id, "0");
+        assert_int_equal(n_files(rig, CONTEXT_LIVE), 1);
+
+        /* A connection that ends while a call is young. */
+        run = run_request(NULL);
+        rig_request(rig, R "RunPodSandbox", &run, NULL, "240S");
+        assert_int_equal(n_young(rig), 1);
+        calls_set_now(&rig->calls);
+        tap_degrade(&rig->tap, -EPROTO);
+        assert_int_equal(n_files(rig, CONTEXT_LIVE), 0);
+        pass(CALLS_YOUNG_NS);
+        assert_int_equal(calls_show(&rig->calls, false), 0);
+        rig_close(rig, TAP_END_SHUTDOWN);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(start_is_one_trace, setup, teardown),
@@ -775,6 +858,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(without_a_spool, setup, teardown),
                 cmocka_unit_test_setup_teardown(compressed, setup, teardown),
                 cmocka_unit_test_setup_teardown(crash, setup, teardown),
+                cmocka_unit_test_setup_teardown(young_first, setup, teardown),
         };
         int r;
 

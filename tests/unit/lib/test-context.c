@@ -28,26 +28,6 @@ typedef struct Fixture {
         Context context;
 } Fixture;
 
-static ContextHandle shown;
-
-/* What happens between reading a file and asking whose it is, as often as @times says. */
-static struct {
-        void (*fn)(Fixture *fixture);
-        Fixture *fixture;
-        unsigned times;
-} after_read;
-
-int __real_fstat64(int fd, struct stat *ret);
-int __wrap_fstat64(int fd, struct stat *ret);
-
-int __wrap_fstat64(int fd, struct stat *ret) {
-        if (after_read.times > 0) {
-                after_read.times--;
-                after_read.fn(after_read.fixture);
-        }
-        return __real_fstat64(fd, ret);
-}
-
 static int setup(void **state) {
         static Fixture fixture;
 
@@ -853,53 +833,294 @@ static void list_stops(void **state) {
         assert_int_equal(n, 1);
 }
 
-/* The next call of the writer's: the file that a reader has just read is written for it. */
-static void next_call(Fixture *fixture) {
-        const Identity identity = { .container_id = C2 };
-        ContextRecord record = call("StopContainer", &identity);
+/* Calls that have no file yet */
 
-        context_retract(&fixture->context, &shown);
-        shown = publish(fixture, &record);
+static ContextHandle announce(Fixture *fixture, ContextRecord *record) {
+        ContextHandle handle;
+
+        assert_int_equal(context_announce(&fixture->context, record, &handle), 0);
+        return handle;
 }
 
-/* Another process takes the call over, with a file of its own under the same name. */
-static void taken_over(Fixture *fixture) {
-        const Identity identity = { .container_id = C2 };
+typedef struct Seen {
+        unsigned n, n_nameless;
+        char name[CONTEXT_NAME_MAX + 1]; /* the last one */
+        ContextRecord record;
+} Seen;
+
+static int see(const char *name, const ContextRecord *record, void *userdata) {
+        Seen *seen = userdata;
+
+        seen->n++;
+        seen->n_nameless += name == NULL;
+        if (name)
+                strcpy(seen->name, name);
+        seen->record = *record;
+        return 0;
+}
+
+static Seen list(const Fixture *fixture) {
+        Seen seen = {};
+
+        assert_int_equal(context_list(&fixture->context, CONTEXT_LIVE, see, &seen), 0);
+        return seen;
+}
+
+static Seen list_young(const Fixture *fixture) {
+        Seen seen = {};
+
+        assert_int_equal(context_list_young(&fixture->context, see, &seen), 0);
+        return seen;
+}
+
+static bool exists(const Fixture *fixture, const char *name) {
+        return faccessat(fixture->context.kind_fd[CONTEXT_LIVE], name, F_OK, 0) == 0;
+}
+
+static void announced_then_shown(void **state) {
+        const Identity identity = { .container_id = C1, .pod_uid = U1 };
+        Fixture *fixture = *state;
         ContextRecord record = call("StartContainer", &identity);
-        char text[CONTEXT_FILE_MAX + 1];
-        int len = context_format(&record, text, sizeof(text)), fd = fixture->context.kind_fd[CONTEXT_LIVE];
+        ContextHandle handle;
+        ContextMatch match;
+        Seen seen;
 
-        assert_true(len > 0);
-        forge(fixture, CONTEXT_LIVE, ".own", text, (size_t) len);
-        assert_int_equal(renameat(fd, ".own", fd, shown.name), 0);
+        assert_int_equal(context_use_young(&fixture->context), 0);
+        assert_int_equal(context_use_young(&fixture->context), 0);
+        handle = announce(fixture, &record);
+        assert_true(handle.young > 0);
+        assert_string_equal(handle.name, "");
+        assert_int_equal(counted(fixture, COUNTERS_CONTEXT_WRITTEN), 1);
+
+        /* Found like any other, but it has no file. */
+        match = find(fixture, &identity, "StartContainer");
+        assert_int_equal(match.found, CONTEXT_FOUND_PARENT);
+        assert_memory_equal(&match.record.trace, &record.trace, sizeof(record.trace));
+        assert_int_equal(match.record.seq, record.seq);
+        assert_int_equal(find(fixture, &identity, "StopContainer").found, CONTEXT_FOUND_NONE);
+        assert_int_equal(find_at(fixture, &identity, "StartContainer", 999).found, CONTEXT_FOUND_NONE);
+        seen = list(fixture);
+        assert_true(seen.n == 1 && seen.n_nameless == 1);
+        seen = list_young(fixture);
+        assert_true(seen.n == 1 && seen.n_nameless == 0);
+        assert_false(exists(fixture, seen.name));
+        assert_int_equal(context_read_live(&fixture->context, seen.name, &match.record), -ENOENT);
+
+        /* Its file has the name that was foretold, and it is one call still. */
+        assert_int_equal(context_show(&fixture->context, &record, &handle), 0);
+        assert_int_equal(handle.young, 0);
+        assert_string_equal(handle.name, seen.name);
+        assert_true(exists(fixture, handle.name));
+        assert_int_equal(fixture->context.n_live, 1);
+        assert_int_equal(counted(fixture, COUNTERS_CONTEXT_WRITTEN), 1);
+        assert_int_equal(find(fixture, &identity, "StartContainer").found, CONTEXT_FOUND_PARENT);
+        seen = list(fixture);
+        assert_true(seen.n == 1 && seen.n_nameless == 0);
+        assert_int_equal(list_young(fixture).n, 0);
+
+        context_retract(&fixture->context, &handle);
+        assert_false(exists(fixture, seen.name));
+        assert_int_equal(find(fixture, &identity, "StartContainer").found, CONTEXT_FOUND_NONE);
+        assert_int_equal(list(fixture).n, 0);
+        assert_int_equal(fixture->context.n_live, 0);
 }
 
-static void read_is_the_calls_own(void **state) {
+/* A call that is over before it has lasted: nothing of it is left, not even its text. */
+static void young_and_over(void **state) {
+        const Identity identity = { .container_id = C1, .pod_uid = U1 };
+        _cleanup_free_ char *bytes = NULL;
+        Fixture *fixture = *state;
+        ContextRecord record = call("StartContainer", &identity);
+        ContextHandle first, second;
+        uint64_t changed_ns;
+        size_t size;
+
+        assert_int_equal(context_use_young(&fixture->context), 0);
+        first = announce(fixture, &record);
+        second = announce(fixture, &record);
+        assert_int_equal(list(fixture).n, 2);
+        context_retract(&fixture->context, &first);
+        assert_int_equal(list(fixture).n, 1);
+        changed_ns = context_changed_ns(&fixture->context);
+        assert_true(changed_ns > 0 && changed_ns <= clk_realtime());
+        context_retract(&fixture->context, &second);
+        context_retract(&fixture->context, &second);
+        assert_int_equal(list(fixture).n, 0);
+        assert_true(context_changed_ns(&fixture->context) >= changed_ns);
+
+        assert_int_equal(
+                util_read_file_at(fixture->context.kind_fd[CONTEXT_LIVE], CONTEXTYOUNG_NAME, 1 << 20, &bytes, &size),
+                0);
+        for (size_t i = 0; i < size; i++)
+                assert_int_equal(bytes[i], 0);
+}
+
+/* While a call gets its file, and where its writer died then, it is in both places. */
+static void twice_is_once(void **state) {
         const Identity identity = { .container_id = C1 };
-        ContextRecord record = call("StartContainer", &identity), found;
-        char name[CONTEXT_NAME_MAX + 1];
+        Fixture *fixture = *state;
+        ContextRecord record = call("ExecSync", &identity);
+        char text[CONTEXT_FILE_MAX + 1];
+        ContextMatch match;
+        Seen seen;
+        int len;
 
-        after_read.fixture = *state;
-        context_use_pool(&after_read.fixture->context);
-        shown = publish(after_read.fixture, &record);
-        strcpy(name, shown.name);
+        assert_int_equal(context_use_young(&fixture->context), 0);
+        (void) announce(fixture, &record);
+        seen = list_young(fixture);
+        len = context_format(&record, text, sizeof(text));
+        assert_true(len > 0);
+        forge(fixture, CONTEXT_LIVE, seen.name, text, (size_t) len);
 
-        after_read.fn = next_call;
-        after_read.times = 1;
-        assert_int_equal(context_read_live(&after_read.fixture->context, name, &found), -ENOENT);
-        assert_int_equal(after_read.times, 0);
+        assert_int_equal(list(fixture).n, 1);
+        match = find(fixture, &identity, "ExecSync");
+        assert_int_equal(match.found, CONTEXT_FOUND_PARENT);
 
-        strcpy(name, shown.name);
-        after_read.fn = taken_over;
-        after_read.times = 1;
-        assert_int_equal(context_read_live(&after_read.fixture->context, name, &found), 0);
-        assert_int_equal(after_read.times, 0);
-        assert_string_equal(found.operation, "StartContainer");
+        /* Another one at the same time is another one. */
+        assert_int_equal(tracecontext_new_root(&record.trace), 0);
+        (void) announce(fixture, &record);
+        assert_int_equal(list(fixture).n, 2);
+        assert_int_equal(find(fixture, &identity, "ExecSync").found, CONTEXT_FOUND_CANDIDATES);
+}
 
-        after_read.times = UINT_MAX;
-        assert_int_equal(context_read_live(&after_read.fixture->context, name, &found), -EBUSY);
-        after_read.times = 0;
-        assert_int_equal(counted(after_read.fixture, COUNTERS_INPUT_BAD), 0);
+/* No slot, or no room in one: a file, at once. */
+static void young_are_bounded(void **state) {
+        Identity identity = { .container_id = C1 };
+        Fixture *fixture = *state;
+        ContextRecord record = call("StartContainer", &identity);
+        ContextHandle handles[CONTEXTYOUNG_SLOTS + 1], again;
+
+        assert_int_equal(context_use_young(&fixture->context), 0);
+        for (size_t i = 0; i <= CONTEXTYOUNG_SLOTS; i++) {
+                assert_int_equal(tracecontext_new_root(&record.trace), 0);
+                handles[i] = announce(fixture, &record);
+                assert_int_equal(handles[i].young > 0, i < CONTEXTYOUNG_SLOTS);
+                assert_int_equal(handles[i].name[0] != '\0', i == CONTEXTYOUNG_SLOTS);
+        }
+        assert_int_equal(list(fixture).n, CONTEXTYOUNG_SLOTS + 1);
+        assert_int_equal(list(fixture).n_nameless, CONTEXTYOUNG_SLOTS);
+
+        /* The one that becomes free is used again. */
+        context_retract(&fixture->context, &handles[7]);
+        memset(record.identity.image, '%', sizeof(record.identity.image) - 1);
+        again = announce(fixture, &record);
+        assert_int_equal(again.young, 0);
+        record.identity.image[0] = '\0';
+        again = announce(fixture, &record);
+        assert_int_equal(again.young, 8);
+}
+
+static void young_have_one_writer(void **state) {
+        const Identity identity = { .container_id = C1 };
+        _cleanup_(context_deinit) Context other = CONTEXT_NULL;
+        Fixture *fixture = *state;
+        ContextRecord record = call("StartContainer", &identity);
+        ContextHandle handle;
+
+        assert_int_equal(context_use_young(&fixture->context), 0);
+        (void) announce(fixture, &record);
+        assert_int_equal(context_init(&other, fixture->fd, false, COUNTERS_CRI, NULL), 0);
+        assert_int_equal(context_use_young(&other), -EBUSY);
+        assert_int_equal(context_announce(&other, &record, &handle), 0);
+        assert_true(handle.young == 0 && handle.name[0]);
+        context_retract(&other, &handle);
+
+        /* What it had announced goes with it. */
+        context_deinit(&fixture->context);
+        assert_int_equal(context_use_young(&other), 0);
+        assert_int_equal(context_init(&fixture->context, fixture->fd, false, COUNTERS_CRI, NULL), 0);
+        assert_int_equal(list(fixture).n, 0);
+}
+
+static void count_reaped(const ContextRecord *record, void *userdata) {
+        assert_string_equal(record->operation, "StartContainer");
+        ++*(unsigned *) userdata;
+}
+
+/* Its writer died: whoever comes after it is told, once, and has the slots. */
+static void young_of_the_dead(void **state) {
+        const Identity identity = { .container_id = C1 };
+        Fixture *fixture = *state;
+        ContextRecord record = call("StartContainer", &identity);
+        unsigned n = 0;
+        pid_t pid;
+        int status, fd;
+
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                Context context = CONTEXT_NULL;
+                ContextHandle handle;
+                bool good = context_init(&context, fixture->fd, false, COUNTERS_CRI, NULL) == 0 &&
+                            context_use_young(&context) == 0;
+
+                for (unsigned i = 0; good && i < 3; i++)
+                        good = tracecontext_new_root(&record.trace) == 0 &&
+                               context_announce(&context, &record, &handle) == 0 && handle.young > 0;
+                /* The last had its file already, and was not taken away from the young ones. */
+                if (good) {
+                        Context files = CONTEXT_NULL;
+                        ContextHandle shown = { .young = handle.young, .seq = handle.seq };
+
+                        good = context_init(&files, fixture->fd, false, COUNTERS_CRI, NULL) == 0 &&
+                               context_show(&files, &record, &shown) == 0;
+                }
+                _exit(good ? 0 : 1);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+
+        /* Nobody takes the dead for a cause. */
+        assert_int_equal(list(fixture).n, 3);
+        assert_int_equal(find(fixture, &identity, "StartContainer").found, CONTEXT_FOUND_NONE);
+
+        /* Without the file of the young ones only what has a name can be taken away. */
+        fd = openat(fixture->context.kind_fd[CONTEXT_LIVE], CONTEXTYOUNG_NAME, O_WRONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(pwrite(fd, "garbage that was left", 21, 5 * 1024), 21);
+        close_fd(fd);
+        assert_int_equal(context_use_young(&fixture->context), 0);
+        assert_int_equal(context_reap(&fixture->context, count_reaped, &n), 0);
+        assert_int_equal(n, 3);
+        assert_int_equal(list(fixture).n, 0);
+        assert_int_equal(context_reap(&fixture->context, count_reaped, &n), 0);
+        assert_int_equal(n, 3);
+        for (unsigned i = 0; i < CONTEXTYOUNG_SLOTS; i++)
+                assert_int_equal(announce(fixture, &record).young, i + 1);
+}
+
+/* Whatever is in the file, readers find what is whole in it, and the writer writes. */
+static void young_hostile(void **state) {
+        static const char *const texts[] = { "", "x", "0000000000000001\n", "0000000000000001\n0000000000000001\n",
+                                             "0000000000000001\npodspan-context 1\n0000000000000001\n" };
+        const Identity identity = { .container_id = C1 };
+        Fixture *fixture = *state;
+        ContextRecord record = call("StartContainer", &identity);
+        char big[40 * 1024];
+
+        for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+                forge(fixture, CONTEXT_LIVE, CONTEXTYOUNG_NAME, texts[i], strlen(texts[i]));
+                assert_int_equal(list(fixture).n, 0);
+                assert_int_equal(find(fixture, &identity, "StartContainer").found, CONTEXT_FOUND_NONE);
+        }
+        memset(big, 'A', sizeof(big));
+        forge(fixture, CONTEXT_LIVE, CONTEXTYOUNG_NAME, big, sizeof(big));
+        assert_int_equal(list(fixture).n, 0);
+        assert_int_equal(context_use_young(&fixture->context), 0);
+        assert_int_equal(announce(fixture, &record).young, 0);
+        assert_int_equal(context_reap(&fixture->context, count_reaped, NULL), 0);
+        assert_true(announce(fixture, &record).young > 0);
+        assert_int_equal(context_sweep(&fixture->context), 0);
+        assert_int_equal(list(fixture).n, 2);
+
+        /* One that is no file is left alone. */
+        context_deinit(&fixture->context);
+        assert_int_equal(context_init(&fixture->context, fixture->fd, false, COUNTERS_CRI, NULL), 0);
+        assert_int_equal(unlinkat(fixture->context.kind_fd[CONTEXT_LIVE], CONTEXTYOUNG_NAME, 0), 0);
+        assert_int_equal(mkfifoat(fixture->context.kind_fd[CONTEXT_LIVE], CONTEXTYOUNG_NAME, 0640), 0);
+        assert_true(context_use_young(&fixture->context) < 0);
+        (void) context_list_young(&fixture->context, see, &(Seen){});
+        assert_int_equal(announce(fixture, &record).young, 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -927,7 +1148,13 @@ int main(void) {
                 TEST(longest_identity),
                 TEST(no_directories),
                 TEST(list_stops),
-                TEST(read_is_the_calls_own),
+                TEST(announced_then_shown),
+                TEST(young_and_over),
+                TEST(twice_is_once),
+                TEST(young_are_bounded),
+                TEST(young_have_one_writer),
+                TEST(young_of_the_dead),
+                TEST(young_hostile),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

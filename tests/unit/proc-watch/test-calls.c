@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
+#include <errno.h>
 #include "calls.h"
 
 #define MS   NSEC_PER_MSEC
@@ -31,7 +32,20 @@ static void begin(Calls *calls, const char *name, uint64_t ns) {
         const ContextRecord record = record_of(ns - MS);
         const Clk now = at(ns);
 
-        calls_begin(calls, name, calls_followed(name) ? &record : NULL, ns - MS, &now);
+        calls_begin(calls, name, false, calls_followed(name) ? &record : NULL, ns - MS, &now);
+}
+
+static void begin_young(Calls *calls, const char *name, uint64_t ns) {
+        const ContextRecord record = record_of(ns - MS);
+        const Clk now = at(ns);
+
+        calls_begin(calls, name, true, calls_followed(name) ? &record : NULL, ns - MS, &now);
+}
+
+static int end_unseen(Calls *calls, uint64_t ns, StoryCall *ret, StoryInterval *others) {
+        const Clk now = at(ns);
+
+        return calls_end_unseen(calls, &now, ret, others);
 }
 
 static bool end(Calls *calls, const char *name, uint64_t ns, StoryCall *ret, StoryInterval *others) {
@@ -101,6 +115,43 @@ static void with_others(void **state) {
         calls_clear(&calls);
 }
 
+/* A call that never had a file is over when it is told of no more; one that got it, when that goes. */
+static void young(void **state) {
+        StoryInterval others[CALLS_MAX];
+        Calls calls = {};
+        StoryCall call;
+
+        (void) state;
+        begin_young(&calls, RUN, 10 * MS);
+        assert_true(single(&calls));
+        assert_int_equal(end_unseen(&calls, 11 * MS, &call, others), -ENOENT);
+        calls_look(&calls);
+        begin_young(&calls, RUN, 12 * MS);
+        begin_young(&calls, EXEC, 12 * MS);
+        begin_young(&calls, POD2, 12 * MS);
+        assert_false(single(&calls));
+        assert_int_equal(end_unseen(&calls, 12 * MS, &call, others), -ENOENT);
+
+        begin(&calls, RUN, 13 * MS); /* its file */
+        calls_look(&calls);
+        begin_young(&calls, EXEC, 14 * MS);
+        assert_int_equal(end_unseen(&calls, 14 * MS, &call, others), 1);
+        assert_int_equal(call.time.begin_ns, 11 * MS);
+        assert_int_equal(call.time.end_ns, 14 * MS);
+        assert_int_equal(call.n_others, 2);
+        assert_int_equal(end_unseen(&calls, 14 * MS, &call, others), -ENOENT);
+        calls_look(&calls);
+        assert_int_equal(end_unseen(&calls, 15 * MS, &call, others), 0); /* the probe */
+        assert_int_equal(end_unseen(&calls, 15 * MS, &call, others), -ENOENT);
+        assert_true(single(&calls));
+        begin_young(&calls, RUN, 16 * MS); /* read before it had been taken away there */
+        calls_look(&calls);
+        assert_int_equal(end_unseen(&calls, 17 * MS, &call, others), -ENOENT);
+        assert_true(end(&calls, RUN, 20 * MS, &call, others));
+        assert_int_equal(call.time.begin_ns, 9 * MS);
+        calls_clear(&calls);
+}
+
 /* One whose file was left behind is not followed for ever. */
 static void left_behind(void **state) {
         const Clk before = at(9 * MS + CALLS_FOLLOW_NS - 1), after = at(9 * MS + CALLS_FOLLOW_NS);
@@ -136,14 +187,27 @@ static void bounded(void **state) {
         assert_false(end(&calls, name, 20 * MS, &call, others));
         begin(&calls, RUN, 30 * MS);
         assert_true(single(&calls));
+
+        /* Young ones above it count as long as they are told of. */
+        for (unsigned i = 0; i < CALLS_MAX; i++) {
+                (void) snprintf(name, sizeof(name), "1-ExecSync-x-x-x-1-%x", i);
+                begin_young(&calls, name, 31 * MS);
+        }
+        assert_int_equal(calls.n, CALLS_MAX);
+        assert_int_equal(calls.n_young_unknown, 1);
+        calls_look(&calls);
+        assert_int_equal(calls.n_young_unknown, 0);
+        while (end_unseen(&calls, 32 * MS, &call, others) >= 0)
+                ;
+        assert_true(single(&calls));
         assert_true(end(&calls, RUN, 40 * MS, &call, others));
         calls_clear(&calls);
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(which),       cmocka_unit_test(alone),   cmocka_unit_test(with_others),
-                cmocka_unit_test(left_behind), cmocka_unit_test(bounded),
+                cmocka_unit_test(which), cmocka_unit_test(alone),       cmocka_unit_test(with_others),
+                cmocka_unit_test(young), cmocka_unit_test(left_behind), cmocka_unit_test(bounded),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
