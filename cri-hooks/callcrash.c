@@ -5,6 +5,7 @@
 #include "callend.h"
 #include "callspan.h"
 #include "callstart.h"
+#include "contextsweep.h"
 #include "grpcutil.h"
 
 static void on_left(const ContextRecord *record, void *userdata) {
@@ -52,7 +53,7 @@ void callcrash_collect(Calls *calls) {
         uint64_t before = counters_get(calls->counters, COUNTERS_CRI, COUNTERS_CRI_CRASHED), n;
         int r;
 
-        r = context_reap(&calls->context, on_left, calls);
+        r = contextsweep_reap(&calls->context, on_left, calls);
         if (r < 0 && r != -ENOENT && log_ratelimit(&limit))
                 (void) log_warning_errno(r, "Cannot read the context directory, ignoring: %m");
         n = counters_get(calls->counters, COUNTERS_CRI, COUNTERS_CRI_CRASHED) - before;

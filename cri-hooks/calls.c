@@ -4,6 +4,7 @@
 #include "callcrash.h"
 #include "callend.h"
 #include "callstart.h"
+#include "contextsweep.h"
 #include "grpcutil.h"
 
 /* Trace context */
@@ -432,7 +433,7 @@ int calls_init(Calls *calls, const Config *config, const char *runtime, int stat
         calls_flush(calls);
         /* Who is woken may only now be there. */
         calls->wake = wake;
-        r = context_sweep(&calls->context);
+        r = contextsweep_all(&calls->context);
         if (r < 0 && r != -ENOENT)
                 (void) log_warning_errno(r, "Cannot sweep the context directory, ignoring: %m");
         return 0;
@@ -469,7 +470,7 @@ void calls_tick(Calls *calls) {
         /* It was another's, who has handed its calls over, or died. */
         (void) context_use_young(&calls->context);
         callcrash_collect(calls);
-        r = context_sweep(&calls->context);
+        r = contextsweep_all(&calls->context);
         if (r < 0 && r != -ENOENT && log_ratelimit(&limit))
                 (void) log_warning_errno(r, "Cannot sweep the context directory, ignoring: %m");
 }

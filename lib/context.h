@@ -113,12 +113,6 @@ void context_retract(Context *context, ContextHandle *handle);
 int context_adopt(Context *context, ContextRecord *record, ContextHandle *handle);
 
 /*
- * Removes the live files whose writer is dead, calling @fn for each that was readable: nobody else is told of it. For
- * the writer that comes after it. Returns 0 or a negative errno.
- */
-int context_reap(Context *context, void (*fn)(const ContextRecord *record, void *userdata), void *userdata);
-
-/*
  * Writes (or replaces), reads or removes the file of @kind START or HOOK for @id. Writing fills @record's seq. Returns
  * 0, -EINVAL where @id is not a file name, -ENOENT, -EBADMSG where what is there cannot be parsed, or another negative
  * errno.
@@ -147,12 +141,6 @@ int context_list_young(const Context *context, int (*fn)(const char *name, const
 
 /* When a call last began or ended, or got its file: wall clock in the kernel's ticks; 0: not known. */
 uint64_t context_changed_ns(const Context *context);
-
-/*
- * Removes live files whose writer is dead, then the oldest above the bounds (live, start, hook). For podspan-cri at
- * start and once a minute.
- */
-int context_sweep(Context *context);
 
 /* Is the process that wrote @record still there? */
 bool context_writer_alive(const ContextRecord *record);

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include "clk.h"
-#include "context.h"
+#include "contextsweep.h"
 
 #define C1 "c111111111111111111111111111111111111111111111111111111111111111"
 #define C2 "c222222222222222222222222222222222222222222222222222222222222222"
@@ -513,7 +513,7 @@ static void names_of_others(void **state) {
         for (size_t i = 0; i < ARRAY_SIZE(names); i++)
                 forge(fixture, CONTEXT_LIVE, names[i], text, (size_t) len);
         assert_int_equal(find(fixture, &identity, "StartContainer").found, CONTEXT_FOUND_NONE);
-        assert_int_equal(context_sweep(&fixture->context), 0);
+        assert_int_equal(contextsweep_all(&fixture->context), 0);
         assert_int_equal(faccessat(fixture->context.kind_fd[CONTEXT_LIVE], "2-StartContainer-x-x-x-1-1", F_OK, 0), 0);
 }
 
@@ -559,7 +559,7 @@ static void writer_dead(void **state) {
         (void) publish(fixture, &alive);
         assert_int_equal(find(fixture, &identity, "StartContainer").found, CONTEXT_FOUND_PARENT);
 
-        assert_int_equal(context_sweep(&fixture->context), 0);
+        assert_int_equal(contextsweep_all(&fixture->context), 0);
         assert_int_equal(count(fixture, CONTEXT_LIVE), 1);
         assert_int_equal(counted(fixture, COUNTERS_CONTEXT_SWEPT), 1);
 
@@ -679,7 +679,7 @@ static void start_is_bounded(void **state) {
                 (void) snprintf(name, sizeof(name), "1-%s", id);
                 assert_int_equal(utimensat(fixture->context.kind_fd[CONTEXT_START], name, times, 0), 0);
         }
-        assert_int_equal(context_sweep(&fixture->context), 0);
+        assert_int_equal(contextsweep_all(&fixture->context), 0);
         assert_int_equal(counted(fixture, COUNTERS_CONTEXT_SWEPT), 10);
         assert_int_equal(count(fixture, CONTEXT_START), CONTEXT_START_MAX);
         assert_int_equal(context_get(&fixture->context, CONTEXT_START, "c9", &out), -ENOENT);
@@ -699,7 +699,7 @@ static void leftovers(void **state) {
         forge(fixture, CONTEXT_LIVE, ".old", "", 0);
         forge(fixture, CONTEXT_LIVE, ".new", "", 0);
         assert_int_equal(utimensat(live, ".old", times, 0), 0);
-        assert_int_equal(context_sweep(&fixture->context), 0);
+        assert_int_equal(contextsweep_all(&fixture->context), 0);
         assert_int_equal(faccessat(live, ".old", F_OK, 0), -1);
         assert_int_equal(faccessat(live, ".new", F_OK, 0), 0);
 
@@ -739,7 +739,7 @@ static void stepped_clocks(void **state) {
         clk_override(stepped_clock);
         for (size_t i = 0; i < ARRAY_SIZE(steps_sec); i++) {
                 step_ns = steps_sec[i] * (int64_t) NSEC_PER_SEC;
-                assert_int_equal(context_sweep(&fixture->context), 0);
+                assert_int_equal(contextsweep_all(&fixture->context), 0);
                 assert_int_equal(find(fixture, &identity, "StartContainer").found, CONTEXT_FOUND_PARENT);
                 assert_int_equal(count(fixture, CONTEXT_LIVE), 1);
                 assert_int_equal(count(fixture, CONTEXT_START), 1);
@@ -805,7 +805,7 @@ static void no_directories(void **state) {
         assert_int_equal(match.found, CONTEXT_FOUND_NONE);
         assert_int_equal(context_list(&context, CONTEXT_LIVE, count_names, &n), 0);
         assert_int_equal(n, 0);
-        assert_int_equal(context_sweep(&context), 0);
+        assert_int_equal(contextsweep_all(&context), 0);
         context_retract(&context, &handle);
         context_deinit(&context);
         context_deinit(NULL);
@@ -1080,10 +1080,10 @@ static void young_of_the_dead(void **state) {
         assert_int_equal(pwrite(fd, "garbage that was left", 21, 5 * 1024), 21);
         close_fd(fd);
         assert_int_equal(context_use_young(&fixture->context), 0);
-        assert_int_equal(context_reap(&fixture->context, count_reaped, &n), 0);
+        assert_int_equal(contextsweep_reap(&fixture->context, count_reaped, &n), 0);
         assert_int_equal(n, 3);
         assert_int_equal(list(fixture).n, 0);
-        assert_int_equal(context_reap(&fixture->context, count_reaped, &n), 0);
+        assert_int_equal(contextsweep_reap(&fixture->context, count_reaped, &n), 0);
         assert_int_equal(n, 3);
         for (unsigned i = 0; i < CONTEXTYOUNG_SLOTS; i++)
                 assert_int_equal(announce(fixture, &record).young, i + 1);
@@ -1108,9 +1108,9 @@ static void young_hostile(void **state) {
         assert_int_equal(list(fixture).n, 0);
         assert_int_equal(context_use_young(&fixture->context), 0);
         assert_int_equal(announce(fixture, &record).young, 0);
-        assert_int_equal(context_reap(&fixture->context, count_reaped, NULL), 0);
+        assert_int_equal(contextsweep_reap(&fixture->context, count_reaped, NULL), 0);
         assert_true(announce(fixture, &record).young > 0);
-        assert_int_equal(context_sweep(&fixture->context), 0);
+        assert_int_equal(contextsweep_all(&fixture->context), 0);
         assert_int_equal(list(fixture).n, 2);
 
         /* One that is no file is left alone. */
