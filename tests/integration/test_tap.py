@@ -152,6 +152,34 @@ def test_table_size_changes_in_flight(make_tap):
     assert names == {f"pod-{number}" for number in range(1, stream, 2)}, "a connection gave up decoding"
 
 
+def test_announced_before_the_last_byte(make_tap):
+    """Who has the last byte of a request finds the call, under its own trace; it has a file when it has lasted, and
+    nothing is left of it when it is over, however short it was."""
+    tap = make_tap()
+    client, runtime = tap.connect()
+    mine, theirs = h2.Peer(), h2.Peer()
+    client.send(h2.PREFACE + h2.settings())
+    runtime.until(len(h2.PREFACE + h2.settings()))
+    runtime.send(h2.settings())
+    folder, sent = tap.state / "context" / "live", len(h2.PREFACE + h2.settings())
+    for number in range(200):
+        caller, stream = Caller(), 2 * number + 1
+        call = mine.call(stream, RUN, run_request(f"pod-{number}"), extra=[("traceparent", caller.traceparent)])
+        client.send(call)
+        sent += len(call)
+        while len(runtime.data) < sent:
+            pass
+        # In this order: a call goes from the one to the other.
+        young, names = tap.young(), tap.live()
+        texts = young + [(folder / name).read_text(encoding="utf-8") for name in names]
+        assert any(caller.trace_id in text and f"pod_name=pod-{number}\n" in text for text in texts), (names, young)
+        if number == 0:
+            wait_for(lambda: len(tap.live()) == 1 and not tap.young(), "the file of a call that lasts", interval=0.001)
+        runtime.send(theirs.reply(stream, b"\x0a\x02sb"))
+        wait_for(lambda: not tap.live() and not tap.young(), "the end of the call", interval=0.001)
+    assert f"pod-{number}".encode() not in (folder / ".young").read_bytes()
+
+
 def test_resets_end_spans(make_tap):
     """RST from either side, GOAWAY's last stream id and the connection's end each end a span."""
     tap = make_tap()
