@@ -466,8 +466,7 @@ void calls_tick(Calls *calls) {
         static LogRatelimit limit = LOG_RATELIMIT(3600, 1);
         int r;
 
-        calls_set_now(calls);
-        /* It was another's, who has handed its calls over, or died. */
+        (void) calls_show(calls, /* all= */ true);
         (void) context_use_young(&calls->context);
         callcrash_collect(calls);
         r = contextsweep_all(&calls->context);

@@ -104,6 +104,8 @@ bool context_writer_alive(const ContextRecord *record) {
 int context_use_young(Context *context) {
         assert(context);
 
+        if (context->young && contextyoung_removed(context->young))
+                context->young = contextyoung_close(context->young);
         if (context->young)
                 return 0;
         return context->kind_fd[CONTEXT_LIVE] < 0 ? -ENOENT

@@ -82,7 +82,8 @@ void context_deinit(Context *context);
 
 /*
  * From now on context_announce() makes no file: for who is in a call's way meanwhile. 0, also if that is so already, or
- * a negative errno of contextyoung_open(): it makes files as before.
+ * a negative errno of contextyoung_open(): it makes files as before. To be called again now and then, when no call is
+ * young: another process may have had the file until then, or somebody has removed it.
  */
 int context_use_young(Context *context);
 

@@ -94,6 +94,14 @@ ContextYoung *contextyoung_close(ContextYoung *young) {
         return NULL;
 }
 
+bool contextyoung_removed(const ContextYoung *young) {
+        struct stat st;
+
+        assert(young);
+
+        return fstat(young->fd, &st) == 0 && st.st_nlink == 0;
+}
+
 static void write_mark(char *p, uint64_t seq) {
         for (size_t i = MARK_SIZE - 1; i > 0; seq >>= 4)
                 p[--i] = "0123456789abcdef"[seq & 0xf];

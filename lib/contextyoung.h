@@ -10,6 +10,7 @@
  * One writer at a time has the file (flock(2), as long as it is open); who reads needs no lock.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,9 @@ typedef struct ContextYoung ContextYoung;
 int contextyoung_open(int dir_fd, ContextYoung **ret);
 /* Takes away what has been put; NULL is fine. Returns NULL. */
 ContextYoung *contextyoung_close(ContextYoung *young);
+
+/* Has somebody removed the file? Then nobody reads it. */
+bool contextyoung_removed(const ContextYoung *young);
 
 /*
  * Announces the record @text, the writer's @seq-th. Returns its slot, -E2BIG, -EBUSY where all slots are taken, or

@@ -1113,6 +1113,13 @@ static void young_hostile(void **state) {
         assert_int_equal(contextsweep_all(&fixture->context), 0);
         assert_int_equal(list(fixture).n, 2);
 
+        /* One that was removed is made anew. */
+        assert_int_equal(unlinkat(fixture->context.kind_fd[CONTEXT_LIVE], CONTEXTYOUNG_NAME, 0), 0);
+        assert_int_equal(list(fixture).n, 1);
+        assert_int_equal(context_use_young(&fixture->context), 0);
+        assert_true(announce(fixture, &record).young > 0);
+        assert_int_equal(list(fixture).n, 2);
+
         /* One that is no file is left alone. */
         context_deinit(&fixture->context);
         assert_int_equal(context_init(&fixture->context, fixture->fd, false, COUNTERS_CRI, NULL), 0);
