@@ -41,7 +41,7 @@ void call_identity(const Call *call, Identity *ret) {
 void call_retract(Call *call) {
         if (!call->handle)
                 return;
-        if (call->handle->young > 0)
+        if (call->handle->young > 0 && call->calls->young[call->handle->young - 1] == call)
                 call->calls->young[call->handle->young - 1] = NULL;
         context_retract(&call->calls->context, call->handle);
 }

@@ -422,8 +422,7 @@ int calls_init(Calls *calls, const Config *config, const char *runtime, int stat
         r = context_init(&calls->context, state_fd, /* create= */ true, COUNTERS_CRI, calls->counters);
         if (r < 0)
                 (void) log_warning_errno(r, "Cannot use the context directory, ignoring: %m");
-        /* Without them files are made at once, which takes a little longer. */
-        (void) context_use_young(&calls->context);
+        context_use_young(&calls->context);
         r = spool_init(&calls->spool, state_fd, COUNTERS_CRI, calls->counters);
         if (r < 0)
                 (void) log_warning_errno(r, "Cannot use the spool, ignoring: %m");
@@ -466,8 +465,7 @@ void calls_tick(Calls *calls) {
         static LogRatelimit limit = LOG_RATELIMIT(3600, 1);
         int r;
 
-        (void) calls_show(calls, /* all= */ true);
-        (void) context_use_young(&calls->context);
+        calls_set_now(calls);
         callcrash_collect(calls);
         r = contextsweep_all(&calls->context);
         if (r < 0 && r != -ENOENT && log_ratelimit(&limit))

@@ -24,7 +24,7 @@
 #define CALLS_ENDED_MAX   32                       /* calls that are over and wait for calls_settle() */
 #define CALLS_JOIN_NS     (15 * 60 * NSEC_PER_SEC) /* a start is over this long after its last call */
 #define CALLS_LIST_NS     (60 * NSEC_PER_SEC)      /* List replies are read at least this often */
-#define CALLS_YOUNG_NS    (5 * NSEC_PER_MSEC)     /* a call that lasts longer gets a context file */
+#define CALLS_YOUNG_NS    (5 * NSEC_PER_MSEC)      /* a call that lasts longer gets a context file */
 #define CALLS_DEADLINE_NS (5 * NSEC_PER_MSEC)      /* a reset this close to the deadline is its doing */
 
 typedef struct Call Call;

@@ -19,7 +19,7 @@
 #define SERVER_ENDED_NS   (5 * NSEC_PER_MSEC)  /* what is left to do about calls that are over waits this long */
 #define SERVER_TICK_NS    (60 * NSEC_PER_SEC)
 #define SERVER_RETRY_NS   (100 * NSEC_PER_MSEC) /* no descriptors left: try again */
-#define SERVER_FDS_KEPT   64                    /* descriptors for context files, the spool and ourselves */
+#define SERVER_FDS_KEPT   320                   /* descriptors that no connection gets */
 #define SERVER_CONNS_MAX  8192                  /* further clients wait until one has gone */
 
 typedef struct Server Server;

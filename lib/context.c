@@ -10,8 +10,10 @@
 #include "contextfile.h"
 #include "contextsweep.h"
 
-#define DIR_NAME      "context"
-#define LIVE_SWEEP_TO (CONTEXT_LIVE_MAX / 16 * 15) /* a sweep is paid for by the calls until the next one */
+#define DIR_NAME       "context"
+#define LIVE_SWEEP_TO  (CONTEXT_LIVE_MAX / 16 * 15) /* a sweep is paid for by the calls until the next one */
+#define YOUNG_CHECK_NS (10 * NSEC_PER_MSEC)         /* has somebody removed the file of the young calls? */
+#define YOUNG_RETRY_NS NSEC_PER_SEC                 /* is it to be had now? */
 
 int context_init(Context *context, int state_fd, bool create, CountersProducer producer, Counters *counters) {
         _cleanup_close_ int fd = -EBADF;
@@ -101,15 +103,25 @@ bool context_writer_alive(const ContextRecord *record) {
         return read_stat(1, &state, &start) < 0;
 }
 
-int context_use_young(Context *context) {
+void context_use_young(Context *context) {
         assert(context);
+
+        context->use_young = true;
+}
+
+/* Somebody may have removed the file, or another process has it. */
+static void check_young(Context *context) {
+        uint64_t now_ns = clk_monotonic(), age_ns = now_ns - context->young_checked_ns;
+
+        if (context->young_checked_ns != 0 && age_ns < (context->young ? YOUNG_CHECK_NS : YOUNG_RETRY_NS))
+                return;
+        context->young_checked_ns = now_ns;
 
         if (context->young && contextyoung_removed(context->young))
                 context->young = contextyoung_close(context->young);
-        if (context->young)
-                return 0;
-        return context->kind_fd[CONTEXT_LIVE] < 0 ? -ENOENT
-                                                  : contextyoung_open(context->kind_fd[CONTEXT_LIVE], &context->young);
+        if (!context->young && context->kind_fd[CONTEXT_LIVE] >= 0 &&
+            contextyoung_open(context->kind_fd[CONTEXT_LIVE], &context->young) == 0)
+                context->n_young_opened++;
 }
 
 static int count_written(const Context *context, int r) {
@@ -152,6 +164,8 @@ static int put_young(Context *context, const ContextRecord *record) {
         char text[CONTEXT_FILE_MAX + 1];
         int len;
 
+        if (context->use_young)
+                check_young(context);
         if (!context->young)
                 return -ENOENT;
         len = contextfile_format(record, text);
@@ -175,6 +189,7 @@ static int begin(Context *context, ContextRecord *record, bool announce, Context
                 r = put_young(context, record);
                 if (r >= 0) {
                         handle.young = r + 1;
+                        handle.young_opened = context->n_young_opened;
                         r = 0;
                 }
         }
@@ -194,7 +209,7 @@ int context_announce(Context *context, ContextRecord *record, ContextHandle *ret
 }
 
 static void clear_young(Context *context, ContextHandle *handle) {
-        if (handle->young > 0 && context->young)
+        if (handle->young > 0 && context->young && handle->young_opened == context->n_young_opened)
                 contextyoung_clear(context->young, handle->young - 1);
         handle->young = 0;
 }

@@ -32,8 +32,11 @@ typedef struct Context {
         uint32_t pid;
         uint64_t pid_start;
         uint64_t seq;
-        unsigned n_live;     /* live files this process has published */
-        ContextYoung *young; /* NULL: each call gets its file at once */
+        unsigned n_live;           /* live files this process has published */
+        bool use_young;            /* announced calls go to: */
+        ContextYoung *young;       /* NULL: not needed yet, or not to be had; they get their files at once */
+        uint32_t n_young_opened;   /* how often it was */
+        uint64_t young_checked_ns; /* when it was tried or looked at last */
 } Context;
 
 #define CONTEXT_NULL                                  \
@@ -44,7 +47,8 @@ typedef struct Context {
 /* An announced or published call, to take it away again. */
 typedef struct ContextHandle {
         char name[CONTEXT_NAME_MAX + 1]; /* of its file, "": none */
-        int young;                       /* its slot among the young calls + 1, 0: none */
+        int young;                       /* its slot among the young calls + 1, 0: none, */
+        uint32_t young_opened;           /* in the file that was opened so often */
         uint64_t seq;
 } ContextHandle;
 
@@ -80,12 +84,8 @@ typedef struct ContextMatch {
 int context_init(Context *context, int state_fd, bool create, CountersProducer producer, Counters *counters);
 void context_deinit(Context *context);
 
-/*
- * From now on context_announce() makes no file: for who is in a call's way meanwhile. 0, also if that is so already, or
- * a negative errno of contextyoung_open(): it makes files as before. To be called again now and then, when no call is
- * young: another process may have had the file until then, or somebody has removed it.
- */
-int context_use_young(Context *context);
+/* From now on context_announce() makes no file where it need not: for who is in a call's way meanwhile. */
+void context_use_young(Context *context);
 
 /*
  * Publishes a call in flight: fills @record's seq, pid, pid_start and writes it atomically. Must be called before the

@@ -11,6 +11,7 @@
 
 typedef struct Reaping {
         Context *context;
+        ContextYoung *young;
         void (*fn)(const ContextRecord *record, void *userdata);
         void *userdata;
 } Reaping;
@@ -25,27 +26,39 @@ static int reap_young(int slot, const ContextRecord *record, void *userdata) {
         /* It may have had its file for a moment. */
         contextmatch_live_name(record, name);
         (void) unlinkat(context->kind_fd[CONTEXT_LIVE], name, 0);
-        contextyoung_clear(context->young, slot);
+        contextyoung_clear(reaping->young, slot);
         counters_add(context->counters, context->producer, COUNTERS_CONTEXT_SWEPT, 1);
         reaping->fn(record, reaping->userdata);
         return 0;
+}
+
+/* They are for who has the file. */
+static void reap_all_young(Reaping *reaping) {
+        _cleanup_(contextyoung_closep) ContextYoung *opened = NULL;
+        Context *context = reaping->context;
+        int dir_fd = context->kind_fd[CONTEXT_LIVE];
+        ContextYoungs young;
+
+        if (!context->young && context->use_young && dir_fd >= 0 && faccessat(dir_fd, CONTEXTYOUNG_NAME, F_OK, 0) == 0)
+                (void) contextyoung_open(dir_fd, &opened);
+        reaping->young = context->young ? context->young : opened;
+        if (!reaping->young)
+                return;
+        (void) contextfile_each_young(context, reap_young, reaping, &young);
+        /* What cannot be read is nobody's. */
+        contextyoung_clear_left(reaping->young);
 }
 
 int contextsweep_reap(Context *context, void (*fn)(const ContextRecord *record, void *userdata), void *userdata) {
         _cleanup_(closedirp) DIR *dir = NULL;
         Reaping reaping = { .context = context, .fn = fn, .userdata = userdata };
         struct dirent *entry;
-        ContextYoungs young;
         int r;
 
         assert(context);
         assert(fn);
 
-        /* They are for who has the file; what it cannot read is nobody's. */
-        if (context->young) {
-                (void) contextfile_each_young(context, reap_young, &reaping, &young);
-                contextyoung_clear_left(context->young);
-        }
+        reap_all_young(&reaping);
 
         dir = contextfile_open_kind(context, CONTEXT_LIVE, &r);
         if (!dir)

@@ -6,18 +6,19 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include "contextyoung.h"
-#include "util.h"
 
 /* A slot is MARK, text, MARK, then zeros; the layout is docs/context.md's. */
 #define SLOT_SIZE         1024
 #define MARK_SIZE         17 /* 16 hex digits and a newline */
 #define FILE_MODE         0640
 #define READ_ATTEMPTS_MAX 3
+#define OPEN_ATTEMPTS_MAX 3
 
 _Static_assert(CONTEXTYOUNG_TEXT_MAX + 2 * MARK_SIZE <= SLOT_SIZE, "a record fits");
 _Static_assert(CONTEXTYOUNG_SLOTS <= 32, "a bit each");
 
 struct ContextYoung {
+        int dir_fd;    /* borrowed */
         int fd;        /* has the lock */
         uint32_t used; /* bit N: slot N holds a record of ours, */
         uint32_t left; /* or of a writer that died */
@@ -49,13 +50,10 @@ static int find_left(ContextYoung *young) {
         return 0;
 }
 
-int contextyoung_open(int dir_fd, ContextYoung **ret) {
+/* Opens and locks the file. -EAGAIN: somebody has removed it meanwhile. */
+static int open_file(int dir_fd) {
         _cleanup_close_ int fd = -EBADF;
-        _cleanup_free_ ContextYoung *young = NULL;
         struct stat st;
-        int r;
-
-        assert(ret);
 
         fd = openat(dir_fd, CONTEXTYOUNG_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, FILE_MODE);
         if (fd < 0)
@@ -66,32 +64,37 @@ int contextyoung_open(int dir_fd, ContextYoung **ret) {
                 return -errno;
         if (!S_ISREG(st.st_mode))
                 return -EINVAL;
+        if (st.st_nlink == 0)
+                return -EAGAIN;
         /* The umask may be a runtime's. */
         if ((st.st_mode & 07777) != FILE_MODE)
                 (void) fchmod(fd, FILE_MODE);
+        return TAKE_FD(fd);
+}
+
+int contextyoung_open(int dir_fd, ContextYoung **ret) {
+        _cleanup_(contextyoung_closep) ContextYoung *young = NULL;
+        int r = -EAGAIN;
+
+        assert(ret);
 
         young = calloc(1, sizeof(*young));
         if (!young)
                 return -ENOMEM;
-        young->fd = fd;
+        young->dir_fd = dir_fd;
+        young->fd = -EBADF;
+
+        for (int i = 0; i < OPEN_ATTEMPTS_MAX && r == -EAGAIN; i++)
+                r = open_file(dir_fd);
+        if (r < 0)
+                return r;
+        young->fd = r;
         r = find_left(young);
         if (r < 0)
                 return r;
 
-        TAKE_FD(fd);
         *ret = TAKE_PTR(young);
         return 0;
-}
-
-ContextYoung *contextyoung_close(ContextYoung *young) {
-        if (!young)
-                return NULL;
-        for (int slot = 0; slot < CONTEXTYOUNG_SLOTS; slot++)
-                if (young->used & (UINT32_C(1) << slot))
-                        contextyoung_clear(young, slot);
-        (void) close_fd(young->fd);
-        free(young);
-        return NULL;
 }
 
 bool contextyoung_removed(const ContextYoung *young) {
@@ -100,6 +103,19 @@ bool contextyoung_removed(const ContextYoung *young) {
         assert(young);
 
         return fstat(young->fd, &st) == 0 && st.st_nlink == 0;
+}
+
+ContextYoung *contextyoung_close(ContextYoung *young) {
+        if (!young)
+                return NULL;
+        for (int slot = 0; slot < CONTEXTYOUNG_SLOTS; slot++)
+                if (young->used & (UINT32_C(1) << slot))
+                        contextyoung_clear(young, slot);
+        if (young->fd >= 0 && young->left == 0 && !contextyoung_removed(young))
+                (void) unlinkat(young->dir_fd, CONTEXTYOUNG_NAME, 0);
+        young->fd = close_fd(young->fd);
+        free(young);
+        return NULL;
 }
 
 static void write_mark(char *p, uint64_t seq) {

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "util.h"
 
 #define CONTEXTYOUNG_NAME     ".young"
 #define CONTEXTYOUNG_SLOTS    32  /* calls at a time */
@@ -21,12 +22,15 @@
 typedef struct ContextYoung ContextYoung;
 
 /*
- * Opens the file in the directory @dir_fd for writing, and makes it if it is missing. What a writer that died left in
- * it stays until contextyoung_clear(). Returns 0, -EBUSY: another process has it, or another negative errno.
+ * Opens the file in the directory @dir_fd, which is borrowed, for writing, and makes it if it is missing. What a writer
+ * that died left in it stays until contextyoung_clear(). Returns 0, -EBUSY: another process has it, or another negative
+ * errno.
  */
 int contextyoung_open(int dir_fd, ContextYoung **ret);
-/* Takes away what has been put; NULL is fine. Returns NULL. */
+/* Takes away what has been put, and the file if it is empty then; NULL is fine. Returns NULL. */
 ContextYoung *contextyoung_close(ContextYoung *young);
+
+DEFINE_CLEANUP(ContextYoung *, contextyoung_close);
 
 /* Has somebody removed the file? Then nobody reads it. */
 bool contextyoung_removed(const ContextYoung *young);

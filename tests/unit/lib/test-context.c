@@ -14,12 +14,13 @@
 #include "clk.h"
 #include "contextsweep.h"
 
-#define C1 "c111111111111111111111111111111111111111111111111111111111111111"
-#define C2 "c222222222222222222222222222222222222222222222222222222222222222"
-#define S1 "5111111111111111111111111111111111111111111111111111111111111111"
-#define S2 "5222222222222222222222222222222222222222222222222222222222222222"
-#define U1 "11111111-0000-0000-0000-000000000000"
-#define U2 "22222222-0000-0000-0000-000000000000"
+#define C1   "c111111111111111111111111111111111111111111111111111111111111111"
+#define C2   "c222222222222222222222222222222222222222222222222222222222222222"
+#define S1   "5111111111111111111111111111111111111111111111111111111111111111"
+#define S2   "5222222222222222222222222222222222222222222222222222222222222222"
+#define U1   "11111111-0000-0000-0000-000000000000"
+#define WALL (UINT64_C(1795257500) * NSEC_PER_SEC)
+#define U2   "22222222-0000-0000-0000-000000000000"
 
 typedef struct Fixture {
         char path[32];
@@ -45,6 +46,7 @@ static int teardown(void **state) {
         Fixture *fixture = *state;
         char command[64];
 
+        clk_override(NULL);
         context_deinit(&fixture->context);
         counters_free(fixture->counters);
         close_fd(fixture->fd);
@@ -835,6 +837,18 @@ static void list_stops(void **state) {
 
 /* Calls that have no file yet */
 
+static uint64_t passed_ns;
+
+static Clk later(void) {
+        return (Clk){ .realtime_ns = WALL + passed_ns, .monotonic_ns = NSEC_PER_SEC + passed_ns };
+}
+
+/* From now on time stands still; it is a second later than it was. */
+static void a_second_later(void) {
+        passed_ns += NSEC_PER_SEC + 1;
+        clk_override(later);
+}
+
 static ContextHandle announce(Fixture *fixture, ContextRecord *record) {
         ContextHandle handle;
 
@@ -885,8 +899,7 @@ static void announced_then_shown(void **state) {
         ContextMatch match;
         Seen seen;
 
-        assert_int_equal(context_use_young(&fixture->context), 0);
-        assert_int_equal(context_use_young(&fixture->context), 0);
+        context_use_young(&fixture->context);
         handle = announce(fixture, &record);
         assert_true(handle.young > 0);
         assert_string_equal(handle.name, "");
@@ -935,7 +948,7 @@ static void young_and_over(void **state) {
         uint64_t changed_ns;
         size_t size;
 
-        assert_int_equal(context_use_young(&fixture->context), 0);
+        context_use_young(&fixture->context);
         first = announce(fixture, &record);
         second = announce(fixture, &record);
         assert_int_equal(list(fixture).n, 2);
@@ -965,7 +978,7 @@ static void twice_is_once(void **state) {
         Seen seen;
         int len;
 
-        assert_int_equal(context_use_young(&fixture->context), 0);
+        context_use_young(&fixture->context);
         (void) announce(fixture, &record);
         seen = list_young(fixture);
         len = context_format(&record, text, sizeof(text));
@@ -990,7 +1003,7 @@ static void young_are_bounded(void **state) {
         ContextRecord record = call("StartContainer", &identity);
         ContextHandle handles[CONTEXTYOUNG_SLOTS + 1], again;
 
-        assert_int_equal(context_use_young(&fixture->context), 0);
+        context_use_young(&fixture->context);
         for (size_t i = 0; i <= CONTEXTYOUNG_SLOTS; i++) {
                 assert_int_equal(tracecontext_new_root(&record.trace), 0);
                 handles[i] = announce(fixture, &record);
@@ -1017,19 +1030,24 @@ static void young_have_one_writer(void **state) {
         ContextRecord record = call("StartContainer", &identity);
         ContextHandle handle;
 
-        assert_int_equal(context_use_young(&fixture->context), 0);
+        context_use_young(&fixture->context);
         (void) announce(fixture, &record);
         assert_int_equal(context_init(&other, fixture->fd, false, COUNTERS_CRI, NULL), 0);
-        assert_int_equal(context_use_young(&other), -EBUSY);
+        context_use_young(&other);
         assert_int_equal(context_announce(&other, &record, &handle), 0);
         assert_true(handle.young == 0 && handle.name[0]);
         context_retract(&other, &handle);
 
         /* What it had announced goes with it. */
         context_deinit(&fixture->context);
-        assert_int_equal(context_use_young(&other), 0);
         assert_int_equal(context_init(&fixture->context, fixture->fd, false, COUNTERS_CRI, NULL), 0);
         assert_int_equal(list(fixture).n, 0);
+        assert_int_equal(context_announce(&other, &record, &handle), 0);
+        assert_int_equal(handle.young, 0);
+        a_second_later();
+        assert_int_equal(context_announce(&other, &record, &handle), 0);
+        assert_int_equal(handle.young, 1);
+        assert_int_equal(list(fixture).n, 2);
 }
 
 static void count_reaped(const ContextRecord *record, void *userdata) {
@@ -1051,9 +1069,9 @@ static void young_of_the_dead(void **state) {
         if (pid == 0) {
                 Context context = CONTEXT_NULL;
                 ContextHandle handle;
-                bool good = context_init(&context, fixture->fd, false, COUNTERS_CRI, NULL) == 0 &&
-                            context_use_young(&context) == 0;
+                bool good = context_init(&context, fixture->fd, false, COUNTERS_CRI, NULL) == 0;
 
+                context_use_young(&context);
                 for (unsigned i = 0; good && i < 3; i++)
                         good = tracecontext_new_root(&record.trace) == 0 &&
                                context_announce(&context, &record, &handle) == 0 && handle.young > 0;
@@ -1079,10 +1097,11 @@ static void young_of_the_dead(void **state) {
         assert_true(fd >= 0);
         assert_int_equal(pwrite(fd, "garbage that was left", 21, 5 * 1024), 21);
         close_fd(fd);
-        assert_int_equal(context_use_young(&fixture->context), 0);
+        context_use_young(&fixture->context);
         assert_int_equal(contextsweep_reap(&fixture->context, count_reaped, &n), 0);
         assert_int_equal(n, 3);
         assert_int_equal(list(fixture).n, 0);
+        assert_false(exists(fixture, CONTEXTYOUNG_NAME));
         assert_int_equal(contextsweep_reap(&fixture->context, count_reaped, &n), 0);
         assert_int_equal(n, 3);
         for (unsigned i = 0; i < CONTEXTYOUNG_SLOTS; i++)
@@ -1097,6 +1116,7 @@ static void young_hostile(void **state) {
         Fixture *fixture = *state;
         ContextRecord record = call("StartContainer", &identity);
         char big[40 * 1024];
+        ContextHandle young, handle;
 
         for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
                 forge(fixture, CONTEXT_LIVE, CONTEXTYOUNG_NAME, texts[i], strlen(texts[i]));
@@ -1106,26 +1126,28 @@ static void young_hostile(void **state) {
         memset(big, 'A', sizeof(big));
         forge(fixture, CONTEXT_LIVE, CONTEXTYOUNG_NAME, big, sizeof(big));
         assert_int_equal(list(fixture).n, 0);
-        assert_int_equal(context_use_young(&fixture->context), 0);
+        context_use_young(&fixture->context);
         assert_int_equal(announce(fixture, &record).young, 0);
         assert_int_equal(contextsweep_reap(&fixture->context, count_reaped, NULL), 0);
-        assert_true(announce(fixture, &record).young > 0);
+        young = announce(fixture, &record);
+        assert_true(young.young > 0);
         assert_int_equal(contextsweep_all(&fixture->context), 0);
         assert_int_equal(list(fixture).n, 2);
 
         /* One that was removed is made anew. */
         assert_int_equal(unlinkat(fixture->context.kind_fd[CONTEXT_LIVE], CONTEXTYOUNG_NAME, 0), 0);
         assert_int_equal(list(fixture).n, 1);
-        assert_int_equal(context_use_young(&fixture->context), 0);
-        assert_true(announce(fixture, &record).young > 0);
+        a_second_later();
+        handle = announce(fixture, &record);
+        assert_int_equal(handle.young, 1);
+        context_retract(&fixture->context, &young); /* of the old file */
         assert_int_equal(list(fixture).n, 2);
 
         /* One that is no file is left alone. */
         context_deinit(&fixture->context);
         assert_int_equal(context_init(&fixture->context, fixture->fd, false, COUNTERS_CRI, NULL), 0);
-        assert_int_equal(unlinkat(fixture->context.kind_fd[CONTEXT_LIVE], CONTEXTYOUNG_NAME, 0), 0);
         assert_int_equal(mkfifoat(fixture->context.kind_fd[CONTEXT_LIVE], CONTEXTYOUNG_NAME, 0640), 0);
-        assert_true(context_use_young(&fixture->context) < 0);
+        context_use_young(&fixture->context);
         (void) context_list_young(&fixture->context, see, &(Seen){});
         assert_int_equal(announce(fixture, &record).young, 0);
 }

@@ -164,10 +164,12 @@ static void puts_and_clears(void **state) {
         assert_int_equal(seen.n, 1);
         assert_string_equal(seen.text, "four\n");
 
+        assert_false(contextyoung_removed(young));
         assert_null(contextyoung_close(young));
         seen.n = 0;
         assert_int_equal(contextyoung_each(rig->fd, see, &seen), 0);
         assert_int_equal(seen.n, 0);
+        assert_int_equal(faccessat(rig->fd, CONTEXTYOUNG_NAME, F_OK, 0), -1);
         assert_null(contextyoung_close(NULL));
 }
 
