@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include "confine.h"
 #include "notify.h"
+#include "reload.h"
 #include "server.h"
 #include "sysfilter.h"
 
@@ -184,32 +185,24 @@ static int greet(Program *p) {
         return 0;
 }
 
+static int apply(void *userdata, char **reterr_message _unused_) {
+        Program *p = userdata;
+
+        calls_reload(&p->calls);
+        conn_set_inject(&p->server.owner);
+        return 0;
+}
+
 static void reload(Server *server) {
         Program *p = container_of(server, Program, server);
-        _cleanup_free_ char *message = NULL;
-        Config config = CONFIG_NULL;
-        char reloading[64];
-        int r;
 
-        (void) snprintf(reloading, sizeof(reloading), "RELOADING=1\nMONOTONIC_USEC=%llu",
-                        (unsigned long long) (clk_monotonic() / NSEC_PER_USEC));
-        notify_send(reloading);
-
-        r = config_load(arg_config, &config, &message);
-        if (r < 0)
-                (void) log_error_errno(r, "The configuration stays as it was: %s", message ? message : "Out of memory");
-        else {
-                if (config.enable_tracing != p->config.enable_tracing)
-                        log_notice("enable_tracing changes with the next start or upgrade");
-                config.enable_tracing = p->config.enable_tracing;
-                config_deinit(&p->config);
-                p->config = config;
-                log_set_level(p->config.log_level);
-                calls_reload(&p->calls);
-                conn_set_inject(&p->server.owner);
-                log_info("The configuration was read again");
-        }
-        notify_send("READY=1");
+        reload_run(&(Reload){
+                .file = arg_config,
+                .config = &p->config,
+                .keeps_tracing = true,
+                .apply = apply,
+                .userdata = p,
+        });
 }
 
 static int serve(Program *p) {
