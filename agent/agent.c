@@ -50,19 +50,23 @@ static int on_turn(LoopTimer *timer);
 static int on_tick(LoopTimer *timer);
 static int on_sender_fail(Sender *sender, int error, void *userdata);
 
+static const char *node_name(const Agent *agent) {
+        return agent->config->node_name[0] ? agent->config->node_name : agent->host_name;
+}
+
 static int write_facts(Agent *agent) {
-        const char *node = agent->config->node_name[0] ? agent->config->node_name : agent->host_name;
         int r;
 
         r = store_begin(agent->store);
         if (r == 0)
-                r = store_meta_text(agent->store, "node", node);
+                r = store_meta_text(agent->store, "node", node_name(agent));
         if (r == 0)
                 r = store_meta_text(agent->store, "version", PODSPAN_VERSION);
         if (r == 0)
                 r = store_meta_number(agent->store, "started_ns", agent->started_ns);
         if (r == 0)
-                r = store_meta_text(agent->store, "endpoint", agent->sender ? agent->config->tracing_endpoint : "none");
+                r = store_meta_text(agent->store, "endpoint",
+                                    config_exports(agent->config) ? agent->config->tracing_endpoint : "none");
         if (r == 0)
                 r = store_commit(agent->store);
         if (r < 0)
@@ -70,12 +74,16 @@ static int write_facts(Agent *agent) {
         return r;
 }
 
-static int open_store(Agent *agent) {
-        const StoreLimits limits = {
+static StoreLimits store_limits(const Agent *agent) {
+        return (StoreLimits){
                 .max_size = agent->config->store_max_size,
                 .max_age_ns = agent->config->store_max_age_ns,
                 .min_free_percent = agent->config->store_min_free_percent,
         };
+}
+
+static int open_store(Agent *agent) {
+        const StoreLimits limits = store_limits(agent);
         _cleanup_free_ char *aside = NULL;
         int r;
 
@@ -98,11 +106,11 @@ static int open_store(Agent *agent) {
         return 0;
 }
 
-static int open_all(Agent *agent) {
-        const IntakeSettings intake_settings = {
+static int make_intake(const Agent *agent, Intake **ret) {
+        const IntakeSettings settings = {
                 .ingest = {
                         .host_name = agent->host_name,
-                        .node_name = agent->config->node_name[0] ? agent->config->node_name : agent->host_name,
+                        .node_name = node_name(agent),
                         .service_name = agent->config->service_name,
                         .resource_attributes = agent->config->resource_attributes,
                         .chunk_max = agent->config->tracing_batch_size,
@@ -113,6 +121,29 @@ static int open_all(Agent *agent) {
                 },
                 .exports = config_exports(agent->config),
         };
+
+        return intake_new(&settings, agent->state.counters, ret);
+}
+
+/* Makes the sender where there is something to be exported, or tells it of the changed configuration. */
+static int update_sender(Agent *agent, char **reterr_message) {
+        int r;
+
+        if (agent->sender)
+                return sender_reload(agent->sender, reterr_message);
+        if (!config_exports(agent->config))
+                return 0;
+
+        r = sender_new(agent->loop, agent->config, on_sender_fail, agent, &agent->sender, reterr_message);
+        if (r < 0)
+                return r;
+        sender_set_counters(agent->sender, agent->state.counters);
+        sender_set_store(agent->sender, agent->store);
+        return sender_notify(agent->sender, 0); /* what an earlier life left */
+}
+
+static int open_all(Agent *agent) {
+        _cleanup_free_ char *message = NULL;
         _cleanup_close_ int store_fd = -EBADF;
         int r;
 
@@ -129,20 +160,41 @@ static int open_all(Agent *agent) {
         if (r < 0)
                 return r;
 
-        if (config_exports(agent->config)) {
-                _cleanup_free_ char *message = NULL;
+        r = update_sender(agent, &message);
+        if (r < 0)
+                return log_error_errno(r, "export: %s", message ? message : strerror(-r));
 
-                r = sender_new(agent->loop, agent->config, on_sender_fail, agent, &agent->sender, &message);
-                if (r < 0)
-                        return log_error_errno(r, "export: %s", message ? message : strerror(-r));
-                sender_set_counters(agent->sender, agent->state.counters);
-        }
-
-        r = intake_new(&intake_settings, agent->state.counters, &agent->intake);
+        r = make_intake(agent, &agent->intake);
         if (r < 0)
                 return log_error_errno(r, "resource_attributes: %m");
 
         return open_store(agent);
+}
+
+int agent_reload(Agent *agent, char **reterr_message) {
+        _cleanup_(intake_freep) Intake *intake = NULL;
+        const StoreLimits limits = store_limits(agent);
+        int r;
+
+        r = make_intake(agent, &intake);
+        if (r < 0) {
+                if (asprintf(reterr_message, "resource_attributes: %s", strerror(-r)) < 0)
+                        *reterr_message = NULL;
+                return r;
+        }
+        r = update_sender(agent, reterr_message);
+        if (r < 0)
+                return r;
+
+        /* Between two turns it holds nothing. */
+        intake_free(agent->intake);
+        agent->intake = TAKE_PTR(intake);
+        store_set_limits(agent->store, &limits);
+        r = write_facts(agent);
+        if (r < 0)
+                (void) log_warning_errno(r, "%s/" STORESCHEMA_FILE ": what the agent is cannot be noted, ignoring: %m",
+                                         agent->store_dir);
+        return 0;
 }
 
 int agent_new(Loop *loop, const Config *config, const char *state_dir, const char *store_dir, Agent **ret) {
@@ -185,11 +237,6 @@ int agent_new(Loop *loop, const Config *config, const char *state_dir, const cha
         if (r < 0)
                 return log_error_errno(r, "timer: %m");
         agent->turn_planned = true;
-        if (agent->sender) {
-                r = sender_notify(agent->sender, 0); /* what an earlier life left */
-                if (r < 0)
-                        return log_error_errno(r, "timer: %m");
-        }
 
         *ret = TAKE_PTR(agent);
         return 0;
@@ -547,9 +594,9 @@ int agent_finish(Agent *agent) {
 
 const char *agent_status(const Agent *agent) {
         static char status[256];
+        bool exports = config_exports(agent->config);
 
         (void) snprintf(status, sizeof(status), "Collecting %s/spool, %s%s", agent->state_dir,
-                        agent->sender ? "exporting to " : "not exporting",
-                        agent->sender ? agent->config->tracing_endpoint : "");
+                        exports ? "exporting to " : "not exporting", exports ? agent->config->tracing_endpoint : "");
         return status;
 }

@@ -26,6 +26,13 @@ int agent_new(Loop *loop, const Config *config, const char *state_dir, const cha
 Agent *agent_free(Agent *agent);
 DEFINE_CLEANUP(Agent *, agent_free);
 
+/*
+ * The configuration has changed. What is open and under way goes on; where spans go, which of them, what they are given
+ * and how long they are kept is as it says now. Returns 0, or a negative errno with a message in @reterr_message (owned
+ * by the caller, may be NULL); then nothing has changed.
+ */
+int agent_reload(Agent *agent, char **reterr_message);
+
 /* A last scan, a commit, and one bounded attempt to export; then the loop ends with 0. */
 int agent_finish(Agent *agent);
 

@@ -28,8 +28,16 @@
 #define CONNECT_WAIT  5000 /* for one attempt */
 #define PIECES_MAX    1024
 
+/* Where calls go, and how. */
+typedef struct Target {
+        grpc_channel *channel;
+        grpc_metadata headers[CONFIG_HEADERS_MAX];
+        size_t n_headers;
+} Target;
+
 typedef struct Call {
         grpc_call *call;
+        Target *target; /* the call's own where the exporter has another by now */
         grpc_byte_buffer *request;
         grpc_byte_buffer *response;
         grpc_metadata_array initial;
@@ -41,9 +49,7 @@ typedef struct Call {
 
 struct Exporter {
         grpc_completion_queue *queue;
-        grpc_channel *channel;
-        grpc_metadata headers[CONFIG_HEADERS_MAX];
-        size_t n_headers;
+        Target *target; /* NULL: nothing is exported */
         int event_fd;
         pthread_t thread;
         bool thread_started;
@@ -130,7 +136,7 @@ static grpc_arg integer_arg(const char *key, int value) {
         return (grpc_arg){ .type = GRPC_ARG_INTEGER, .key = (char *) key, .value.integer = value };
 }
 
-static int make_channel(Exporter *exporter, const Config *config, char **reterr_message) {
+static int make_channel(const Config *config, grpc_channel **ret, char **reterr_message) {
         grpc_arg args[] = {
                 { .type = GRPC_ARG_STRING,
                   .key = (char *) GRPC_ARG_PRIMARY_USER_AGENT_STRING,
@@ -153,6 +159,7 @@ static int make_channel(Exporter *exporter, const Config *config, char **reterr_
         grpc_channel_args channel_args = { .num_args = ARRAY_SIZE(args), .args = args };
         char target[CONFIGVALUE_HOST_MAX + 32];
         grpc_channel_credentials *credentials;
+        grpc_channel *channel;
         ConfigEndpoint endpoint;
         const char *reason;
         int r;
@@ -172,14 +179,85 @@ static int make_channel(Exporter *exporter, const Config *config, char **reterr_
         r = make_credentials(config, endpoint.tls, &credentials, reterr_message);
         if (r < 0)
                 return r;
-        exporter->channel = grpc_channel_create(target, credentials, &channel_args);
+        channel = grpc_channel_create(target, credentials, &channel_args);
         grpc_channel_credentials_release(credentials);
-        return exporter->channel ? 0 : -ENOMEM;
+        if (!channel)
+                return -ENOMEM;
+
+        *ret = channel;
+        return 0;
+}
+
+static Target *target_free(Target *target) {
+        if (!target)
+                return NULL;
+
+        if (target->channel)
+                grpc_channel_destroy(target->channel);
+        for (size_t i = 0; i < target->n_headers; i++) {
+                grpc_slice_unref(target->headers[i].key);
+                grpc_slice_unref(target->headers[i].value);
+        }
+        free(target);
+        return NULL;
+}
+DEFINE_CLEANUP(Target *, target_free);
+
+static int target_new(const Config *config, Target **ret, char **reterr_message) {
+        _cleanup_(target_freep) Target *target = NULL;
+        int r;
+
+        target = calloc(1, sizeof(*target));
+        if (!target)
+                return -ENOMEM;
+        r = make_channel(config, &target->channel, reterr_message);
+        if (r < 0)
+                return r;
+        for (unsigned i = 0; i < config->n_tracing_headers; i++)
+                target->headers[target->n_headers++] = (grpc_metadata){
+                        .key = grpc_slice_from_copied_string(config->tracing_headers[i].name),
+                        .value = grpc_slice_from_copied_string(config->tracing_headers[i].value),
+                };
+
+        *ret = TAKE_PTR(target);
+        return 0;
+}
+
+static void set_target(Exporter *exporter, Target *consume_target) {
+        /* A call under way keeps what it was started with. */
+        if (!exporter->call || exporter->call->target != exporter->target)
+                target_free(exporter->target);
+        exporter->target = consume_target;
+}
+
+/* Signals are the main loop's: no thread that starts meanwhile may take one. */
+static void block_signals(sigset_t *ret_before) {
+        sigset_t all;
+
+        (void) sigfillset(&all);
+        (void) pthread_sigmask(SIG_SETMASK, &all, ret_before);
+}
+
+int exporter_reload(Exporter *exporter, const Config *config, char **reterr_message) {
+        Target *target = NULL;
+        sigset_t before;
+        int r = 0;
+
+        *reterr_message = NULL;
+
+        if (config_exports(config)) {
+                block_signals(&before);
+                r = target_new(config, &target, reterr_message);
+                (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+        }
+        if (r == 0)
+                set_target(exporter, target);
+        return r;
 }
 
 int exporter_new(const Config *config, Exporter **ret, char **reterr_message) {
         _cleanup_(exporter_freep) Exporter *exporter = NULL;
-        sigset_t all, before;
+        sigset_t before;
         int r;
 
         *reterr_message = NULL;
@@ -196,14 +274,12 @@ int exporter_new(const Config *config, Exporter **ret, char **reterr_message) {
         if (!exporter->pieces)
                 return -ENOMEM;
 
-        /* Signals are the main loop's: no thread that starts here may take one. */
-        (void) sigfillset(&all);
-        (void) pthread_sigmask(SIG_SETMASK, &all, &before);
+        block_signals(&before);
         gpr_set_log_function(on_grpc_log);
         grpc_init();
         exporter->initialized = true;
         exporter->queue = grpc_completion_queue_create_for_next(NULL);
-        r = make_channel(exporter, config, reterr_message);
+        r = target_new(config, &exporter->target, reterr_message);
         if (r == 0)
                 r = -pthread_create(&exporter->thread, NULL, run_thread, exporter);
         (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -211,16 +287,11 @@ int exporter_new(const Config *config, Exporter **ret, char **reterr_message) {
                 return r;
         exporter->thread_started = true;
 
-        for (unsigned i = 0; i < config->n_tracing_headers; i++)
-                exporter->headers[exporter->n_headers++] = (grpc_metadata){
-                        .key = grpc_slice_from_copied_string(config->tracing_headers[i].name),
-                        .value = grpc_slice_from_copied_string(config->tracing_headers[i].value),
-                };
-
         *ret = TAKE_PTR(exporter);
         return 0;
 }
 
+/* Not what it was sent to. */
 static Call *call_free(Call *call) {
         if (!call)
                 return NULL;
@@ -236,6 +307,14 @@ static Call *call_free(Call *call) {
         return NULL;
 }
 
+static void end_call(Exporter *exporter) {
+        Target *target = exporter->call ? exporter->call->target : NULL;
+
+        exporter->call = call_free(exporter->call);
+        if (target != exporter->target)
+                target_free(target);
+}
+
 void exporter_discard(Exporter *exporter) {
         while (exporter->n_pieces > 0)
                 grpc_slice_unref(exporter->pieces[--exporter->n_pieces]);
@@ -246,23 +325,18 @@ Exporter *exporter_free(Exporter *exporter) {
                 return NULL;
 
         exporter_cancel(exporter);
-        if (exporter->channel)
-                grpc_channel_destroy(exporter->channel);
+        set_target(exporter, NULL);
         if (exporter->queue)
                 grpc_completion_queue_shutdown(exporter->queue);
         if (exporter->thread_started) {
                 (void) pthread_join(exporter->thread, NULL);
                 /* Only now nobody uses it. */
-                call_free(exporter->call);
+                end_call(exporter);
         }
         if (exporter->queue)
                 grpc_completion_queue_destroy(exporter->queue);
         if (exporter->initialized) {
                 exporter_discard(exporter);
-                for (size_t i = 0; i < exporter->n_headers; i++) {
-                        grpc_slice_unref(exporter->headers[i].key);
-                        grpc_slice_unref(exporter->headers[i].value);
-                }
                 grpc_shutdown();
         }
         free(exporter->pieces);
@@ -287,10 +361,13 @@ bool exporter_busy(const Exporter *exporter) {
 }
 
 int exporter_start(Exporter *exporter, uint64_t timeout_ns) {
+        const Target *target = exporter->target;
         gpr_timespec deadline;
         grpc_slice method;
         grpc_op ops[6] = {};
         Call *call;
+
+        assert(target);
 
         if (exporter->call) {
                 exporter_discard(exporter);
@@ -313,13 +390,14 @@ int exporter_start(Exporter *exporter, uint64_t timeout_ns) {
         deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                                 gpr_time_from_nanos((int64_t) MIN(timeout_ns, (uint64_t) INT64_MAX), GPR_TIMESPAN));
         method = grpc_slice_from_static_string(METHOD);
-        call->call = grpc_channel_create_call(exporter->channel, NULL, GRPC_PROPAGATE_DEFAULTS, exporter->queue, method,
+        call->target = exporter->target;
+        call->call = grpc_channel_create_call(target->channel, NULL, GRPC_PROPAGATE_DEFAULTS, exporter->queue, method,
                                               NULL, deadline, NULL);
         /* gRPC writes into the entries it is given. */
-        memcpy(call->headers, exporter->headers, sizeof(call->headers));
+        memcpy(call->headers, target->headers, sizeof(call->headers));
 
         ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
-        ops[0].data.send_initial_metadata.count = exporter->n_headers;
+        ops[0].data.send_initial_metadata.count = target->n_headers;
         ops[0].data.send_initial_metadata.metadata = call->headers;
         ops[1].op = GRPC_OP_SEND_MESSAGE;
         ops[1].data.send_message.send_message = call->request;
@@ -349,8 +427,10 @@ void exporter_cancel(Exporter *exporter) {
 }
 
 void exporter_reconnect(Exporter *exporter) {
-        grpc_channel_reset_connect_backoff(exporter->channel);
-        (void) grpc_channel_check_connectivity_state(exporter->channel, /* try_to_connect= */ 1);
+        if (!exporter->target)
+                return;
+        grpc_channel_reset_connect_backoff(exporter->target->channel);
+        (void) grpc_channel_check_connectivity_state(exporter->target->channel, /* try_to_connect= */ 1);
 }
 
 static void copy_details(const Call *call, ExporterAnswer *answer) {
@@ -399,7 +479,7 @@ int exporter_take(Exporter *exporter, ExporterAnswer *ret) {
                           GRPC_SLICE_LENGTH(exporter->call->message));
         copy_details(exporter->call, &answer);
         copy_response(exporter->call, &answer);
-        exporter->call = call_free(exporter->call);
+        end_call(exporter);
 
         *ret = answer;
         return 1;

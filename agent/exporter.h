@@ -37,6 +37,11 @@ void exporter_answer_deinit(ExporterAnswer *answer);
  * or a negative errno with a message for people in @reterr_message (owned by the caller, may be NULL without memory).
  */
 int exporter_new(const Config *config, Exporter **ret, char **reterr_message);
+/*
+ * The next call goes where @config says now; where it exports nothing, none may follow. A call under way is not
+ * disturbed. Returns 0, or as exporter_new(); then nothing has changed.
+ */
+int exporter_reload(Exporter *exporter, const Config *config, char **reterr_message);
 /* Gives up a call under way, waits for its end (which cancelling makes immediate), and joins the thread. */
 Exporter *exporter_free(Exporter *exporter);
 DEFINE_CLEANUP(Exporter *, exporter_free);

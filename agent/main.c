@@ -5,6 +5,7 @@
 #include "agent.h"
 #include "log.h"
 #include "notify.h"
+#include "reload.h"
 #include "seccompf.h"
 #include "sysfilter.h"
 
@@ -20,6 +21,7 @@ typedef struct Daemon {
         LoopSignal signals;
         Notify notify;
         Agent *agent;
+        bool stopping;
 } Daemon;
 
 static void daemon_deinit(Daemon *daemon) {
@@ -41,7 +43,8 @@ static void print_help(void) {
                "  --help            this text\n"
                "  --version         the version\n"
                "\n"
-               "Runs in the foreground until SIGTERM or SIGINT. Exit codes: 0 ok, 1 failure, 2 usage.\n");
+               "Runs in the foreground until SIGTERM or SIGINT. SIGHUP: read the configuration again.\n"
+               "Exit codes: 0 ok, 1 failure, 2 usage.\n");
 }
 
 /* Returns 1 to go on, or 0 where all is said, or -EINVAL. */
@@ -91,10 +94,27 @@ static int parse_argv(int argc, char **argv) {
         return 1;
 }
 
+static int apply(void *userdata, char **reterr_message) {
+        Daemon *daemon = userdata;
+        int r;
+
+        r = agent_reload(daemon->agent, reterr_message);
+        if (r == 0)
+                notify_status(agent_status(daemon->agent));
+        return r;
+}
+
 static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info) {
         Daemon *daemon = container_of(source, Daemon, signals);
 
-        (void) info;
+        if (daemon->stopping)
+                return 0;
+        if (info->ssi_signo == SIGHUP) {
+                reload_run(
+                        &(Reload){ .file = arg_config, .config = &daemon->config, .apply = apply, .userdata = daemon });
+                return 0;
+        }
+        daemon->stopping = true;
         notify_stopping();
         return agent_finish(daemon->agent);
 }
@@ -119,6 +139,7 @@ static int setup(Daemon *daemon) {
         (void) sigemptyset(&signals);
         (void) sigaddset(&signals, SIGTERM);
         (void) sigaddset(&signals, SIGINT);
+        (void) sigaddset(&signals, SIGHUP);
         r = loop_signal_add(&daemon->signals, daemon->loop, &signals, on_signal);
         if (r < 0)
                 return log_error_errno(r, "signals: %m");

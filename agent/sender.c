@@ -32,7 +32,8 @@ struct Sender {
         size_t request_max;  /* bytes; less after a timeout */
         int64_t tokens;      /* bytes of backlog that may go now; may be in debt */
         uint64_t tokens_ns;
-        bool more; /* the last request was full: the next follows at once */
+        bool more;  /* the last request was full: the next follows at once */
+        bool moved; /* what is under way goes where the next request does not */
         bool finishing;
         bool last_try;
 
@@ -96,6 +97,13 @@ Sender *sender_free(Sender *sender) {
         return NULL;
 }
 
+/* What one collector said is no reason to keep the next one waiting. */
+static void forget_failures(Sender *sender) {
+        sender->n_failed = 0;
+        sender->not_before = 0;
+        sender->request_max = sender->config->tracing_batch_size;
+}
+
 void sender_set_store(Sender *sender, Store *store) {
         sender->store = store;
 }
@@ -120,6 +128,18 @@ static int plan(Sender *sender, uint64_t delay_ns) {
 
         sender->due_ns = due_ns;
         return loop_timer_set(&sender->timer, due_ns - MIN(due_ns, clk_monotonic()), 0);
+}
+
+int sender_reload(Sender *sender, char **reterr_message) {
+        int r;
+
+        r = exporter_reload(sender->exporter, sender->config, reterr_message);
+        if (r < 0)
+                return r;
+        forget_failures(sender);
+        sender->moved = exporter_busy(sender->exporter);
+        (void) plan(sender, 0);
+        return 0;
 }
 
 int sender_notify(Sender *sender, size_t n_bytes) {
@@ -222,6 +242,8 @@ static int send_next(Sender *sender, uint64_t timeout_ns) {
                         return plan(sender, SENDER_DELAY_NS);
         }
         land(sender);
+        if (!config_exports(sender->config))
+                return 0;
 
         n = choose(sender, &wait_ns);
         if (n < 0)
@@ -371,6 +393,9 @@ static int on_answer(LoopSource *source, uint32_t events) {
                 return sender->on_fail(sender, r, sender->userdata);
         else if (log_ratelimit(&log_limit))
                 log_warning_errno(r, "export: the store does not take the outcome, trying again: %m");
+
+        if (TAKE(sender->moved, false))
+                forget_failures(sender);
 
         if (sender->finishing) {
                 /* What was under way is done; what came since gets its one try. */

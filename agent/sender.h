@@ -28,6 +28,11 @@ typedef int (*SenderFailFn)(Sender *sender, int error, void *userdata);
  */
 int sender_new(Loop *loop, const Config *config, SenderFailFn on_fail, void *userdata, Sender **ret,
                char **reterr_message);
+/*
+ * The configuration has changed: what is sent from now on goes where it says, or nothing is. What is under way ends as
+ * it began. Returns 0, or as exporter_new(); then nothing has changed.
+ */
+int sender_reload(Sender *sender, char **reterr_message);
 Sender *sender_free(Sender *sender);
 DEFINE_CLEANUP(Sender *, sender_free);
 

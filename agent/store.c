@@ -68,6 +68,10 @@ Store *store_free(Store *store) {
         return NULL;
 }
 
+void store_set_limits(Store *store, const StoreLimits *limits) {
+        store->limits = *limits;
+}
+
 const char *store_error(const Store *store) {
         return sqlite3_errmsg(store->sqlite);
 }

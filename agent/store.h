@@ -52,6 +52,9 @@ int store_open(const char *dir, const StoreLimits *limits, Store **ret, char **r
 Store *store_free(Store *store);
 DEFINE_CLEANUP(Store *, store_free);
 
+/* Other bounds than it was opened with: for the next store_retain() and store_disk_low(). */
+void store_set_limits(Store *store, const StoreLimits *limits);
+
 /* SQLite's words for the last error. */
 const char *store_error(const Store *store);
 

@@ -252,7 +252,7 @@ class Podspand:
         self.state, self.store = self.folder / "state", self.folder / "store"
         self.log = self.folder / "log"
         self.conf = self.folder / "podspan.conf"
-        self.conf.write_text(f'[podspan]\ntracing_endpoint = "{endpoint}"\nstore_min_free_percent = 1\n{config}\n')
+        self.configure(endpoint, config)
         self.env, self.process, self.seq = env or {}, None, 0
         self.notify = None
         if start:
@@ -268,6 +268,20 @@ class Podspand:
         if self.notify:
             self.notify.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def configure(self, endpoint, config=""):
+        self.conf.write_text(f'[podspan]\ntracing_endpoint = "{endpoint}"\nstore_min_free_percent = 1\n{config}\n')
+
+    def reload(self, endpoint=None, config=""):
+        """Sends SIGHUP and waits until that is over; returns what podspand has said to the service manager."""
+        if endpoint is not None:
+            self.configure(endpoint, config)
+        said = []
+        self.process.send_signal(signal.SIGHUP)
+        while "READY=1" not in said:
+            said += self.notify.recv(4096).decode().split("\n")
+        assert said.count("RELOADING=1") == 1 and any(line.startswith("MONOTONIC_USEC=") for line in said)
+        return said
 
     def start(self, wait=True):
         if self.notify:
@@ -1010,6 +1024,116 @@ def test_confined():
         for task in tasks:
             status = dict(line.split(":\t") for line in (task / "status").read_text().splitlines() if ":\t" in line)
             assert status["Seccomp"] == "2" and status["NoNewPrivs"] == "1"
+
+
+def test_reload():
+    """SIGHUP: where spans go, what they are given and what is kept change at once; a wrong configuration changes nothing."""
+    with Collector() as first, Collector() as second, Podspand(first.address, "tracing_timeout = 20s") as podspand:
+        first.wait_spans(podspand.put(Span()))
+        said = podspand.reload(second.address, 'tracing_headers = "x-who=second"\ntracing_compression = none\n'
+                               'tracing_timeout = 7s\nresource_attributes = "a=b"\nnode_name = other\ntracing_keep_errors = true')
+        assert any(line.startswith("STATUS=") and second.address in line for line in said)
+        second.wait_spans(podspand.put(Span(name="failed", flags=0, status=2)))
+        request = second.requests[-1]
+        assert request.metadata["x-who"] == "second" and 6 < request.remaining <= 7.1
+        resource = request.spans[0].resource
+        assert (resource["a"], resource["k8s.node.name"]) == ("b", "other")
+        assert podspand.meta()["endpoint"] == second.address and podspand.meta()["node"] == "other"
+
+        for number, (endpoint, config, says) in enumerate([
+                ("two words", "", f"{podspand.conf}:2: tracing_endpoint"),
+                (first.address, "no_such_key = 1", f'{podspand.conf}:4: unknown key "no_such_key"'),
+                (first.address, 'resource_attributes = "' + ",".join(f"a{i}=b" for i in range(65)) + '"', "resource_attributes"),
+                ("https://localhost:1", 'tracing_certificate = "/nonexistent.pem"', "/nonexistent.pem: No such file"),
+                (None, "", f"{podspand.conf}: No such file")]):
+            podspand.conf.unlink()
+            podspand.reload(endpoint, config)
+            log = podspand.log.read_text()
+            assert log.count("The configuration stays as it was") == number + 1 and says in log
+            podspand.configure("")
+        second.wait_spans(podspand.put(Span()))
+        assert second.requests[-1].metadata["x-who"] == "second" and second.spans[-1].resource["a"] == "b"
+
+        # Switched off and on: what came meanwhile stays here.
+        podspand.reload("none")
+        assert podspand.meta()["endpoint"] == "none"
+        local = podspand.put(Span(name="local"))
+        podspand.wait(lambda: podspand.sql("SELECT count(*) FROM span WHERE name = 'local'") == [(1,)], "stored")
+        podspand.reload(first.address, "store_max_age = 1s")
+        first.wait_spans(podspand.put(Span()))
+        podspand.wait(lambda: not podspand.sql("SELECT 1 FROM span WHERE name = 'local'"), "the new age")
+        assert local[0].span_id not in {span.span_id for span in first.spans + second.spans}
+        once(first.spans + second.spans)
+        podspand.stop()
+
+
+def test_reload_while_exporting():
+    """A request under way ends where it began; what one collector asked for does not keep the next one waiting."""
+    with Collector() as first, Collector() as second, Podspand(first.address) as podspand:
+        first.answers += [Answer(hang=60), Answer(grpc.StatusCode.UNAVAILABLE, retry_after=100, hang=60)]
+        accepted = podspand.put(Span())
+        first.wait(lambda: len(first.requests) == 1, "a request")
+        podspand.reload(second.address)
+        podspand.reload(first.address)
+        podspand.reload(second.address)
+        moved = podspand.put(Span())
+        podspand.drained()
+        assert not second.requests
+        first.released.set()
+        second.wait_spans(moved)
+        podspand.wait(lambda: podspand.counter("exported") == 2, "the count")
+
+        first.released.clear()
+        podspand.reload(first.address)
+        refused = podspand.put(Span())
+        first.wait(lambda: len(first.requests) == 2, "a request")
+        podspand.reload(second.address)
+        first.released.set()
+        second.wait_spans(refused, 10)
+        assert [[span.span_id for span in request.spans] for request in first.requests] == [
+            [span.span_id for span in spans] for spans in (accepted, refused)]
+        once(second.spans)
+
+        # Off while one is under way: it is not forgotten.
+        first.released.clear()
+        first.answers.append(Answer(hang=60))
+        podspand.reload(first.address)
+        podspand.put(Span())
+        first.wait(lambda: len(first.requests) == 3, "a request")
+        podspand.reload("none")
+        first.released.set()
+        podspand.wait(lambda: podspand.counter("exported") == 4, "the count")
+        podspand.stop()
+
+
+def test_reload_under_load():
+    """A thousand SIGHUPs while spans come: each arrives, once, and podspand has no more of anything than before."""
+    def size(process):
+        status = dict(line.split(":\t") for line in open(f"/proc/{process.pid}/status") if ":\t" in line)
+        return (len(os.listdir(f"/proc/{process.pid}/fd")), int(status["Threads"]), int(status["VmRSS"].split()[0]))
+
+    with Collector() as first, Collector() as second, Podspand(first.address) as podspand:
+        sent, sizes, config = [], [], "tracing_timeout = 60s"
+        for number in range(1001):
+            if number % 5 == 0:
+                sent += podspand.put(*[Span(a="b" * 50) for _ in range(20)])
+            podspand.reload([first, second][number % 2].address, config)
+            if number % 80 == 0:
+                # With the next one they go, and further ones come meanwhile.
+                podspand.drained()
+                sizes.append(size(podspand.process))
+                podspand.reload([first, second][number % 160 // 80].address, config)
+        podspand.wait(lambda: podspand.counter("exported") == len(sent), "all exported", 30)
+        got = first.spans + second.spans
+        once(got)
+        assert {span.span_id for span in got} == {span.span_id for span in sent}
+        assert first.spans and second.spans and podspand.counter("retries") == 0
+        fds, threads, rss = zip(*sizes)
+        print(f"descriptors {fds}, threads {threads}, RSS {rss} KiB")
+        # Four thousand spans more in the store are some of it: SQLite keeps pages.
+        assert max(fds[-3:]) <= max(fds[:3]) + 2 and max(threads[-3:]) <= max(threads[:3]) + 4
+        assert max(rss[-3:]) <= max(rss[:3]) + 4096
+        podspand.stop()
 
 
 def test_watchdog():
