@@ -365,6 +365,32 @@ int config_read_dir(Config *config, const char *path, char **reterr_message) {
         return config_read_drop_ins(config, fd, path, reterr_message);
 }
 
+/* The one file that is read instead of CONFIG_DIR, or NULL. */
+static const char *config_choose_file(const char *file) {
+        if (!file)
+                file = getenv("PODSPAN_CONFIG");
+        return file && file[0] != '\0' ? file : NULL;
+}
+
+int config_folder(const char *file, char **ret) {
+        const char *slash;
+        char *folder;
+
+        file = config_choose_file(file);
+        slash = file ? strrchr(file, '/') : NULL;
+        if (!file)
+                folder = strdup(CONFIG_DIR);
+        else if (!slash)
+                folder = strdup(".");
+        else
+                folder = strndup(file, slash == file ? 1 : (size_t) (slash - file));
+        if (!folder)
+                return -ENOMEM;
+
+        *ret = folder;
+        return 0;
+}
+
 int config_load_files(const char *file, Config *ret, char **reterr_message) {
         _cleanup_(config_deinit) Config config = CONFIG_NULL;
         int r;
@@ -375,9 +401,8 @@ int config_load_files(const char *file, Config *ret, char **reterr_message) {
         if (r < 0)
                 return r;
 
-        if (!file)
-                file = getenv("PODSPAN_CONFIG");
-        if (file && file[0] != '\0')
+        file = config_choose_file(file);
+        if (file)
                 r = config_read_file(&config, AT_FDCWD, file, file, false, reterr_message);
         else
                 r = config_read_dir(&config, CONFIG_DIR, reterr_message);

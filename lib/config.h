@@ -112,6 +112,12 @@ int config_load(const char *file, Config *ret, char **reterr_message);
 int config_load_files(const char *file, Config *ret, char **reterr_message);
 void config_deinit(Config *config);
 
+/*
+ * The folder of what config_load() reads with @file: CONFIG_DIR, or a file's own. For programs that can later open only
+ * what they have named. Returns 0 with text owned by the caller, or -ENOMEM.
+ */
+int config_folder(const char *file, char **ret);
+
 /* The defaults and nothing else: what a program falls back to where it must go on. Returns 0 or -ENOMEM. */
 int config_defaults(Config *ret);
 

@@ -15,6 +15,7 @@
 #include "log.h"
 #include "notify.h"
 #include "privilege.h"
+#include "reload.h"
 #include "trim.h"
 #include "sysfilter.h"
 #include "watch.h"
@@ -42,6 +43,7 @@ static void help(void) {
                       "  --bundle-root DIR   containers' bundles lie below DIR too; up to %d times\n"
                       "  --help              show this text\n"
                       "  --version           show the version\n\n"
+                      "SIGHUP: read the configuration again.\n"
                       "Exit status: 0 ended by SIGTERM or SIGINT, 1 failure, 2 wrong usage.\n",
                       ROOTS_MAX);
 }
@@ -100,14 +102,21 @@ static int parse_argv(int argc, char **argv) {
 }
 
 static int drop_privileges(const Program *p) {
-        const char *readable[LINK_ROOTS_MAX + 2];
+        const char *readable[LINK_ROOTS_MAX + 3];
         PrivilegePaths paths = { .readable = readable, .state_fd = p->state_fd };
+        _cleanup_free_ char *folder = NULL;
         int r;
 
+        r = config_folder(arg_config, &folder);
+        if (r < 0)
+                return log_error_errno(r, "%m");
         for (size_t i = 0; i < p->watch.link.n_roots; i++)
                 readable[paths.n_readable++] = p->watch.link.roots[i];
         readable[paths.n_readable++] = "/proc";
         readable[paths.n_readable++] = CGROUP_ROOT;
+        /* To be read again. Of one that is not there, what is above it is not meant. */
+        if (strcmp(folder, "/") != 0 && access(folder, F_OK) == 0)
+                readable[paths.n_readable++] = folder;
 
         r = privilege_drop(&paths, sysfilter_kill_wanted());
         if (r < 0)
@@ -115,6 +124,25 @@ static int drop_privileges(const Program *p) {
         if (r == PRIVILEGE_NO_LANDLOCK)
                 log_info("This kernel has no Landlock: the file system is not closed off");
         return 0;
+}
+
+static int apply(void *userdata, char **reterr_message _unused_) {
+        Program *p = userdata;
+
+        watch_configure(&p->watch, &p->config);
+        return 0;
+}
+
+static void reload(Watch *watch) {
+        Program *p = container_of(watch, Program, watch);
+
+        reload_run(&(Reload){
+                .file = arg_config,
+                .config = &p->config,
+                .keeps_tracing = true,
+                .apply = apply,
+                .userdata = p,
+        });
 }
 
 static int setup(Program *p) {
@@ -135,6 +163,7 @@ static int setup(Program *p) {
         if (p->state_fd < 0)
                 return log_error_errno(-errno, "Cannot open %s: %m", state_dir);
 
+        p->watch.reload = reload;
         r = watch_init(&p->watch, &p->config, p->state_fd, arg_roots, n_arg_roots);
         if (r < 0)
                 return log_error_errno(r, "Cannot set up: %m");

@@ -43,7 +43,7 @@ static const char *const allowed[] = {
         "brk", "clock_gettime", "exit", "exit_group", "futex", "getpid", "getrandom", "gettid", "gettimeofday",
         "madvise", "mmap", "mremap", "munmap", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask",
         "rt_sigreturn", "tgkill",
-        /* /proc, bundles, context files, spool, counters */
+        /* /proc, bundles, configuration, context files, spool, counters */
         "access", "close", "dup", "faccessat", "faccessat2", "fchmod", "fchown", "fcntl", "fstat", "fstatfs",
         "ftruncate", "getdents64", "lseek", "lstat", "mkdirat", "newfstatat", "open", "openat", "openat2", "pread64",
         "pwrite64", "read", "readlink", "readlinkat", "renameat", "renameat2", "stat", "statfs", "statx", "umask",

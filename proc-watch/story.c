@@ -41,6 +41,11 @@ struct Story {
         Process *buckets[BUCKETS];
 };
 
+void story_set_bounds(Story *story, uint64_t slow_ns, uint64_t start_window_ns) {
+        story->slow_ns = slow_ns;
+        story->start_window_ns = start_window_ns;
+}
+
 int story_new(const StoryHost *host, uint64_t slow_ns, uint64_t start_window_ns, Story **ret) {
         Story *story;
 
@@ -51,8 +56,7 @@ int story_new(const StoryHost *host, uint64_t slow_ns, uint64_t start_window_ns,
         if (!story)
                 return -ENOMEM;
         story->tell.host = *host;
-        story->slow_ns = slow_ns;
-        story->start_window_ns = start_window_ns;
+        story_set_bounds(story, slow_ns, start_window_ns);
         *ret = story;
         return 0;
 }

@@ -72,6 +72,9 @@ int story_new(const StoryHost *host, uint64_t slow_ns, uint64_t start_window_ns,
 Story *story_free(Story *story);
 DEFINE_CLEANUP(Story *, story_free);
 
+/* Other bounds than story_new()'s from now on. */
+void story_set_bounds(Story *story, uint64_t slow_ns, uint64_t start_window_ns);
+
 /*
  * Takes one event with the @size bytes behind it. Where its n_lost is not that of the event before, story_lost() is
  * called first. @now is read once per batch: every span takes its one offset from

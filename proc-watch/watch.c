@@ -153,10 +153,10 @@ static int on_resync(LoopTimer *timer) {
 /* Lets the kernel side tell what time goes to while a command or call is under way, and a moment longer. */
 static void follow(Watch *watch) {
         const Clk now = clk_now();
-        bool engines = calls_single(&watch->calls, &now),
-             wanted = engines || story_busy(watch->story, now.monotonic_ns), was;
+        bool engines = watch->explains && calls_single(&watch->calls, &now),
+             wanted = engines || (watch->explains && story_busy(watch->story, now.monotonic_ns)), was;
 
-        if (!watch->source || !watch->explains)
+        if (!watch->source)
                 return;
         was = source_follows(watch->source);
         if (wanted) {
@@ -338,9 +338,20 @@ static int on_lost(void *userdata, uint64_t n_lost) {
 static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info) {
         Watch *watch = container_of(source, Watch, signals);
 
-        (void) info;
-        loop_exit(watch->loop, 0);
+        if (info->ssi_signo == SIGHUP)
+                watch->reload(watch);
+        else
+                loop_exit(watch->loop, 0);
         return 0;
+}
+
+void watch_configure(Watch *watch, const Config *config) {
+        watch->explains = config->explain_time;
+        watch->service_name = *config->service_name ? config->service_name : "podspan-watch";
+        watch->link.sampler = sampler_make(config->tracing_sampling_rate_per_million);
+        watch->link.start_window_ns = config->start_window_ns;
+        story_set_bounds(watch->story, config->slow_call_ns, config->start_window_ns);
+        follow(watch);
 }
 
 int watch_init(Watch *watch, const Config *config, int state_fd, const char *const *roots, size_t n_roots) {
@@ -360,8 +371,6 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
         assert(config);
 
         watch->state_fd = state_fd;
-        watch->explains = config->explain_time;
-        watch->service_name = *config->service_name ? config->service_name : "podspan-watch";
         watch->counters = counters_open(state_fd, true);
         r = spool_init(&watch->spool, state_fd, COUNTERS_WATCH, watch->counters);
         if (r < 0)
@@ -381,6 +390,7 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
         r = story_new(&host, config->slow_call_ns, config->start_window_ns, &watch->story);
         if (r < 0)
                 return r;
+        watch_configure(watch, config);
 
         r = loop_new(&watch->loop);
         if (r < 0)
@@ -397,6 +407,7 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
         (void) sigemptyset(&set);
         (void) sigaddset(&set, SIGTERM);
         (void) sigaddset(&set, SIGINT);
+        (void) sigaddset(&set, SIGHUP);
         return loop_signal_add(&watch->signals, watch->loop, &set, on_signal);
 }
 

@@ -19,8 +19,11 @@
 #define WATCH_LINGER_NS  (200 * NSEC_PER_MSEC) /* probes stay attached after the last command or call */
 #define WATCH_RESYNC_NS  (10 * NSEC_PER_SEC)   /* after losses, at most this often */
 
-typedef struct Watch {
+typedef struct Watch Watch;
+
+struct Watch {
         Loop *loop;
+        void (*reload)(Watch *watch); /* SIGHUP came */
         Counters *counters;
         Spool spool;
         Context context;
@@ -46,7 +49,7 @@ typedef struct Watch {
         Clk now; /* of this batch */
         int state_fd;
         int calls_fd;
-} Watch;
+};
 
 #define WATCH_NULL                                                                                                  \
         {                                                                                                           \
@@ -60,10 +63,12 @@ typedef struct Watch {
  * those of the known engines. 0 or a negative errno.
  */
 int watch_init(Watch *watch, const Config *config, int state_fd, const char *const *roots, size_t n_roots);
+/* Other values from now on; what @config had before may go then. */
+void watch_configure(Watch *watch, const Config *config);
 void watch_deinit(Watch *watch);
 
 /* Loads the kernel side and takes over what runs already. 0 or a negative errno. */
 int watch_start(Watch *watch);
 
-/* Until SIGTERM or SIGINT. 0 or a negative errno. */
+/* Until SIGTERM or SIGINT; Watch.reload has to be there by then. 0 or a negative errno. */
 int watch_run(Watch *watch);

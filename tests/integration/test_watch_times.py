@@ -1,6 +1,5 @@
 """podspan-watch's times beside independent ones: strace's of the runtime and all below it, and a hook's own clock."""
 
-import json
 import re
 import shutil
 import time
@@ -11,7 +10,7 @@ import pytest
 from lib.otlp import Receiver
 from lib.podspan import Podspan
 from lib.process import Daemon, run
-from lib.watch import Watch, has, hook, of, one
+from lib.watch import Watch, bundle, has, hook, of, one
 
 SLACK = 1_000_000  # what the two may differ by, in nanoseconds
 CALL = re.compile(r"^(?P<pid>\d+) +(?P<time>\d+\.\d+) (?:<\.\.\. )?(?P<call>\w+)(?P<rest>.*)$")
@@ -56,20 +55,6 @@ def _read(path):
     return calls, exits
 
 
-def _bundle(folder, stages):
-    """A bundle whose container sleeps."""
-    programs = folder / "rootfs" / "bin"
-    programs.mkdir(parents=True)
-    shutil.copy("/usr/bin/busybox", programs / "sleep")
-    run("runc", "spec", "--bundle", folder)
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["ociVersion"] = "1.0.2"
-    config["process"].update(terminal=False, args=["/bin/sleep", "1000"])
-    config["hooks"] = {stage: [{"path": command[0]} for command in commands] for stage, commands in stages.items()}
-    path.write_text(json.dumps(config), encoding="utf-8")
-
-
 def _inside(time_ns, begin, end, what):
     assert begin - SLACK <= time_ns <= end + SLACK, f"{what} at {time_ns}, not in {begin} … {end}"
 
@@ -102,14 +87,12 @@ def test_create(runtime, tmp_path):
                                      f"date +%s%N >{clock}; /bin/sleep 0.05; date +%s%N >>{clock}"),
                                 hook(tmp_path, "short-hook", "exit 0")]}
     with Receiver() as receiver, Podspan(receiver.endpoint) as podspan, Watch(podspan):
-        bundle = podspan.folder / "bundle"
-        bundle.mkdir()
-        _bundle(bundle, stages)
+        folder = bundle(podspan.folder / "bundle", stages)
         command = [shutil.which(runtime), "--root", tmp_path / "root"]
         # strace goes on until the container has gone, too.
         strace = ["strace", "-f", "-q", "-ttt", "-T", "-s", "200", "--seccomp-bpf", "-o", trace, "-e", "signal=none",
                   "-e", "trace=execve,exit_group,clone,clone3,fork,vfork"]
-        daemon = Daemon("strace", [*strace, *command, "create", "--bundle", bundle, identifier], tmp_path)
+        daemon = Daemon("strace", [*strace, *command, "create", "--bundle", folder, identifier], tmp_path)
         try:
             spans = receiver.wait_for(has(f"{runtime} create", "clock-hook", "short-hook", container=identifier),
                                       f"the spans of create; {daemon.log()}")

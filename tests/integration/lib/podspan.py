@@ -26,13 +26,17 @@ class Notify:
         self._socket.bind(str(path))
         self.lines = []
 
-    def ready(self):
-        """True once READY=1 has been said."""
+    def said(self, line):
+        """How often a line has been said."""
         while True:
             try:
                 self.lines += self._socket.recv(4096).decode().split("\n")
             except BlockingIOError:
-                return "READY=1" in self.lines
+                return self.lines.count(line)
+
+    def ready(self):
+        """True once READY=1 has been said."""
+        return self.said("READY=1") > 0
 
     def close(self):
         self._socket.close()

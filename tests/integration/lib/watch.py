@@ -1,10 +1,13 @@
 """podspan-watch, beside any other set of podspan."""
 
+import json
+import shutil
+import signal
 from pathlib import Path
 
 from .paths import built, packaged
 from .podspan import Notify
-from .process import Daemon, Failed
+from .process import Daemon, Failed, run
 from .spans import Spans
 
 WATCH = "podspan-watch"
@@ -29,6 +32,13 @@ class Watch:
         except BaseException:
             self.close()
             raise
+
+    def reload(self):
+        """Sends SIGHUP and waits until that is over."""
+        times = self._notify.said("READY=1")
+        self.daemon.signal(signal.SIGHUP)
+        self.daemon.wait_until(lambda: self._notify.said("READY=1") > times, "READY=1")
+        assert self._notify.said("RELOADING=1") == times
 
     def memory(self):
         """PSS in bytes."""
@@ -94,6 +104,21 @@ def one(spans, **wanted):
 def has(*names, **wanted):
     """A condition: there is at least one of each name."""
     return lambda spans: {span.name for span in of(spans, **wanted)}.issuperset(names)
+
+
+def bundle(folder, stages=None):
+    """Makes a bundle whose container sleeps, with hooks."""
+    programs = folder / "rootfs" / "bin"
+    programs.mkdir(parents=True)
+    shutil.copy("/usr/bin/busybox", programs / "sleep")
+    run("runc", "spec", "--bundle", folder)
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["ociVersion"] = "1.0.2"
+    config["process"].update(terminal=False, args=["/bin/sleep", "1000"])
+    config["hooks"] = {stage: [{"path": command[0]} for command in commands] for stage, commands in (stages or {}).items()}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return folder
 
 
 def hook(folder, name, script):

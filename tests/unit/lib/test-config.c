@@ -729,6 +729,31 @@ static void test_dirs(void **state) {
         (void) unsetenv("PODSPAN_STORE_DIR");
 }
 
+static void test_folder(void **state) {
+        static const struct {
+                const char *file, *variable, *folder;
+        } cases[] = {
+                { NULL, NULL, CONFIG_DIR },      { NULL, "", CONFIG_DIR },
+                { "", "/b/c.conf", CONFIG_DIR }, { "/a/b.conf", "/b/c.conf", "/a" },
+                { NULL, "/b/c/d.conf", "/b/c" }, { "/a.conf", NULL, "/" },
+                { "a.conf", NULL, "." },         { "a/b.conf", NULL, "a" },
+        };
+
+        (void) state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_free_ char *folder = NULL;
+
+                if (cases[i].variable)
+                        assert_int_equal(setenv("PODSPAN_CONFIG", cases[i].variable, 1), 0);
+                else
+                        assert_int_equal(unsetenv("PODSPAN_CONFIG"), 0);
+                assert_int_equal(config_folder(cases[i].file, &folder), 0);
+                assert_string_equal(folder, cases[i].folder);
+        }
+        assert_int_equal(unsetenv("PODSPAN_CONFIG"), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_defaults),
@@ -745,6 +770,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_load, setup_dir, teardown_dir),
                 cmocka_unit_test(test_exports),
                 cmocka_unit_test(test_dirs),
+                cmocka_unit_test(test_folder),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
