@@ -168,7 +168,6 @@ def test_units_verify(tree, name, tmp_path):
             (root / "lib/systemd/system").mkdir(parents=True, exist_ok=True)
             shutil.copy(stock, root / "lib/systemd/system" / unit)
     (root / "bin").mkdir(exist_ok=True)
-    shutil.copy("/bin/kill", root / "bin")
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={root}", name],
                           capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0 and not done.stderr, f"{done.returncode}: {done.stdout}{done.stderr}"
@@ -261,7 +260,7 @@ def test_units_stay_in_the_path(tree):
 def test_units_reload(tree, name):
     """`systemctl reload` sends the signal on which the program reads its configuration again, and waits until it has."""
     text = (tree / "lib/systemd/system" / name).read_text(encoding="utf-8")
-    for line in ("Type=notify", "ExecReload=/bin/kill -HUP $MAINPID"):
+    for line in ("Type=notify", "ExecReload=-/bin/kill -HUP $MAINPID"):
         assert re.search(rf"^{re.escape(line)}$", text, re.MULTILINE), line
 
 
