@@ -51,10 +51,11 @@ typedef enum EventWork {
         _EVENT_WORK_MAX,
 } EventWork;
 
-#define EVENT_WORK_MIN_NS (100 * 1000ULL)  /* one piece of work told; of mounts and namespaces all are */
-#define EVENT_WAIT_MIN_NS (1000 * 1000ULL) /* one wait told */
-#define EVENT_RUN_MIN_NS  (200 * 1000ULL)  /* time on a CPU told, in one piece but for … */
-#define EVENT_RUN_GAP_NS  (200 * 1000ULL)  /* … gaps of up to this */
+#define EVENT_WORK_MIN_NS  (100 * 1000ULL)  /* one piece of work told; of mounts and namespaces all are */
+#define EVENT_WAIT_MIN_NS  (1000 * 1000ULL) /* one wait told */
+#define EVENT_MOUNT_GAP_NS (50 * 1000ULL)   /* mounts made within this are one */
+#define EVENT_RUN_MIN_NS   (200 * 1000ULL)  /* time on a CPU told, in one piece but for … */
+#define EVENT_RUN_GAP_NS   (200 * 1000ULL)  /* … gaps of up to this */
 
 typedef enum EventFlags {
         EVENT_ENTRYPOINT = 1 << 0, /* exec: of a container's own command; nothing of it is copied */
@@ -119,19 +120,19 @@ typedef struct Track {
 
 #define THREADS_MAX 1024 /* whose work is followed at a time; the least recent make room */
 
-/* What the kernel side keeps per thread of a followed process. Times as everywhere here, but for offset_ns. */
+/* What the kernel side keeps per thread of a followed process. */
 typedef struct Thread {
         uint64_t start_ns;
-        uint64_t begin_ns; /* of the piece of work that is under way */
-        uint64_t in_ns;    /* it was given a CPU, */
-        uint64_t out_ns;   /* it lost it */
-        int64_t offset_ns; /* from the scheduler's clock to ours; 0: not known */
-        uint32_t turn;     /* the value of `follow` that this is about */
-        uint32_t work;     /* EventWork, 0: none under way */
-        uint64_t run_ns;   /* of an engine: since when it has been on a CPU, but for short gaps, */
-        uint64_t ran_ns;   /* for how long of it; 0: not */
-        uint32_t run_turn; /* the value of `follow_engines` that this is about */
-        uint32_t preempted;
+        uint64_t out_ns;       /* it lost its CPU; 0: what it did then is told */
+        uint64_t delay_ns;     /* how long it had waited for a CPU by then */
+        uint64_t mount_ns;     /* the last mount told */
+        uint64_t inode_ns;     /* since when a file is being made; 0: none is */
+        uint64_t run_ns;       /* of an engine: since when it has been on a CPU, but for short gaps, */
+        uint64_t ran_ns;       /* for how long of it; 0: not */
+        uint64_t ran_until_ns; /* until when */
+        uint32_t turn;         /* the value of `follow` that this is about */
+        uint32_t run_turn;     /* the value of `follow_engines` that this is about; 0: no engine's */
+        uint32_t kind;         /* EventWork: what it went to sleep in; 0: any other call */
 } Thread;
 
 #define EVENT_CALLS_MAX 512 /* system calls are known by number below this */

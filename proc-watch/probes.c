@@ -4,28 +4,35 @@
 #include <sys/syscall.h>
 #include "probes.h"
 
+static int attach(Probes *probes, Probe probe) {
+        if (probes->fds[probe] >= 0)
+                return 0;
+        if (!probes->programs[probe])
+                return -EOPNOTSUPP;
+        probes->fds[probe] = bpf_raw_tracepoint_open(NULL, bpf_program__fd(probes->programs[probe]));
+        return probes->fds[probe] < 0 ? -errno : 0;
+}
+
 int probes_attach(Probes *probes) {
+        int r;
+
         assert(probes);
 
-        for (size_t i = 0; i < PROBES_MAX; i++) {
-                if (probes->fds[i] >= 0)
-                        continue;
-                if (!probes->programs[i])
-                        return -EOPNOTSUPP;
-                probes->fds[i] = bpf_raw_tracepoint_open(NULL, bpf_program__fd(probes->programs[i]));
-                if (probes->fds[i] < 0) {
-                        int r = -errno;
-
-                        probes_detach(probes);
-                        return r;
-                }
-        }
+        r = attach(probes, PROBE_SWITCH);
+        if (r < 0)
+                return r;
+        for (Probe probe = PROBE_SWITCH + 1; probe < _PROBE_MAX; probe++)
+                (void) attach(probes, probe);
         return 0;
 }
 
 void probes_detach(Probes *probes) {
-        for (size_t i = 0; i < PROBES_MAX; i++)
-                probes->fds[i] = close_fd(probes->fds[i]);
+        probes->fds[PROBE_SWITCH] = close_fd(probes->fds[PROBE_SWITCH]);
+}
+
+void probes_close(Probes *probes) {
+        for (Probe probe = 0; probe < _PROBE_MAX; probe++)
+                probes->fds[probe] = close_fd(probes->fds[probe]);
 }
 
 #define IDLE _EVENT_WORK_MAX

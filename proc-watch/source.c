@@ -67,18 +67,21 @@ static int on_ring(LoopSource *loop_source, uint32_t events) {
         return check_lost(source);
 }
 
-static void choose_probes(Source *source, bool wanted) {
-        struct bpf_program *const programs[PROBES_MAX] = {
-                source->bpf->progs.on_call,
-                source->bpf->progs.on_return,
-                source->bpf->progs.on_switch,
+static void choose_probes(Source *source, bool wanted, bool inodes) {
+        struct bpf_program *const programs[_PROBE_MAX] = {
+                [PROBE_SWITCH] = source->bpf->progs.on_switch,
+                [PROBE_COUNTERS] = source->bpf->progs.on_counters,
+                [PROBE_INODE_BEGIN] = source->bpf->progs.on_inode_begin,
+                [PROBE_INODE_END] = source->bpf->progs.on_inode_end,
         };
 
         probes_calls((uint8_t *) source->bpf->rodata->calls);
-        for (size_t i = 0; i < PROBES_MAX; i++) {
-                (void) bpf_program__set_autoload(programs[i], wanted);
-                bpf_program__set_autoattach(programs[i], false);
-                source->probes.programs[i] = wanted ? programs[i] : NULL;
+        for (Probe probe = 0; probe < _PROBE_MAX; probe++) {
+                bool chosen = wanted && (inodes || probe < PROBE_INODE_BEGIN);
+
+                (void) bpf_program__set_autoload(programs[probe], chosen);
+                bpf_program__set_autoattach(programs[probe], false);
+                source->probes.programs[probe] = chosen ? programs[probe] : NULL;
         }
 }
 
@@ -89,6 +92,7 @@ static int load(Source *source) {
                 int victim;
                 bool probes;
         } attempts[] = { { 1, true }, { 2, true }, { 0, true }, { 1, false }, { 2, false }, { 0, false } };
+        bool inodes = libbpf_find_vmlinux_btf_id("ext4_request_inode", BPF_TRACE_RAW_TP) > 0;
         int r = -EINVAL;
 
         for (size_t i = 0; i < ARRAY_SIZE(attempts); i++) {
@@ -98,7 +102,7 @@ static int load(Source *source) {
                 (void) bpf_program__set_autoload(source->bpf->progs.on_victim_task, attempts[i].victim == 1);
                 (void) bpf_program__set_autoload(source->bpf->progs.on_victim_pid, attempts[i].victim == 2);
                 source->probes = (Probes) PROBES_NULL;
-                choose_probes(source, attempts[i].probes);
+                choose_probes(source, attempts[i].probes, inodes);
                 r = watch_bpf__load(source->bpf);
                 if (r == 0)
                         return 0;
@@ -190,7 +194,7 @@ Source *source_free(Source *source) {
                 return NULL;
         loop_source_remove(&source->loop_source);
         ring_buffer__free(source->ring);
-        probes_detach(&source->probes);
+        probes_close(&source->probes);
         watch_bpf__destroy(source->bpf);
         free(source);
         return NULL;

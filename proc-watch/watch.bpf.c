@@ -121,6 +121,8 @@ static __u32 mount_namespace(struct task_struct *task) {
         return nsproxy ? BPF_CORE_READ(nsproxy, mnt_ns, ns.inum) : 0;
 }
 
+#include "work.bpf.h"
+
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child) {
         __u32 parent_pid = parent->tgid, pid = child->tgid;
@@ -313,6 +315,8 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
         if (!was_tracked && !named)
                 return 0;
 
+        if (was_tracked && (__u32) old_pid == pid)
+                settle_last(task);
         now.mnt_ns = mount_namespace(task);
         entrypoint = was_flags & TRACK_INIT || (was_flags & TRACK_CRUN_CHILD && was_ns != 0 && now.mnt_ns != was_ns);
         if (entrypoint)
@@ -388,6 +392,7 @@ int BPF_PROG(on_attach, struct cgroup *to, const char *path, struct task_struct 
                 return 0;
         fill(&event, EVENT_ATTACH, task);
         emit(&event, sizeof(event), false);
+        settle_attach();
         return 0;
 }
 
@@ -424,6 +429,7 @@ int BPF_PROG(on_exit, struct task_struct *task) {
         Track *entry;
         Event event;
 
+        settle_last(task);
         if (task->signal->live.counter != 0)
                 return 0;
         entry = bpf_map_lookup_elem(&tracked, &pid);
@@ -451,8 +457,6 @@ static void mark_victim(__u32 pid) {
         if (entry)
                 entry->flags |= TRACK_OOM;
 }
-
-#include "work.bpf.h"
 
 /* Since Linux 6.8 the tracepoint hands over the task, before that its pid; one of the two gets loaded. */
 SEC("?tp_btf/mark_victim")

@@ -1,9 +1,11 @@
 /*
- * What a followed process spends its time with: pieces of work in the kernel (a mount, an fsync, a cgroup's file),
- * which are system calls of some length, and waits, from the scheduler. Part of watch.bpf.c.
+ * What a followed process spends its time with: what it sleeps in, which is a piece of work in the kernel (a mount, an
+ * fsync, a cgroup's file) or a wait, by the system call that it is in when it loses its CPU. Part of watch.bpf.c.
  *
- * A tracepoint on every system call and every context switch is a price that all processes pay, so the reader attaches
- * these programs (probes.h) only while somebody's command or call is under way.
+ * A tracepoint on every system call would tell of those that do not sleep, too, but all processes of the machine would
+ * pay for it, and at each of some twenty thousand calls of a pod's start more than for a context switch here. These
+ * programs cost something as well, so the reader attaches them (probes.h) only while somebody's command or call is
+ * under way.
  */
 
 /* Set by the reader: another number for each time in which these programs are attached; and likewise for each in which
@@ -11,8 +13,8 @@
 __u32 follow;
 __u32 follow_engines;
 
-/* EventWork by number of system call, 0: not looked at. WAIT_PEER and _EVENT_WORK_MAX (idle) are about sleep only. Set
- * before loading. */
+/* EventWork by number of system call, 0: any other; IDLE: what sleeps in it says nothing. Set before loading. */
+#define IDLE _EVENT_WORK_MAX
 const volatile __u8 calls[EVENT_CALLS_MAX];
 
 struct {
@@ -22,13 +24,26 @@ struct {
         __type(value, Thread);
 } threads SEC(".maps");
 
-#define S_IFMT           0170000
-#define S_IFIFO          0010000
-#define S_IFSOCK         0140000
-#define AF_NETLINK       16
-#define CGROUP_MAGIC     0x27e0eb
-#define CGROUP2_MAGIC    0x63677270
-#define RING_FOR_PROCESS (RING_SIZE / 2) /* process events come first */
+/* Since when each CPU runs what it runs. */
+struct Cpu {
+        __u64 switch_ns;
+        __u32 turn; /* the value of `follow` that this is about */
+};
+
+struct {
+        __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+        __uint(max_entries, 1);
+        __type(key, __u32);
+        __type(value, struct Cpu);
+} cpus SEC(".maps");
+
+#define TASK_INTERRUPTIBLE 1
+#define S_IFMT             0170000
+#define S_IFSOCK           0140000
+#define AF_NETLINK         16
+#define CGROUP_MAGIC       0x27e0eb
+#define CGROUP2_MAGIC      0x63677270
+#define RING_FOR_PROCESS   (RING_SIZE / 2) /* process events come first */
 
 /* The entry of a task that is followed, made where it is missing; NULL if it is not. */
 static Thread *followed(struct task_struct *task, bool *engine) {
@@ -104,11 +119,6 @@ static bool is_of_cgroup(struct file *file) {
         return magic == CGROUP_MAGIC || magic == CGROUP2_MAGIC;
 }
 
-/* Opening a FIFO waits for whoever opens its other end. */
-static bool is_fifo(struct file *file) {
-        return (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) == S_IFIFO;
-}
-
 static bool is_netlink(struct file *file) {
         struct socket *socket;
 
@@ -118,148 +128,210 @@ static bool is_netlink(struct file *file) {
         return socket && BPF_CORE_READ(socket, sk, __sk_common.skc_family) == AF_NETLINK;
 }
 
-/* Is this system call what it is taken for, by the file that it is about? */
-static bool is_work(struct task_struct *task, struct pt_regs *regs, __u32 work, long ret) {
+/*
+ * What a task that goes to sleep sleeps in: EventWork, 0: any other call, IDLE: nothing that is told. By the call alone
+ * where that says it, else by the file that it is about.
+ */
+static __u32 what_sleeps(struct task_struct *task) {
+        struct pt_regs *regs = (struct pt_regs *) bpf_task_pt_regs(task);
+        __u32 kind = kind_of_call(system_call(regs));
         struct file *file;
 
-        if (work == EVENT_WORK_CREATE) {
-                file = file_of(task, ret);
-                return !file || !is_fifo(file);
-        }
-        if (work != EVENT_WORK_CGROUP && work != EVENT_WORK_NETLINK)
-                return true;
+        /* Opening a FIFO waits for whoever opens its other end; a disk cannot be interrupted. */
+        if (kind == EVENT_WORK_CREATE)
+                return task->__state & TASK_INTERRUPTIBLE ? IDLE : kind;
+        if (kind != EVENT_WORK_CGROUP && kind != EVENT_WORK_NETLINK)
+                return kind;
         file = file_of(task, first_argument(regs));
         if (!file)
-                return false;
-        return work == EVENT_WORK_CGROUP ? is_of_cgroup(file) : is_netlink(file);
+                return 0;
+        return (kind == EVENT_WORK_CGROUP ? is_of_cgroup(file) : is_netlink(file)) ? kind : 0;
 }
 
-SEC("?tp_btf/sys_enter")
-int BPF_PROG(on_call, struct pt_regs *regs, long call) {
-        __u32 work = kind_of_call(call);
-        Thread *thread;
-        bool engine;
+/* Since when the task that runs on this CPU does so; 0: not known. */
+static __u64 arrived(void) {
+        __u32 zero = 0;
+        const struct Cpu *cpu = bpf_map_lookup_elem(&cpus, &zero);
 
-        if (!work || work >= EVENT_WAIT_CPU || !follow)
-                return 0;
-        thread = followed(bpf_get_current_task_btf(), &engine);
-        if (thread) {
-                thread->work = work;
-                thread->begin_ns = bpf_ktime_get_ns();
-        }
-        return 0;
-}
-
-SEC("?tp_btf/sys_exit")
-int BPF_PROG(on_return, struct pt_regs *regs, long ret) {
-        __u32 tid = (__u32) bpf_get_current_pid_tgid(), work;
-        struct task_struct *task;
-        Thread *thread;
-        __u64 now;
-
-        work = kind_of_call(system_call(regs));
-        if (!work || work >= EVENT_WAIT_CPU || !follow)
-                return 0;
-        thread = bpf_map_lookup_elem(&threads, &tid);
-        if (!thread || thread->turn != follow || !thread->work)
-                return 0;
-        thread->work = 0;
-        now = bpf_ktime_get_ns();
-        if (now - thread->begin_ns < EVENT_WORK_MIN_NS && work != EVENT_WORK_MOUNT && work != EVENT_WORK_NAMESPACE)
-                return 0;
-
-        task = bpf_get_current_task_btf();
-        if (is_work(task, regs, work, ret))
-                emit_work(task, work, thread->begin_ns, now);
-        return 0;
+        return cpu && cpu->turn == follow ? cpu->switch_ns : 0;
 }
 
 /*
- * An engine's many threads are idle most of the time: what they sleep for says nothing, but that they run does. Go
- * gives a CPU up and takes it again all the time, so that only time with gaps makes pieces worth telling.
+ * Tells what @thread, which runs since @in_ns, slept in before that: asleep until it was queued, then waiting for a
+ * CPU. Only once it goes to sleep again: a look at each task that gets a CPU would cost as much as one at each that
+ * loses it.
  */
-static void ran(struct task_struct *task, Thread *thread) {
-        __u64 now = bpf_ktime_get_ns(), in_ns = thread->in_ns;
+static void settle(struct task_struct *task, Thread *thread, bool engine, __u64 in_ns) {
+        __u64 out_ns = thread->out_ns, delay_ns = task->sched_info.run_delay - thread->delay_ns, queued_ns;
+        __u32 kind = thread->kind;
 
-        if (thread->run_turn != follow_engines || in_ns == 0)
+        thread->out_ns = 0;
+        if (out_ns == 0 || in_ns <= out_ns)
                 return;
-        if (thread->ran_ns == 0 || in_ns - thread->out_ns > EVENT_RUN_GAP_NS) {
-                thread->run_ns = in_ns;
-                thread->ran_ns = 0;
-        }
-        thread->ran_ns += now - in_ns;
-        thread->out_ns = now;
-        if (thread->ran_ns >= EVENT_RUN_MIN_NS) {
-                emit_work(task, EVENT_WORK_RUN, thread->run_ns, now);
-                thread->ran_ns = 0;
-        }
-}
-
-static void runs(Thread *thread) {
-        if (thread->run_turn != follow_engines) {
-                thread->run_turn = follow_engines;
-                thread->ran_ns = 0;
-        }
-        thread->in_ns = bpf_ktime_get_ns();
-}
-
-static void switched_out(struct task_struct *task, bool preempted) {
-        bool engine;
-        Thread *thread = followed(task, &engine);
-
-        if (!thread)
-                return;
-        if (engine) {
-                ran(task, thread);
-                return;
-        }
-        thread->out_ns = bpf_ktime_get_ns();
-        thread->preempted = preempted || task->__state == 0;
-        if (thread->in_ns != 0)
-                thread->offset_ns = (__s64) (thread->in_ns - task->sched_info.last_arrival);
-}
-
-static void switched_in(struct task_struct *task) {
-        __u64 now = bpf_ktime_get_ns(), queued_ns = now, out_ns;
-        bool engine;
-        Thread *thread = followed(task, &engine);
-        __u32 kind;
-
-        if (!thread)
-                return;
-        if (engine) {
-                runs(thread);
-                return;
-        }
-        thread->in_ns = now;
-        out_ns = thread->out_ns;
-        if (out_ns == 0 || now - out_ns < EVENT_WAIT_MIN_NS)
+        if (kind > 0 && kind < EVENT_WAIT_CPU &&
+            (in_ns - out_ns >= EVENT_WORK_MIN_NS || kind == EVENT_WORK_MOUNT || kind == EVENT_WORK_NAMESPACE))
+                emit_work(task, kind, out_ns, in_ns);
+        if (engine || in_ns - out_ns < EVENT_WAIT_MIN_NS)
                 return;
 
-        /* Asleep until it was queued, then waiting for a CPU. */
-        if (thread->preempted)
-                queued_ns = out_ns;
-        else if (thread->offset_ns != 0 && task->sched_info.last_queued != 0)
-                queued_ns = task->sched_info.last_queued + (__u64) thread->offset_ns;
-        if (queued_ns < out_ns || queued_ns > now)
-                queued_ns = now;
-        if (now - queued_ns >= EVENT_WAIT_MIN_NS)
-                emit_work(task, EVENT_WAIT_CPU, queued_ns, now);
-        if (thread->work || queued_ns - out_ns < EVENT_WAIT_MIN_NS)
+        queued_ns = in_ns - (delay_ns < in_ns - out_ns ? delay_ns : in_ns - out_ns);
+        if (in_ns - queued_ns >= EVENT_WAIT_MIN_NS)
+                emit_work(task, EVENT_WAIT_CPU, queued_ns, in_ns);
+        if (queued_ns - out_ns < EVENT_WAIT_MIN_NS)
                 return;
-
-        kind = kind_of_call(system_call((struct pt_regs *) bpf_task_pt_regs(task)));
         if (kind == EVENT_WAIT_PEER)
                 emit_work(task, EVENT_WAIT_PEER, out_ns, queued_ns);
         else if (kind == 0)
                 emit_work(task, EVENT_WAIT_KERNEL, out_ns, queued_ns);
 }
 
+/* The same where a task will not go to sleep as who it is: its process executes something, or it ends. */
+static void settle_last(struct task_struct *task) {
+        __u32 tid = (__u32) task->pid;
+        Thread *thread;
+        __u64 in_ns;
+
+        if (!follow)
+                return;
+        thread = bpf_map_lookup_elem(&threads, &tid);
+        if (!thread || thread->turn != follow || thread->start_ns != task->start_boottime || thread->run_turn != 0)
+                return;
+        in_ns = arrived();
+        if (in_ns != 0)
+                settle(task, thread, false, in_ns);
+}
+
+/* Somebody is put into a cgroup, for which whoever writes that has waited: until now. */
+static void settle_attach(void) {
+        struct task_struct *task = bpf_get_current_task_btf();
+        __u32 tid = (__u32) task->pid;
+        Thread *thread;
+
+        if (!follow)
+                return;
+        thread = bpf_map_lookup_elem(&threads, &tid);
+        if (thread && thread->turn == follow && thread->start_ns == task->start_boottime && thread->out_ns != 0 &&
+            thread->kind == EVENT_WORK_CGROUP &&
+            kind_of_call(system_call((struct pt_regs *) bpf_task_pt_regs(task))) == EVENT_WORK_CGROUP) {
+                emit_work(task, EVENT_WORK_CGROUP, thread->out_ns, bpf_ktime_get_ns());
+                thread->out_ns = 0;
+        }
+}
+
+/*
+ * An engine's many threads are idle most of the time: what they sleep for says little, but that they run does. Go
+ * gives a CPU up and takes it again all the time, so that only time with gaps makes pieces worth telling.
+ */
+static void ran(struct task_struct *task, Thread *thread, __u64 in_ns, __u64 now) {
+        if (thread->run_turn != follow_engines) {
+                thread->run_turn = follow_engines;
+                thread->ran_ns = 0;
+        }
+        if (thread->ran_ns == 0 || in_ns - thread->ran_until_ns > EVENT_RUN_GAP_NS) {
+                thread->run_ns = in_ns;
+                thread->ran_ns = 0;
+        }
+        thread->ran_ns += now - in_ns;
+        thread->ran_until_ns = now;
+        if (thread->ran_ns >= EVENT_RUN_MIN_NS) {
+                emit_work(task, EVENT_WORK_RUN, thread->run_ns, now);
+                thread->ran_ns = 0;
+        }
+}
+
 SEC("?tp_btf/sched_switch")
 int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next) {
+        __u32 zero = 0;
+        struct Cpu *cpu;
+        Thread *thread;
+        __u64 now, in_ns;
+        bool engine;
+
         if (!follow)
                 return 0;
-        switched_out(prev, preempt);
-        switched_in(next);
+        thread = prev->pid != 0 ? followed(prev, &engine) : NULL;
+        if (!thread && next->pid == 0)
+                return 0; /* since when a CPU is idle nobody asks */
+        cpu = bpf_map_lookup_elem(&cpus, &zero);
+        if (!cpu)
+                return 0;
+        now = bpf_ktime_get_ns();
+        in_ns = cpu->turn == follow ? cpu->switch_ns : 0;
+        cpu->switch_ns = now;
+        cpu->turn = follow;
+        if (!thread)
+                return 0;
+
+        if (in_ns != 0) {
+                settle(prev, thread, engine, in_ns);
+                if (engine)
+                        ran(prev, thread, in_ns, now);
+        }
+        thread->out_ns = now;
+        thread->delay_ns = prev->sched_info.run_delay;
+        thread->kind = what_sleeps(prev);
+        return 0;
+}
+
+/*
+ * A mount is made, which most often takes no sleep: there is no tracepoint that says so, but each has counters per CPU.
+ * How long the call takes is not known, but that and when the container's init mounts tells its phases.
+ */
+SEC("?tp_btf/percpu_alloc_percpu")
+int on_counters(void *ctx) {
+        struct task_struct *task = bpf_get_current_task_btf();
+        Thread *thread;
+        bool engine;
+        __u64 now;
+
+        if (!follow || kind_of_call(system_call((struct pt_regs *) bpf_task_pt_regs(task))) != EVENT_WORK_MOUNT)
+                return 0;
+        thread = followed(task, &engine);
+        if (!thread || engine)
+                return 0;
+        /* One call may make many. */
+        now = bpf_ktime_get_ns();
+        if (now - thread->mount_ns < EVENT_MOUNT_GAP_NS)
+                return 0;
+        thread->mount_ns = now;
+        emit_work(task, EVENT_WORK_MOUNT, now, now);
+        return 0;
+}
+
+/*
+ * A file is made. Where the file system is large, finding a place for it keeps a CPU busy for longer than all the rest
+ * of the call. Of ext4, where it is built into the kernel.
+ */
+SEC("?tp_btf/ext4_request_inode")
+int on_inode_begin(void *ctx) {
+        struct task_struct *task = bpf_get_current_task_btf();
+        Thread *thread;
+        bool engine;
+
+        if (!follow)
+                return 0;
+        thread = followed(task, &engine);
+        if (thread)
+                thread->inode_ns = bpf_ktime_get_ns();
+        return 0;
+}
+
+SEC("?tp_btf/ext4_allocate_inode")
+int on_inode_end(void *ctx) {
+        struct task_struct *task = bpf_get_current_task_btf();
+        __u32 tid = (__u32) task->pid, kind;
+        Thread *thread;
+        __u64 now;
+
+        if (!follow)
+                return 0;
+        thread = bpf_map_lookup_elem(&threads, &tid);
+        if (!thread || thread->turn != follow || thread->inode_ns == 0)
+                return 0;
+        now = bpf_ktime_get_ns();
+        kind = kind_of_call(system_call((struct pt_regs *) bpf_task_pt_regs(task)));
+        if (now - thread->inode_ns >= EVENT_WORK_MIN_NS && kind > 0 && kind < EVENT_WAIT_CPU)
+                emit_work(task, kind, thread->inode_ns, now);
+        thread->inode_ns = 0;
         return 0;
 }
