@@ -57,6 +57,9 @@ typedef enum EventWork {
 #define EVENT_RUN_MIN_NS   (200 * 1000ULL)  /* time on a CPU told, in one piece but for … */
 #define EVENT_RUN_GAP_NS   (200 * 1000ULL)  /* … gaps of up to this */
 
+#define EVENT_READER_NS       (50 * 1000 * 1000ULL) /* the reader looks again after what it has read, unwoken */
+#define EVENT_READER_SLACK_NS (1000 * 1000ULL) /* what takes longer than this into the ring comes too late for it */
+
 typedef enum EventFlags {
         EVENT_ENTRYPOINT = 1 << 0, /* exec: of a container's own command; nothing of it is copied */
         EVENT_ARGS_CUT = 1 << 1,   /* exec: the command line is longer */

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "clk.h"
 #include "command.h"
 #include "probes.h"
 #include "source.h"
@@ -20,6 +21,9 @@ struct Source {
         Probes probes;
         uint32_t turns, engine_turns;
         struct ring_buffer *ring;
+        LoopTimer look_timer;
+        bool looking; /* the timer is armed */
+        bool last;    /* … for the last time, unless there is something */
         SourceFn fn;
         SourceLostFn lost;
         SourceBatchFn batch;
@@ -54,17 +58,51 @@ static int on_sample(void *userdata, void *data, size_t size) {
         return MIN(source->fn(source->userdata, event, (const char *) (event + 1), size - sizeof(*event)), 0);
 }
 
-static int on_ring(LoopSource *loop_source, uint32_t events) {
-        Source *source = container_of(loop_source, Source, loop_source);
-        int r;
+/* Comes back by itself, so that what is to be read soon needs no waking meanwhile. */
+static void look_again(Source *source, bool tell) {
+        uint64_t now = clk_now().monotonic_ns;
 
-        (void) events;
-        r = ring_buffer__consume(source->ring);
-        if (r < 0)
-                return r;
+        source->last = !tell;
+        source->looking = loop_timer_set(&source->look_timer, EVENT_READER_NS, 0) >= 0;
+        __atomic_store_n(&source->bpf->bss->reader_ns, tell && source->looking ? now + EVENT_READER_NS : 0,
+                         __ATOMIC_RELEASE);
+}
+
+/* The number of events, or a negative errno. */
+static int consume(Source *source) {
+        int n, r;
+
+        n = ring_buffer__consume(source->ring);
+        if (n < 0)
+                return n;
 
         source->batch(source->userdata);
-        return check_lost(source);
+        r = check_lost(source);
+        return r < 0 ? r : n;
+}
+
+static int on_ring(LoopSource *loop_source, uint32_t events) {
+        Source *source = container_of(loop_source, Source, loop_source);
+        int n;
+
+        (void) events;
+        n = consume(source);
+        if (n > 0 && (!source->looking || source->last))
+                look_again(source, true);
+        return MIN(n, 0);
+}
+
+static int on_look(LoopTimer *timer) {
+        Source *source = container_of(timer, Source, look_timer);
+        bool last = source->last;
+        int n;
+
+        source->looking = false;
+        n = consume(source);
+        /* What was on its way into the ring when it was looked at has not woken anybody. */
+        if (n > 0 || !last)
+                look_again(source, n > 0);
+        return MIN(n, 0);
 }
 
 static void choose_probes(Source *source, bool wanted, bool inodes) {
@@ -161,6 +199,7 @@ int source_new(Loop *loop, SourceFn fn, SourceLostFn lost, SourceBatchFn batch, 
         if (!source)
                 return -ENOMEM;
         source->loop_source = (LoopSource) LOOP_SOURCE_NULL;
+        source->look_timer = (LoopTimer) LOOP_TIMER_NULL;
         source->probes = (Probes) PROBES_NULL;
         source->fn = fn;
         source->lost = lost;
@@ -181,6 +220,9 @@ int source_new(Loop *loop, SourceFn fn, SourceLostFn lost, SourceBatchFn batch, 
         r = watch_bpf__attach(source->bpf);
         if (r < 0)
                 return r;
+        r = loop_timer_add(&source->look_timer, loop, on_look);
+        if (r < 0)
+                return r;
         r = loop_source_add(&source->loop_source, loop, ring_buffer__epoll_fd(source->ring), EPOLLIN, on_ring);
         if (r < 0)
                 return r;
@@ -193,6 +235,7 @@ Source *source_free(Source *source) {
         if (!source)
                 return NULL;
         loop_source_remove(&source->loop_source);
+        loop_timer_remove(&source->look_timer);
         ring_buffer__free(source->ring);
         probes_close(&source->probes);
         watch_bpf__destroy(source->bpf);

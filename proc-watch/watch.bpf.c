@@ -89,10 +89,18 @@ static void fill(Event *event, __u16 type, struct task_struct *task) {
         bpf_probe_read_kernel_str(event->comm, sizeof(event->comm), task->comm);
 }
 
-/* Only what needs an answer at once wakes the reader; the rest comes with it, or when half of the ring is full. */
-static void emit(void *event, __u64 size, bool wake) {
-        if (!wake)
-                wake = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > RING_SIZE / 2;
+__u64 reader_ns; /* set by the reader: it looks into the ring then, whether woken or not; 0: not known */
+
+typedef enum When {
+        WITH_OTHERS, /* with what comes later, or when half of the ring is full */
+        SOON,        /* when the reader looks by itself; it is woken if it does not */
+        AT_ONCE,     /* it asks for something that will not be there for long */
+} When;
+
+static void emit(void *event, __u64 size, When when) {
+        bool wake = when == AT_ONCE || (when == SOON && bpf_ktime_get_ns() + EVENT_READER_SLACK_NS >= reader_ns) ||
+                    bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > RING_SIZE / 2;
+
         if (bpf_ringbuf_output(&ring, event, size, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP) != 0)
                 __sync_fetch_and_add(&n_lost, 1);
 }
@@ -148,7 +156,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child) {
         fill(&event, EVENT_FORK, child);
         event.parent = parent_pid;
         event.parent_start_ns = parent->group_leader->start_boottime;
-        emit(&event, sizeof(event), false);
+        emit(&event, sizeof(event), WITH_OTHERS);
         return 0;
 }
 
@@ -349,7 +357,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
         size = sizeof(room->event) + room->event.file_size + room->event.args_size + room->event.env_size +
                room->event.cwd_size;
         if (size <= sizeof(room->event) + sizeof(room->data))
-                emit(room, size, true);
+                emit(room, size, entrypoint || named || room->event.env_size > 0 ? AT_ONCE : SOON);
         return 0;
 }
 
@@ -378,7 +386,7 @@ int BPF_PROG(on_rename, struct task_struct *task, const char *comm) {
         } else {
                 return 0;
         }
-        emit(&event, sizeof(event), false);
+        emit(&event, sizeof(event), WITH_OTHERS);
         return 0;
 }
 
@@ -391,7 +399,7 @@ int BPF_PROG(on_attach, struct cgroup *to, const char *path, struct task_struct 
         if (!entry || entry->flags & TRACK_CONTAINER)
                 return 0;
         fill(&event, EVENT_ATTACH, task);
-        emit(&event, sizeof(event), false);
+        emit(&event, sizeof(event), WITH_OTHERS);
         settle_attach();
         return 0;
 }
@@ -447,7 +455,7 @@ int BPF_PROG(on_exit, struct task_struct *task) {
         if (entry->flags & TRACK_CRUN_CHILD && entry->child)
                 hand_over(entry->child);
         bpf_map_delete_elem(&tracked, &pid);
-        emit(&event, sizeof(event), true);
+        emit(&event, sizeof(event), event.flags & EVENT_CONTAINER ? AT_ONCE : SOON);
         return 0;
 }
 

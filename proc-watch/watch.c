@@ -338,6 +338,9 @@ static int on_lost(void *userdata, uint64_t n_lost) {
 static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info) {
         Watch *watch = container_of(source, Watch, signals);
 
+        /* What has happened until now is told, though it may have woken nobody. */
+        if (watch->source)
+                (void) source_drain(watch->source);
         if (info->ssi_signo == SIGHUP)
                 watch->reload(watch);
         else
