@@ -13,7 +13,10 @@
 
 typedef struct Source Source;
 
-/* One event with what follows it; @data is valid during the call. A negative return ends the loop. */
+/*
+ * One event with what follows it; an exec or exit comes EVENT_READER_NS late at most. @data is valid during the call. A
+ * negative return ends the loop.
+ */
 typedef int (*SourceFn)(void *userdata, const Event *event, const char *data, size_t size);
 /* @n_lost more events have been lost by now; where in the stream, the events say (Event.n_lost). */
 typedef int (*SourceLostFn)(void *userdata, uint64_t n_lost);

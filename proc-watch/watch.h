@@ -4,7 +4,7 @@
  * Watch
  *
  * Holds the parts together: events from the source into the story, whose spans go to the spool in batches, at most
- * WATCH_FLUSH_NS after their end.
+ * EVENT_READER_NS and WATCH_FLUSH_NS after their end.
  */
 
 #include "calls.h"

@@ -2,10 +2,10 @@
  * What a followed process spends its time with: what it sleeps in, which is a piece of work in the kernel (a mount, an
  * fsync, a cgroup's file) or a wait, by the system call that it is in when it loses its CPU. Part of watch.bpf.c.
  *
- * A tracepoint on every system call would tell of those that do not sleep, too, but all processes of the machine would
- * pay for it, and at each of some twenty thousand calls of a pod's start more than for a context switch here. These
- * programs cost something as well, so the reader attaches them (probes.h) only while somebody's command or call is
- * under way.
+ * A tracepoint on every system call would tell of those that do not sleep, too, but with it each call of all processes
+ * of the machine takes 0.2 µs longer, even if its program does nothing, and a pod's start has some twenty thousand. One
+ * on every context switch costs something as well, so the reader has it attached (probes.h) only while somebody's
+ * command or call is under way.
  */
 
 /* Set by the reader: another number for each time in which these programs are attached; and likewise for each in which
