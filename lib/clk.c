@@ -2,6 +2,9 @@
 #include "clk.h"
 #include "util.h"
 
+#define APART_NS          2000 /* two readings further apart than this were interrupted */
+#define READ_ATTEMPTS_MAX 4
+
 static Clk (*clk_fn)(void);
 
 static uint64_t clk_read(clockid_t id) {
@@ -13,13 +16,24 @@ static uint64_t clk_read(clockid_t id) {
 }
 
 Clk clk_now(void) {
+        uint64_t best_ns, before_ns;
+        Clk now = {};
+
         if (clk_fn)
                 return clk_fn();
 
-        return (Clk){
-                .realtime_ns = clk_read(CLOCK_REALTIME),
-                .monotonic_ns = clk_read(CLOCK_MONOTONIC),
-        };
+        best_ns = UINT64_MAX;
+        before_ns = clk_read(CLOCK_MONOTONIC);
+        for (int i = 0; i < READ_ATTEMPTS_MAX && best_ns > APART_NS; i++) {
+                uint64_t realtime_ns = clk_read(CLOCK_REALTIME), after_ns = clk_read(CLOCK_MONOTONIC);
+
+                if (after_ns - before_ns < best_ns) {
+                        best_ns = after_ns - before_ns;
+                        now = (Clk){ .realtime_ns = realtime_ns, .monotonic_ns = before_ns + best_ns / 2 };
+                }
+                before_ns = after_ns;
+        }
+        return now;
 }
 
 uint64_t clk_realtime(void) {

@@ -15,7 +15,7 @@ typedef struct Clk {
         uint64_t monotonic_ns;
 } Clk;
 
-/* Both clocks, read back to back. */
+/* Both clocks at the same moment: were the reader interrupted between them, a span would be shifted by that. */
 Clk clk_now(void);
 
 /* CLOCK_REALTIME and CLOCK_MONOTONIC in nanoseconds. */

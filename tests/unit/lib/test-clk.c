@@ -1,13 +1,72 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <time.h>
 #include <cmocka.h>
 #include "clk.h"
 #include "util.h"
 
 static Clk now;
+
+/* A clock of its own for the test: every reading takes 50 ns, and before the readings named here something else runs.
+ */
+static struct {
+        bool on;
+        uint64_t ns;
+        unsigned n; /* readings so far */
+        uint64_t pause_ns[12];
+} slow;
+
+int __real_clock_gettime(clockid_t id, struct timespec *ret);
+int __wrap_clock_gettime(clockid_t id, struct timespec *ret);
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *ret) {
+        uint64_t ns;
+
+        if (!slow.on)
+                return __real_clock_gettime(id, ret);
+        assert_true(slow.n < ARRAY_SIZE(slow.pause_ns));
+        slow.ns += 50 + slow.pause_ns[slow.n++];
+        ns = slow.ns + (id == CLOCK_REALTIME ? 1000 * NSEC_PER_SEC : 0);
+        *ret = (struct timespec){ .tv_sec = (time_t) (ns / NSEC_PER_SEC), .tv_nsec = (long) (ns % NSEC_PER_SEC) };
+        return 0;
+}
+
+/* Both belong to the same moment, whatever comes between, if not always. */
+static void test_interrupted(void **state) {
+        static const struct {
+                uint64_t pause_ns[12];
+                unsigned n; /* readings it takes */
+                uint64_t apart_ns;
+        } cases[] = {
+                { { 0 }, 3, 50 },
+                { { 0, 10 * NSEC_PER_MSEC }, 5, 50 },
+                { { 0, 0, 10 * NSEC_PER_MSEC }, 5, 50 },
+                { { 5 * NSEC_PER_MSEC }, 3, 50 },
+                { { 0, 9 * NSEC_PER_MSEC, 0, 9 * NSEC_PER_MSEC, 0, 0, 9 * NSEC_PER_MSEC, 0, 100000 }, 9, 100000 },
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                uint64_t offset;
+                Clk read;
+
+                slow.ns = 50 * NSEC_PER_SEC;
+                slow.n = 0;
+                memcpy(slow.pause_ns, cases[i].pause_ns, sizeof(slow.pause_ns));
+                slow.on = true;
+                read = clk_now();
+                slow.on = false;
+                assert_int_equal(slow.n, cases[i].n);
+                assert_true(read.monotonic_ns > 50 * NSEC_PER_SEC && read.monotonic_ns <= slow.ns);
+                offset = read.realtime_ns - read.monotonic_ns;
+                assert_true(offset <= 1000 * NSEC_PER_SEC + cases[i].apart_ns &&
+                            offset >= 1000 * NSEC_PER_SEC - cases[i].apart_ns);
+        }
+}
 
 static Clk fake(void) {
         return now;
@@ -53,6 +112,7 @@ static void test_stepped(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_real),
+                cmocka_unit_test(test_interrupted),
                 cmocka_unit_test(test_stepped),
         };
 
