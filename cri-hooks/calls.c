@@ -179,7 +179,6 @@ uint64_t calls_show(Calls *calls, bool all) {
         for (size_t i = 0; i < ARRAY_SIZE(calls->young); i++) {
                 Call *call = calls->young[i];
                 uint64_t age_ns;
-                ContextRecord record;
 
                 if (!call)
                         continue;
@@ -190,9 +189,8 @@ uint64_t calls_show(Calls *calls, bool all) {
                         next_ns = next_ns == 0 ? left_ns : MIN(next_ns, left_ns);
                         continue;
                 }
-                call_record(call, &record);
                 /* Without a file it stays where it is found as well. */
-                (void) context_show(&calls->context, &record, call->handle);
+                (void) context_show(&calls->context, call->handle);
                 calls->young[i] = NULL;
         }
         calls->showing = next_ns > 0;

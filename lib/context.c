@@ -184,7 +184,7 @@ static int begin(Context *context, ContextRecord *record, bool announce, Context
                 return count_written(context, -EINVAL);
 
         set_writer(context, record);
-        record->seq = handle.seq = ++context->seq;
+        record->seq = ++context->seq;
         if (announce) {
                 r = put_young(context, record);
                 if (r >= 0) {
@@ -208,23 +208,32 @@ int context_announce(Context *context, ContextRecord *record, ContextHandle *ret
         return begin(context, record, /* announce= */ true, ret);
 }
 
+/* Is it in the file of the young calls, as that is now? */
+static bool is_young(const Context *context, const ContextHandle *handle) {
+        return handle->young > 0 && context->young && handle->young_opened == context->n_young_opened;
+}
+
 static void clear_young(Context *context, ContextHandle *handle) {
-        if (handle->young > 0 && context->young && handle->young_opened == context->n_young_opened)
+        if (is_young(context, handle))
                 contextyoung_clear(context->young, handle->young - 1);
         handle->young = 0;
 }
 
-int context_show(Context *context, ContextRecord *record, ContextHandle *handle) {
+int context_show(Context *context, ContextHandle *handle) {
+        char text[CONTEXTYOUNG_TEXT_MAX];
+        ContextRecord record;
         int r;
 
         assert(context);
-        assert(record);
         assert(handle);
-        assert(handle->young > 0);
 
-        set_writer(context, record);
-        record->seq = handle->seq;
-        r = publish(context, record, handle);
+        /* Not made anew: its file's name is to be the one that the announcement leads to. */
+        r = is_young(context, handle) ? contextyoung_get(context->young, handle->young - 1, text, sizeof(text))
+                                      : -ENOENT;
+        if (r >= 0)
+                r = context_parse(text, (size_t) r, &record);
+        if (r >= 0)
+                r = publish(context, &record, handle);
         if (r < 0)
                 return count_written(context, r);
         /* Who looks finds it in one place at least: see context_list(). */
@@ -252,7 +261,7 @@ int context_adopt(Context *context, ContextRecord *record, ContextHandle *handle
         assert(handle);
 
         set_writer(context, record);
-        record->seq = handle->seq = ++context->seq;
+        record->seq = ++context->seq;
 
         r = contextfile_write(context, CONTEXT_LIVE, handle->name, record);
         if (r >= 0)

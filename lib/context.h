@@ -49,7 +49,6 @@ typedef struct ContextHandle {
         char name[CONTEXT_NAME_MAX + 1]; /* of its file, "": none */
         int young;                       /* its slot among the young calls + 1, 0: none, */
         uint32_t young_opened;           /* in the file that was opened so often */
-        uint64_t seq;
 } ContextHandle;
 
 /* Who looks, and what it looks for. */
@@ -98,10 +97,9 @@ int context_publish(Context *context, ContextRecord *record, ContextHandle *ret)
  * once the call has lasted a while.
  */
 int context_announce(Context *context, ContextRecord *record, ContextHandle *ret);
-/* Gives an announced call its file, with what @record says. Returns 0 or a negative errno (counted): it stays
- * announced.
+/* Gives an announced call its file, as it was announced. Returns 0 or a negative errno (counted): it stays announced.
  */
-int context_show(Context *context, ContextRecord *record, ContextHandle *handle);
+int context_show(Context *context, ContextHandle *handle);
 /* Takes it away again; an empty handle is fine. */
 void context_retract(Context *context, ContextHandle *handle);
 

@@ -191,6 +191,26 @@ const char *contextyoung_text(const char *slot, size_t size, size_t *ret_len) {
         return slot + MARK_SIZE;
 }
 
+int contextyoung_get(const ContextYoung *young, int slot, char *ret, size_t size) {
+        char bytes[SLOT_SIZE];
+        const char *text;
+        size_t len;
+        ssize_t n;
+
+        assert(young);
+        assert(slot >= 0 && slot < CONTEXTYOUNG_SLOTS);
+        assert(ret);
+
+        n = pread(young->fd, bytes, sizeof(bytes), slot_offset(slot));
+        if (n < 0)
+                return -errno;
+        text = contextyoung_text(bytes, (size_t) n, &len);
+        if (!text || len > size)
+                return -EBADMSG;
+        (void) memcpy(ret, text, len);
+        return (int) len;
+}
+
 int contextyoung_each(int dir_fd, int (*fn)(int slot, const char *text, size_t len, void *userdata), void *userdata) {
         _cleanup_close_ int fd = -EBADF;
         char bytes[SLOT_SIZE];

@@ -40,6 +40,8 @@ bool contextyoung_removed(const ContextYoung *young);
  * another negative errno.
  */
 int contextyoung_put(ContextYoung *young, uint64_t seq, const char *text, size_t len);
+/* What was put there: at most @size bytes into @ret. Returns its length, -EBADMSG or another negative errno. */
+int contextyoung_get(const ContextYoung *young, int slot, char *ret, size_t size);
 void contextyoung_clear(ContextYoung *young, int slot);
 /* Takes away what others have left. */
 void contextyoung_clear_left(ContextYoung *young);
