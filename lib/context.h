@@ -5,9 +5,9 @@
  *
  * What environment variables cannot join, these files do: STATE/context/live holds one small file per CRI call in
  * flight, and until it is made a record in the file of the young ones, STATE/context/start one file per sandbox and
- * container, with identity and the context of its start. The names, the
- * encoding, atomicity, the look-up rules and the bounds are in docs/context.md, which is the contract between
- * podspan-cri, the hook, the watcher and the monitors; this module implements it.
+ * container, with identity and the context of its start. The names, the encoding, atomicity, the look-up rules and the
+ * bounds are in docs/context.md, which is the contract between podspan-cri, the hook, the watcher and the monitors;
+ * this module implements it.
  */
 
 #include "contextmatch.h"
@@ -105,9 +105,8 @@ void context_retract(Context *context, ContextHandle *handle);
 
 /*
  * Takes over the live file of another process, which it has been told of by name: writes it anew, as this process' and
- * with
- * @record's content, in one step and under the same name. @handle is for context_retract() as before. Returns 0 or a
- * negative errno (counted).
+ * with @record's content, in one step and under the same name. @handle is for context_retract() as before. Returns 0 or
+ * a negative errno (counted).
  */
 int context_adopt(Context *context, ContextRecord *record, ContextHandle *handle);
 
@@ -128,8 +127,8 @@ int context_find(const Context *context, const ContextQuery *query, ContextMatch
 
 /*
  * Calls @fn for each readable record of @kind, in directory order; @name is the file's, NULL for a call that has none
- * yet. A negative return of @fn ends
- * it and is returned. Bounded by the maxima above; files that cannot be parsed are skipped and counted.
+ * yet. A negative return of @fn ends it and is returned. Bounded by the maxima above; files that cannot be parsed are
+ * skipped and counted.
  */
 int context_list(const Context *context, ContextKind kind,
                  int (*fn)(const char *name, const ContextRecord *record, void *userdata), void *userdata);

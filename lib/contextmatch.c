@@ -10,7 +10,7 @@
 static ContextKey key_of(bool known, uint64_t hash) {
         ContextKey key = { "x" };
 
-        /* A name is made while a call waits, and snprintf(3) takes its time. */
+        /* Each look-up makes three: a hook's time counts, and snprintf(3) takes its own. */
         for (size_t i = CONTEXTMATCH_KEY_DIGITS; known && i > 0; hash >>= 4)
                 key.text[--i] = "0123456789abcdef"[hash & 0xf];
         return key;
