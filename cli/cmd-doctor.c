@@ -15,7 +15,7 @@ static const char help[] =
         "\n"
         "Options:\n"
         "  --root DIR             a node's tree below DIR instead of this node\n"
-        "  --kubelet-version V    v1.34.1: with --root, where kubelet cannot be asked\n"
+        "  --kubelet-version V    v1.34.1: what `kubelet --version` prints\n"
         "\n" CLI_OPTIONS_HELP "\n"
         "Exit codes: 0 all well, 10 the worst is a warning, 20 an error; 1 doctor itself failed, 2 usage.\n";
 

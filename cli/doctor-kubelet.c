@@ -4,7 +4,6 @@
 #include "doctor.h"
 #include "netunix.h"
 #include "nodefile.h"
-#include "runcheck.h"
 #include "yamledit.h"
 
 #define TRACING_LINES "tracing:\n  endpoint: localhost:4317\n  samplingRatePerMillion: 10000"
@@ -86,24 +85,26 @@ static void check_tracing(Doctor *doctor) {
         free(gate.value);
 }
 
-/* Until 1.35 kubelet's CRI client spans have the RPC attributes of OpenTelemetry's old conventions, from 1.36 the new.
+/*
+ * Until 1.35 kubelet's CRI client spans have the RPC attributes of OpenTelemetry's old conventions, from 1.36 the new.
+ * The version is what the option says: a process that calls itself kubelet is never executed to ask it.
  */
 static void check_semconv(Doctor *doctor) {
-        _cleanup_bytes_ Bytes out = BYTES_NULL, err = BYTES_NULL;
         const char *version = doctor->kubelet_version;
         unsigned major, minor;
-        char program[64];
         bool old;
 
-        if (!version && doctor->here && doctor->kube.pid > 0) {
-                (void) snprintf(program, sizeof(program), "/proc/%d/exe", doctor->kube.pid);
-                if (runcheck_run((char *[]){ program, "--version", NULL }, &out, &err) == 0)
-                        version = out.p;
-        }
+        if (!doctor->config_known)
+                return;
         if (version && strncmp(version, "Kubernetes ", 11) == 0)
                 version += 11;
-        if (!version || sscanf(version, "v%u.%u", &major, &minor) != 2 || !doctor->config_known)
+        if (!version || sscanf(version, "v%u.%u", &major, &minor) != 2) {
+                doctor_add(doctor, "kubelet.semconv", DOCTOR_NOTE, version,
+                           "kubelet --version, then: podspan doctor --kubelet-version VERSION",
+                           "kubelet's version is unknown: it cannot be compared how kubelet and podspan name RPC "
+                           "attributes");
                 return;
+        }
         old = major == 1 && minor < 36;
         if (doctor->config.semconv == CONFIG_SEMCONV_BOTH || (doctor->config.semconv == CONFIG_SEMCONV_OLD) == old)
                 doctor_add(doctor, "kubelet.semconv", DOCTOR_OK, NULL, NULL,

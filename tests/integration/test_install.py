@@ -866,6 +866,32 @@ def test_doctor_collector_and_tracing(node):
     assert found["podspan.config"]["severity"] == "error" and "podspan.conf:1" in found["podspan.config"]["evidence"]
 
 
+def test_doctor_executes_nothing_of_a_process_that_calls_itself_kubelet(tmp_path):
+    """Any user can start a process of that name: run as root, its program would be root."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        program, proof = pathlib.Path(folder) / "kubelet", tmp_path / "executed"
+        subprocess.run(["cc", "-o", program, "-x", "c", "-"], check=True, text=True, input="""
+            #include <fcntl.h>
+            #include <stdio.h>
+            #include <unistd.h>
+            int main(int argc, char **argv) {
+                    if (argc > 1) { close(creat("%s", 0644)); puts("Kubernetes v1.34.1"); return 0; }
+                    puts("up"); fflush(stdout); return getchar();
+            }
+            """ % proof)
+        with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=33, group=33,
+                              extra_groups=[]) as fake:
+            assert fake.stdout.readline() == b"up\n"
+            done = subprocess.run([PODSPAN, "doctor", "--json"], capture_output=True, text=True, timeout=60, check=False)
+            fake.stdin.close()
+    assert done.returncode in (0, 10, 20), done.stderr
+    assert not proof.exists()
+    # What nobody was asked is said to be unknown.
+    found = {f["id"]: f for f in json.loads(done.stdout)["findings"]}
+    assert "unknown" in found["kubelet.semconv"]["text"] and "--kubelet-version" in found["kubelet.semconv"]["fix"]
+
+
 def test_doctor_crio(node):
     node.install("crio", "--program", peer("crio-*/crio"))
     assert doctor(node)["crio.tracing"]["severity"] == "ok"
