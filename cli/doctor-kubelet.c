@@ -47,6 +47,7 @@ static void check_endpoint(Doctor *doctor, bool image) {
 static void check_tracing(Doctor *doctor) {
         _cleanup_bytes_ Bytes text = BYTES_NULL;
         YamlScalar rate = {}, endpoint = {}, gate = {};
+        YamlProblem problem;
         const char *file = doctor->kube.config_file;
         char evidence[1024], fix[1024];
         uint64_t n = 0;
@@ -56,9 +57,9 @@ static void check_tracing(Doctor *doctor) {
         if (r < 0)
                 return;
         (void) snprintf(fix, sizeof(fix), "%s:\n" TRACING_LINES "\nthen: systemctl restart kubelet", file);
-        r = yamledit_find(text.p, text.n, "tracing.samplingRatePerMillion", &rate);
-        (void) yamledit_find(text.p, text.n, "tracing.endpoint", &endpoint);
-        (void) yamledit_find(text.p, text.n, "featureGates.KubeletTracing", &gate);
+        r = yamledit_find(text.p, text.n, "tracing.samplingRatePerMillion", &rate, &problem);
+        (void) yamledit_find(text.p, text.n, "tracing.endpoint", &endpoint, &problem);
+        (void) yamledit_find(text.p, text.n, "featureGates.KubeletTracing", &gate, &problem);
         if (r >= 0)
                 r = util_parse_u64(rate.value, strlen(rate.value), &n);
         (void) snprintf(evidence, sizeof(evidence), "%s: endpoint %s, samplingRatePerMillion %s", file,

@@ -4,8 +4,8 @@
  * Doctor
  *
  * What can be wrong with tracing on a node, each with what was seen and how to put it right. Looks at files, /proc and
- * sockets below a root directory; changes nothing and executes nothing. Where the root is this node's it also connects to
- * the configured collector.
+ * sockets below a root directory; changes nothing and executes nothing. Where the root is this node's it also connects
+ * to the configured collector.
  */
 
 #include <stdio.h>

@@ -239,10 +239,13 @@ static int edit_place(Install *install, const KubePlace *place, const char *endp
         if (r < 0)
                 return r;
         if (place->kind == KUBE_CONFIG) {
-                r = yamledit_set(now->p, now->n, place->image ? "imageServiceEndpoint" : "containerRuntimeEndpoint",
-                                 endpoint, &text);
+                const char *key = place->image ? "imageServiceEndpoint" : "containerRuntimeEndpoint";
+                YamlProblem problem = { 1, strerror(ENOMEM) };
+
+                r = yamledit_set(now->p, now->n, key, endpoint, &text, &problem);
                 if (r < 0)
-                        return install_fail(install, r, "%s: cannot edit it: %s", place->path, strerror(-r));
+                        return install_fail(install, r, "%s:%u: not edited: %s; write there by hand: %s: \"%s\"",
+                                            place->path, problem.line, problem.what, key, endpoint);
                 return plan_set(&install->plan, place->edit_path, &text, endpoint + strlen("unix://"));
         }
 
@@ -364,12 +367,13 @@ static int verify(Install *install, const char *endpoint) {
         for (size_t i = 0; i < install->plan.n_files; i++) {
                 const PlanFile *file = &install->plan.files[i];
                 YamlScalar at = {};
+                YamlProblem problem;
                 bool right;
 
                 if (!file->exists || !file->marker ||
                     memmem(file->after.p, file->after.n, "--container-runtime-endpoint", 28))
                         continue;
-                if (yamledit_find(file->after.p, file->after.n, "containerRuntimeEndpoint", &at) < 0)
+                if (yamledit_find(file->after.p, file->after.n, "containerRuntimeEndpoint", &at, &problem) < 0)
                         continue;
                 right = strcmp(at.value, endpoint) == 0;
                 free(at.value);

@@ -145,15 +145,15 @@ static int on_config(const char *path, void *userdata) {
                 return r;
         for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
                 YamlScalar at = {};
+                YamlProblem problem;
 
-                r = yamledit_find(text.p, text.n, keys[i], &at);
+                r = yamledit_find(text.p, text.n, keys[i], &at, &problem);
                 if (r == -ENOMEM)
                         return r;
                 if (r < 0)
                         continue;
                 if (*at.value)
-                        r = add_place(walk, path, KUBE_CONFIG, i == 1, at.value, strlen(at.value),
-                                      line_of(text.p, at.from));
+                        r = add_place(walk, path, KUBE_CONFIG, i == 1, at.value, strlen(at.value), at.line);
                 free(at.value);
                 if (r < 0)
                         return r;
