@@ -6,6 +6,7 @@
 #include <time.h>
 #include "logk8s.h"
 #include "logloss.h"
+#include "logpipe.h"
 #include "logrotate.h"
 
 #define HEADER_SECONDS 20 /* "2026-11-21T13:14:15." */
@@ -17,8 +18,9 @@ struct LogK8s {
         LogRotate rotate;
         int fd;
         bool regular;
-        bool shift; /* --log-rotate */
-        bool torn;  /* what is not a regular file ends within a record */
+        bool shift;   /* --log-rotate */
+        bool torn;    /* a file that could not be cut ends within a record */
+        LogPipe pipe; /* where it is no regular file */
         int64_t size_max;
         int64_t global_size_max;
         uint64_t size;  /* of the file, with what is in the buffer */
@@ -48,6 +50,7 @@ static_assert(LOGS_LINE_MAX + LOGK8S_HEADER + LOGK8S_COPY_MAX + 1 <= LOGK8S_BUFF
 
 int logk8s_new(const LogsOptions *options, const char *path, LogsCounts *counts, LogK8s **ret) {
         _cleanup_(logk8s_freep) LogK8s *log = NULL;
+        LogRotateKind kind;
         int r;
 
         log = malloc(sizeof(*log)); /* not zeroed: the buffer stays untouched until it is used */
@@ -68,9 +71,11 @@ int logk8s_new(const LogsOptions *options, const char *path, LogsCounts *counts,
                            options->rotate ? (uint64_t) options->max_files : 0);
         if (r < 0)
                 return r;
-        r = logrotate_open(&log->rotate, &log->fd, &log->size, &log->regular);
+        r = logrotate_open(&log->rotate, &log->fd, &log->size, &kind);
         if (r < 0)
                 return r;
+        log->regular = kind == LOGROTATE_FILE;
+        logpipe_init(&log->pipe, log->fd, kind == LOGROTATE_FIFO || kind == LOGROTATE_READ, kind == LOGROTATE_READ);
         log->total = log->size;
         *ret = TAKE_PTR(log);
         return 0;
@@ -79,6 +84,7 @@ int logk8s_new(const LogsOptions *options, const char *path, LogsCounts *counts,
 LogK8s *logk8s_free(LogK8s *log) {
         if (!log)
                 return NULL;
+        logpipe_deinit(&log->pipe);
         (void) close_fd(log->fd);
         logrotate_deinit(&log->rotate);
         free(log);
@@ -176,13 +182,13 @@ static size_t whole_records(const struct iovec *segments, size_t n, size_t writt
         return whole;
 }
 
-/* Takes the last @excess bytes off the file, the torn record's begin. What is no file gets a newline later. */
+/* Takes the last @excess bytes off the file, the torn record's begin. What cannot be cut gets a newline later. */
 static void mend(LogK8s *log, size_t excess) {
         struct stat st;
 
         if (excess == 0)
                 return;
-        if (!log->regular || fstat(log->fd, &st) < 0 || (uint64_t) st.st_size < excess ||
+        if (fstat(log->fd, &st) < 0 || (uint64_t) st.st_size < excess ||
             ftruncate(log->fd, st.st_size - (off_t) excess) < 0)
                 log->torn = true;
 }
@@ -216,6 +222,10 @@ static int write_segments(int fd, const struct iovec *segments, size_t n, size_t
         return r;
 }
 
+static bool is_full(const LogK8s *log) {
+        return log->global_size_max > 0 && log->total >= (uint64_t) log->global_size_max;
+}
+
 /* Says in the log what was lost, if there is something to say. */
 static void write_note(LogK8s *log, bool final) {
         char text[LOGLOSS_TEXT_MAX], header[LOGK8S_HEADER];
@@ -227,7 +237,7 @@ static void write_note(LogK8s *log, bool final) {
         text[len++] = '\n';
         logk8s_header(log->now.realtime_ns, LOGS_STDERR, header);
         size = sizeof(header) + len;
-        if (log->global_size_max > 0 && log->total >= (uint64_t) log->global_size_max)
+        if (is_full(log))
                 return;
 
         const struct iovec segments[] = {
@@ -237,6 +247,13 @@ static void write_note(LogK8s *log, bool final) {
         };
         const size_t lead = segments[0].iov_len;
 
+        if (!log->regular) {
+                size_t taken;
+
+                if (logpipe_write(&log->pipe, segments, ARRAY_SIZE(segments), &taken) == 0)
+                        logloss_noted(&log->loss, log->now.monotonic_ns);
+                return;
+        }
         if (write_segments(log->fd, segments, ARRAY_SIZE(segments), &written) < 0) {
                 if (written >= lead)
                         log->torn = false;
@@ -256,29 +273,40 @@ static void close_run(LogK8s *log) {
         log->start = log->used;
 }
 
+/* Writes the segments, whole records of @size bytes. Returns 0 or the negative errno that stopped it, and how many
+ * bytes of whole records were taken. */
+static int write_records(LogK8s *log, size_t *ret_whole) {
+        size_t written = 0;
+        int r = 0;
+
+        if (!log->regular)
+                return logpipe_write(&log->pipe, log->segments, log->n_segments, ret_whole);
+        if (log->torn) {
+                r = write_segments(log->fd, &(struct iovec){ .iov_base = (char *) "\n", .iov_len = 1 }, 1, &written);
+                log->torn = r < 0;
+                written = 0;
+        }
+        if (r >= 0)
+                r = write_segments(log->fd, log->segments, log->n_segments, &written);
+        *ret_whole = r < 0 ? whole_records(log->segments, log->n_segments, written) : written;
+        if (r < 0)
+                mend(log, written - *ret_whole);
+        return r;
+}
+
 static void write_batch(LogK8s *log) {
-        size_t size = 0, written, whole;
+        size_t size = 0, whole;
         int r;
 
         write_note(log, false);
         for (size_t i = 0; i < log->n_segments; i++)
                 size += log->segments[i].iov_len;
 
-        if (log->torn) {
-                r = write_segments(log->fd, &(struct iovec){ .iov_base = (char *) "\n", .iov_len = 1 }, 1, &written);
-                log->torn = r < 0;
-                written = 0;
-        } else
-                r = 0;
-        if (r >= 0)
-                r = write_segments(log->fd, log->segments, log->n_segments, &written);
+        r = write_records(log, &whole);
         if (r >= 0) {
                 logloss_over(&log->loss);
                 return;
         }
-
-        whole = whole_records(log->segments, log->n_segments, written);
-        mend(log, written - whole);
         log->size -= MIN(log->size, size - whole);
         log->total -= MIN(log->total, size - whole);
         logloss_add(&log->loss, log->stream, content_from(log->segments, log->n_segments, whole), r);
@@ -343,6 +371,8 @@ static int reopen(LogK8s *log) {
 
         if (!log->regular)
                 return 0;
+        /* A folder that is missing makes the change fail, and it is tried again. */
+        (void) logrotate_renew(&log->rotate);
         if (logrotate_in_place(&log->rotate, log->fd)) {
                 kind = log->shift ? LOGS_ROTATED : LOGS_KEPT;
                 look_at_size(log);
@@ -366,8 +396,12 @@ static void limit(LogK8s *log, size_t size) {
 
         logk8s_flush(log);
         look_at_size(log);
-        if (log->size > 0 && log->size + size > (uint64_t) log->size_max)
-                (void) change_file(log, log->shift ? LOGS_ROTATED : LOGS_TRUNCATED);
+        if (log->size == 0 || log->size + size <= (uint64_t) log->size_max)
+                return;
+        (void) logrotate_renew(&log->rotate);
+        (void) change_file(log, !logrotate_exists(&log->rotate) ? LOGS_REOPENED
+                                : log->shift                    ? LOGS_ROTATED
+                                                                : LOGS_TRUNCATED);
 }
 
 static void put(LogK8s *log, const void *bytes, size_t n) {
@@ -375,12 +409,12 @@ static void put(LogK8s *log, const void *bytes, size_t n) {
         log->used += n;
 }
 
-void logk8s_append(LogK8s *log, const LogLinesRecord *record) {
+static void append_one(LogK8s *log, const LogLinesRecord *record) {
         const size_t content = record->head_len + record->tail_len;
         const size_t size = LOGK8S_HEADER + content + 1;
         const bool copy = record->tail_len <= LOGK8S_COPY_MAX;
 
-        if (log->global_size_max > 0 && log->total >= (uint64_t) log->global_size_max) {
+        if (is_full(log)) {
                 log->counts[log->stream].limited += content + (record->partial ? 0 : 1);
                 return;
         }
@@ -410,12 +444,50 @@ void logk8s_append(LogK8s *log, const LogLinesRecord *record) {
         log->total += size;
 }
 
+void logk8s_append(LogK8s *log, const LogLinesRecord *record) {
+        size_t piece = SIZE_MAX, left = record->head_len + record->tail_len;
+        LogLinesRecord part = *record;
+
+        /* No record is longer than a file may be. */
+        if (log->size_max > 0 && log->regular)
+                piece = MAX((size_t) log->size_max, (size_t) LOGK8S_HEADER + 1 + LOGK8S_PIECE_MIN) - LOGK8S_HEADER - 1;
+        for (; left > piece; left -= piece) {
+                part.head_len = MIN(part.head_len, piece);
+                part.tail_len = piece - part.head_len;
+                part.partial = true;
+                append_one(log, &part);
+                log->counts[log->stream].partials++;
+                part.head += part.head_len;
+                part.tail += part.tail_len;
+                part.head_len = record->head_len - (size_t) (part.head - record->head);
+                part.first = false;
+        }
+        part.tail_len = left - part.head_len;
+        part.partial = record->partial;
+        append_one(log, &part);
+}
+
+/* All the whole lines of @data are kept out by the global limit. */
+static size_t drop_lines(LogK8s *log, const uint8_t *data, size_t n, uint64_t *ret_lines) {
+        const uint8_t *last = memrchr(data, '\n', n);
+        const size_t size = last ? (size_t) (last - data) + 1 : 0;
+        uint64_t lines = 0;
+
+        for (size_t i = 0; i < size; i++)
+                lines += data[i] == '\n';
+        log->counts[log->stream].limited += size;
+        *ret_lines = lines;
+        return size;
+}
+
 size_t logk8s_append_lines(LogK8s *log, const uint8_t *data, size_t n, uint64_t *ret_lines) {
         const uint8_t *at = data, *const end = data + n;
         uint64_t lines = 0;
         size_t used;
 
         *ret_lines = 0;
+        if (is_full(log))
+                return drop_lines(log, data, n, ret_lines);
         if (log->size_max > 0 || log->global_size_max > 0 || log->reopen_due)
                 return 0;
         if (!log->header_ready)
@@ -451,11 +523,15 @@ size_t logk8s_append_lines(LogK8s *log, const uint8_t *data, size_t n, uint64_t 
 
 void logk8s_end(LogK8s *log, const Clk *now) {
         log->now = *now;
+        if (!log->regular)
+                (void) logpipe_finish(&log->pipe);
         write_note(log, true);
 }
 
-int logk8s_sync(LogK8s *log) {
-        if (fsync(log->fd) < 0 && errno != EINVAL && errno != EROFS)
+int logk8s_sync(LogK8s *log, bool to_disk) {
+        if (!log->regular)
+                return logpipe_linger(&log->pipe);
+        if (to_disk && fsync(log->fd) < 0 && errno != EINVAL && errno != EROFS)
                 return -errno;
         return 0;
 }

@@ -23,6 +23,8 @@
 #define LOGK8S_SEGMENTS 64
 #define LOGK8S_HEADER   45 /* bytes before the content */
 #define LOGK8S_RETRY_NS NSEC_PER_SEC
+/* A line longer than size_max allows is split into partial records that fit, of at least so many bytes of content. */
+#define LOGK8S_PIECE_MIN 64
 
 typedef struct LogK8s LogK8s;
 
@@ -44,10 +46,10 @@ size_t logk8s_append_lines(LogK8s *log, const uint8_t *data, size_t n, uint64_t 
 /* Writes what was added. */
 void logk8s_flush(LogK8s *log);
 
-/* As logs_reopen(), logs_end() and logs_sync(). */
+/* As logs_reopen(), logs_end() and logs_sync(); @to_disk: a regular file is synced, too. */
 int logk8s_reopen(LogK8s *log, const Clk *now);
 void logk8s_end(LogK8s *log, const Clk *now);
-int logk8s_sync(LogK8s *log);
+int logk8s_sync(LogK8s *log, bool to_disk);
 
 /* The first LOGK8S_HEADER bytes of a full record of @stream at @realtime_ns. For tests as well. */
 void logk8s_header(uint64_t realtime_ns, LogsStream stream, char ret[static LOGK8S_HEADER]);

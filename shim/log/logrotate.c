@@ -11,15 +11,14 @@
 int logrotate_init(LogRotate *rotate, const char *path, const char *const *allowlist, size_t n_allowlist,
                    uint64_t max_files) {
         const char *slash = strrchr(path, '/');
-        _cleanup_free_ char *dir = NULL;
 
         *rotate = (LogRotate){ .dir_fd = -EBADF, .max_files = max_files };
 
-        dir = slash ? strndup(path, (size_t) (slash - path) + 1) : strdup("./");
+        rotate->dir = slash ? strndup(path, (size_t) (slash - path) + 1) : strdup("./");
         rotate->path = strdup(path);
         rotate->name = strdup(slash ? slash + 1 : path);
         rotate->allowlist = calloc(n_allowlist + 1, sizeof(*rotate->allowlist));
-        if (!dir || !rotate->path || !rotate->name || !rotate->allowlist)
+        if (!rotate->dir || !rotate->path || !rotate->name || !rotate->allowlist)
                 return -ENOMEM;
         for (; rotate->n_allowlist < n_allowlist; rotate->n_allowlist++) {
                 rotate->allowlist[rotate->n_allowlist] = strdup(allowlist[rotate->n_allowlist]);
@@ -29,8 +28,17 @@ int logrotate_init(LogRotate *rotate, const char *path, const char *const *allow
 
         if (rotate->name[0] == '\0')
                 return -EISDIR;
-        rotate->dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        return rotate->dir_fd < 0 ? -errno : 0;
+        return logrotate_renew(rotate);
+}
+
+int logrotate_renew(LogRotate *rotate) {
+        int fd = open(rotate->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd < 0)
+                return -errno;
+        (void) close_fd(rotate->dir_fd);
+        rotate->dir_fd = fd;
+        return 0;
 }
 
 void logrotate_deinit(LogRotate *rotate) {
@@ -38,24 +46,37 @@ void logrotate_deinit(LogRotate *rotate) {
         for (size_t i = 0; i < rotate->n_allowlist; i++)
                 free(rotate->allowlist[i]);
         free(rotate->allowlist);
+        free(rotate->dir);
         free(rotate->name);
         free(rotate->path);
         *rotate = (LogRotate) LOGROTATE_NULL;
 }
 
-int logrotate_open(const LogRotate *rotate, int *ret_fd, uint64_t *ret_size, bool *ret_regular) {
+int logrotate_open(const LogRotate *rotate, int *ret_fd, uint64_t *ret_size, LogRotateKind *ret_kind) {
         const int flags = O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
         _cleanup_close_ int fd = -EBADF;
+        LogRotateKind kind;
         struct stat st;
 
         fd = openat(rotate->dir_fd, rotate->name, O_WRONLY | flags, LOGROTATE_MODE);
-        if (fd < 0 && errno == ENXIO) /* a FIFO that nobody reads yet */
+        kind = fd < 0 && errno == ENXIO ? LOGROTATE_FIFO : LOGROTATE_READ;
+        if (kind == LOGROTATE_FIFO)
                 fd = openat(rotate->dir_fd, rotate->name, O_RDWR | flags, LOGROTATE_MODE);
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
 
-        *ret_regular = S_ISREG(st.st_mode);
-        *ret_size = *ret_regular ? (uint64_t) st.st_size : 0;
+        if (!S_ISFIFO(st.st_mode))
+                kind = S_ISREG(st.st_mode) ? LOGROTATE_FILE : LOGROTATE_DEVICE;
+        else if (kind == LOGROTATE_READ) {
+                int both = openat(rotate->dir_fd, rotate->name, O_RDWR | flags, LOGROTATE_MODE);
+
+                if (both >= 0) {
+                        (void) close_fd(fd);
+                        fd = both;
+                }
+        }
+        *ret_kind = kind;
+        *ret_size = kind == LOGROTATE_FILE ? (uint64_t) st.st_size : 0;
         *ret_fd = TAKE_FD(fd);
         return 0;
 }
@@ -79,6 +100,10 @@ bool logrotate_in_place(const LogRotate *rotate, int fd) {
 
         return fstat(fd, &ours) == 0 && fstatat(rotate->dir_fd, rotate->name, &there, 0) == 0 &&
                ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
+bool logrotate_exists(const LogRotate *rotate) {
+        return faccessat(rotate->dir_fd, rotate->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 int logrotate_replace(const LogRotate *rotate, int *ret_fd) {

@@ -246,7 +246,7 @@ void logs_end(Logs *logs, const Clk *now) {
 }
 
 int logs_sync(Logs *logs) {
-        return logs->k8s && !logs->no_sync ? logk8s_sync(logs->k8s) : 0;
+        return logs->k8s ? logk8s_sync(logs->k8s, !logs->no_sync) : 0;
 }
 
 LogsCounts logs_counts(const Logs *logs, LogsStream stream) {

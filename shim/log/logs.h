@@ -17,10 +17,10 @@
  * 1234 bytes of log lost: No space left on device"). A log file always ends with a whole record: a torn one is cut off
  * again.
  *
- * Time: logs_write() does not wait, with two exceptions. A regular file on a disk that hangs blocks its writer in the
+ * Time: logs_write() does not wait, with three exceptions. A regular file on a disk that hangs blocks its writer in the
  * kernel, as it does with conmon; the container feels it when its pipe is full. journald that is busy is waited for,
- * which is the only back-pressure there is, but not for longer than LOGJOURNAL_WAIT_MS without any progress; then it
- * counts as failed and is not waited for until it takes a record again.
+ * but not for longer than LOGJOURNAL_WAIT_MS without any progress; then it counts as failed and is not waited for until
+ * it takes a record again. The reader of a FIFO or device is waited for as logpipe.h says. Both are back-pressure.
  *
  * Memory: one output buffer and, for each stream that ever left a line unfinished, LOGS_LINE_MAX bytes; see logk8s.h.
  *
@@ -103,7 +103,7 @@ typedef struct LogsOptions {
         size_t n_allowlist_dirs;
 
         bool no_partial_message; /* --no-container-partial-message: journald without CONTAINER_PARTIAL_MESSAGE */
-        bool no_sync;            /* --no-sync-log: logs_sync() does nothing */
+        bool no_sync;            /* --no-sync-log: logs_sync() syncs no file */
 
         const char *journal_socket; /* NULL: LOGJOURNAL_SOCKET; another one for tests */
         LogsHooks hooks;
@@ -168,8 +168,9 @@ int logs_reopen(Logs *logs, const Clk *now);
 /* No more input: writes what is unfinished as partial records, and says what was lost if that is not said yet. Then
  * logs_write() must not be called any more. */
 void logs_end(Logs *logs, const Clk *now);
-/* fsync()s the log file unless no_sync; 0 or a negative errno. It can take as long as the disk likes: conmon does it
- * before it writes the exit file, whoever can should do it afterwards. */
+/* fsync()s the log file unless no_sync, and waits for the first reader of a FIFO as logpipe_linger() does. Returns 0 or
+ * a negative errno. It can take as long as the disk likes: conmon does it before it writes the exit file, a caller that
+ * can should do it afterwards. */
 int logs_sync(Logs *logs);
 
 /* What became of @stream so far. */

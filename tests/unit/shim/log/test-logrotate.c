@@ -11,12 +11,12 @@ static LogRotate rotate;
 
 static int opened(const Fixture *fixture, uint64_t max_files) {
         uint64_t size;
-        bool regular;
+        LogRotateKind kind;
         int fd;
 
         assert_int_equal(logrotate_init(&rotate, fixture->path, NULL, 0, max_files), 0);
-        assert_int_equal(logrotate_open(&rotate, &fd, &size, &regular), 0);
-        assert_true(regular);
+        assert_int_equal(logrotate_open(&rotate, &fd, &size, &kind), 0);
+        assert_int_equal(kind, LOGROTATE_FILE);
         return fd;
 }
 
@@ -117,7 +117,7 @@ static void refuses(void **state) {
         const char *elsewhere[] = { "/usr", "/nonexistent", "" }, *here[] = { "/usr", fixture->dir };
         char path[128], outside[64];
         uint64_t size;
-        bool regular;
+        LogRotateKind kind;
         int fd, next;
 
         /* not ours any more */
@@ -135,7 +135,7 @@ static void refuses(void **state) {
         /* ".." */
         (void) snprintf(path, sizeof(path), "%s/../%s/log", fixture->dir, fixture->dir + strlen("/tmp/"));
         assert_int_equal(logrotate_init(&rotate, path, NULL, 0, 1), 0);
-        assert_int_equal(logrotate_open(&rotate, &fd, &size, &regular), 0);
+        assert_int_equal(logrotate_open(&rotate, &fd, &size, &kind), 0);
         assert_refused(fd, -EINVAL);
 
         /* a directory of everybody */
@@ -145,16 +145,16 @@ static void refuses(void **state) {
 
         /* the allowlist: not here; a directory that only begins with the same name; here */
         assert_int_equal(logrotate_init(&rotate, fixture->path, elsewhere, ARRAY_SIZE(elsewhere), 1), 0);
-        assert_int_equal(logrotate_open(&rotate, &fd, &size, &regular), 0);
+        assert_int_equal(logrotate_open(&rotate, &fd, &size, &kind), 0);
         assert_refused(fd, -EXDEV);
         (void) snprintf(outside, sizeof(outside), "%.*s", (int) strlen(fixture->dir) - 1, fixture->dir);
         assert_int_equal(mkdir(outside, 0700), 0);
         assert_int_equal(logrotate_init(&rotate, fixture->path, (const char *[]){ outside }, 1, 1), 0);
-        assert_int_equal(logrotate_open(&rotate, &fd, &size, &regular), 0);
+        assert_int_equal(logrotate_open(&rotate, &fd, &size, &kind), 0);
         assert_refused(fd, -EXDEV);
         assert_int_equal(rmdir(outside), 0);
         assert_int_equal(logrotate_init(&rotate, fixture->path, here, ARRAY_SIZE(here), 1), 0);
-        assert_int_equal(logrotate_open(&rotate, &fd, &size, &regular), 0);
+        assert_int_equal(logrotate_open(&rotate, &fd, &size, &kind), 0);
         assert_int_equal(logrotate_shift(&rotate, fd, &next), 0);
         close(next);
         close(fd);
@@ -196,19 +196,19 @@ static void refuses_what_is_locked(void **state) {
 static void opens_what_is_no_file(void **state) {
         const Fixture *fixture = *state;
         uint64_t size;
-        bool regular;
+        LogRotateKind kind;
         int fd;
 
         assert_int_equal(logrotate_init(&rotate, "/dev/full", NULL, 0, 1), 0);
-        assert_int_equal(logrotate_open(&rotate, &fd, &size, &regular), 0);
-        assert_false(regular);
+        assert_int_equal(logrotate_open(&rotate, &fd, &size, &kind), 0);
+        assert_int_equal(kind, LOGROTATE_DEVICE);
         close(fd);
         logrotate_deinit(&rotate);
 
         assert_int_equal(mkfifo(fixture->path, 0600), 0); /* without a reader */
         assert_int_equal(logrotate_init(&rotate, fixture->path, NULL, 0, 1), 0);
-        assert_int_equal(logrotate_open(&rotate, &fd, &size, &regular), 0);
-        assert_false(regular);
+        assert_int_equal(logrotate_open(&rotate, &fd, &size, &kind), 0);
+        assert_int_equal(kind, LOGROTATE_FIFO);
         close(fd);
         logrotate_deinit(&rotate);
 

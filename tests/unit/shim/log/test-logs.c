@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <time.h>
 #include "fixture.h"
+#include "logpipe.h"
 
 /* What the hooks were told. */
 typedef struct Told {
@@ -569,37 +570,136 @@ static void never_any_room(void **state) {
         logs_free(logs);
 }
 
-/* A FIFO whose reader does not read: lost and counted, never waited for; records go on at a line's begin. */
-static void full_fifo(void **state) {
+#define FIFO_MAX ((size_t) 8 << 20)
+
+/* Adds what can be read to the @size bytes of @buffer. */
+static void read_more(int fd, char *buffer, size_t *size) {
+        ssize_t n;
+
+        while ((n = read(fd, buffer + *size, FIFO_MAX - *size)) > 0)
+                *size += (size_t) n;
+        buffer[*size] = '\0';
+}
+
+/* Nothing but whole records? How many are notes of ours, how many are lines. */
+static void count_whole(char *buffer, unsigned *ret_lines, unsigned *ret_notes) {
+        *ret_lines = *ret_notes = 0;
+        for (char *line = buffer, *end; *line; line = end + 1) {
+                end = strchr(line, '\n');
+                assert_non_null(end);
+                *end = '\0';
+                assert_true(end - line > LOGK8S_HEADER && line[4] == '-' && line[LOGK8S_HEADER - 2] == 'F');
+                if (strncmp(line + LOGK8S_HEADER, "podspan: ", 9) == 0)
+                        (*ret_notes)++;
+                else {
+                        assert_int_equal(end - line - LOGK8S_HEADER, 4999);
+                        (*ret_lines)++;
+                }
+        }
+}
+
+/* A FIFO that nobody reads yet keeps a mebibyte; a reader that stops is waited for once. No record is ever torn. */
+static void fifo_without_and_with_a_reader(void **state) {
         const Fixture *fixture = *state;
-        _cleanup_free_ char *buffer = malloc(1 << 20);
+        _cleanup_free_ char *buffer = malloc(FIFO_MAX + 1);
         const size_t line = 5000;
         uint8_t *input = make_input(line, line);
+        uint64_t begin_ns, dropped;
+        unsigned lines, notes;
+        size_t size = 0;
         Logs *logs;
-        ssize_t n;
         int fd;
 
         assert_non_null(buffer);
         assert_int_equal(mkfifo(fixture->path, 0600), 0);
         logs = fixture_logs(fixture, (LogsOptions){ 0 });
-        for (int i = 0; i < 50; i++)
+        for (unsigned i = 0; i < 160; i++)
                 logs_write(logs, LOGS_STDOUT, input, line, &fixture->now);
-        assert_true(logs_counts(logs, LOGS_STDOUT).dropped > 0);
+        assert_int_equal(logs_counts(logs, LOGS_STDOUT).dropped, 0);
 
         fd = open(fixture->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
         assert_true(fd >= 0);
-        n = read(fd, buffer, 1 << 20);
-        assert_true(n > 30000);
-        write_text(logs, LOGS_STDOUT, "end\n", &fixture->now);
-        n = read(fd, buffer, 1 << 20);
-        assert_true(n > 0);
-        buffer[n] = '\0';
-        assert_non_null(strstr(buffer, " stderr F podspan: "));
-        assert_non_null(strstr(buffer, " stdout F end\n"));
-        assert_true(buffer[0] == '\n' || buffer[0] == '2'); /* a torn record is ended first */
+        read_more(fd, buffer, &size);
+        assert_int_equal(size, 160 * (LOGK8S_HEADER + line));
+
+        /* It stops: half a second of waiting, for the first that does not fit. */
+        begin_ns = clk_monotonic();
+        for (unsigned i = 0; i < 400; i++)
+                logs_write(logs, LOGS_STDOUT, input, line, &fixture->now);
+        assert_in_range(clk_monotonic() - begin_ns, LOGPIPE_STALL_MS * NSEC_PER_MSEC, 10 * NSEC_PER_SEC);
+        dropped = logs_counts(logs, LOGS_STDOUT).dropped;
+        assert_true(dropped > 0 && dropped % line == 0);
+
+        /* Again: the rest of the one that was begun, what was lost, and the next. */
+        read_more(fd, buffer, &size);
+        logs_write(logs, LOGS_STDOUT, input, line, &fixture->now);
+        read_more(fd, buffer, &size);
+        count_whole(buffer, &lines, &notes);
+        assert_int_equal(notes, 1);
+        assert_int_equal(lines, 160 + 401 - dropped / line);
+        assert_int_equal(logs_counts(logs, LOGS_STDOUT).dropped, dropped);
         close(fd);
         logs_free(logs);
         free(input);
+}
+
+/* Lines longer than a file may be become records that fit. */
+static void long_lines_and_a_small_limit(void **state) {
+        static const size_t limits[] = { 1, 110, 111, 500, 8192, 16429, 16430 };
+        const Fixture *fixture = *state;
+        const size_t n = 40000;
+        uint8_t *input = make_input(n, n);
+
+        for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+                Logs *logs = fixture_logs(
+                        fixture, (LogsOptions){ .size_max = (int64_t) limits[i], .rotate = true, .max_files = 1000 });
+                Decoded decoded = { 0 };
+                LogsCounts counts;
+
+                /* In two pieces, so that a record has a held head, too. */
+                logs_write(logs, LOGS_STDOUT, input, 10000, &fixture->now);
+                logs_write(logs, LOGS_STDOUT, input + 10000, n - 10000, &fixture->now);
+                logs_end(logs, &fixture->now);
+                for (unsigned file = 1000; file > 0; file--) {
+                        char suffix[16];
+                        struct stat st;
+
+                        (void) snprintf(suffix, sizeof(suffix), ".%u", file);
+                        if (stat(fixture_name(fixture, suffix), &st) < 0)
+                                continue;
+                        assert_in_range(st.st_size, 1, MAX(limits[i], (size_t) LOGK8S_HEADER + 1 + LOGK8S_PIECE_MIN));
+                        decoded_add(&decoded, fixture_name(fixture, suffix));
+                        assert_int_equal(unlink(fixture_name(fixture, suffix)), 0);
+                }
+                decoded_add(&decoded, fixture->path);
+                assert_int_equal(decoded.size[LOGS_STDOUT], n);
+                assert_memory_equal(decoded.content[LOGS_STDOUT], input, n);
+                assert_int_equal(decoded.full[LOGS_STDOUT], 1);
+                counts = logs_counts(logs, LOGS_STDOUT);
+                assert_int_equal(counts.lines, 1);
+                assert_int_equal(counts.partials, decoded.partial[LOGS_STDOUT]);
+                decoded_deinit(&decoded);
+                logs_free(logs);
+                assert_int_equal(unlink(fixture->path), 0);
+        }
+        free(input);
+}
+
+/* Beyond the global limit lines are counted and nothing else, an unfinished one included. */
+static void lines_beyond_the_global_limit(void **state) {
+        const Fixture *fixture = *state;
+        Logs *logs = fixture_logs(fixture, (LogsOptions){ .global_size_max = 100 });
+        LogsCounts counts;
+
+        write_text(logs, LOGS_STDOUT, "one\ntwo\nthree\n", &fixture->now);
+        write_text(logs, LOGS_STDOUT, "\n\nfour\n\nfi", &fixture->now);
+        write_text(logs, LOGS_STDOUT, "ve\n\n", &fixture->now);
+        logs_end(logs, &fixture->now);
+        counts = logs_counts(logs, LOGS_STDOUT);
+        assert_int_equal(counts.lines, 9);
+        assert_int_equal(counts.limited, strlen("\n\nfour\n\nfive\n\n"));
+        assert_int_equal(counts.dropped + counts.partials, 0);
+        logs_free(logs);
 }
 
 /* Losing now and then says so once a second at most. */
@@ -772,7 +872,9 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(disk_full, fixture_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(disk_full_in_a_long_line, fixture_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(never_any_room, fixture_setup, fixture_teardown),
-                cmocka_unit_test_setup_teardown(full_fifo, fixture_setup, fixture_teardown),
+                cmocka_unit_test_setup_teardown(fifo_without_and_with_a_reader, fixture_setup, fixture_teardown),
+                cmocka_unit_test_setup_teardown(long_lines_and_a_small_limit, fixture_setup, fixture_teardown),
+                cmocka_unit_test_setup_teardown(lines_beyond_the_global_limit, fixture_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(notes_are_rare, fixture_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(truncated_by_others, fixture_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(no_destination, fixture_setup, fixture_teardown),
