@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -67,6 +68,24 @@ static void conmon_deinit(Conmon *conmon) {
         conmon->loop = loop_free(conmon->loop);
         free(TAKE_PTR(conmon->link));
         free(TAKE_PTR(conmon->pid_file));
+}
+
+/*
+ * Says why the runtime is not called: to the log, to the caller, who would else see a closed pipe and nothing more, and
+ * in the trace. Returns @error.
+ */
+static _printf_(3, 4) int set_up_failed(Conmon *conmon, int error, const char *format, ...) {
+        _cleanup_free_ char *text = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        if (vasprintf(&text, format, ap) < 0)
+                text = NULL;
+        va_end(ap);
+        report_error("%s", text ? text : "out of memory");
+        (void) caller_tell(&conmon->caller, -1, text, text ? strlen(text) : 0);
+        trace_set_up_failed(&conmon->trace, text);
+        return error;
 }
 
 static int check_line(const ConmonLine *line) {
@@ -197,10 +216,8 @@ static int become_monitor(Conmon *conmon) {
                         return r;
         }
         (void) setsid();
-        if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) {
-                report_error("Failed to set as subreaper %m");
-                return -errno;
-        }
+        if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+                return set_up_failed(conmon, -errno, "Failed to set as subreaper: %s", strerrordesc_np(errno));
         return 0;
 }
 
@@ -328,7 +345,7 @@ static int link_bundle(Conmon *conmon) {
                 return 0;
         if (asprintf(&conmon->link, "%s/%s", line->socket_dir_path, line->cuuid ? line->cuuid : "") < 0) {
                 conmon->link = NULL;
-                return -ENOMEM;
+                return set_up_failed(conmon, -ENOMEM, "Failed to set up: %s", strerrordesc_np(ENOMEM));
         }
 
         /* A link as long as an address could not be connected to; its readers know that it is one shorter then. */
@@ -336,9 +353,9 @@ static int link_bundle(Conmon *conmon) {
                 conmon->link[max - 2] = '\0';
 
         if ((unlink(conmon->link) < 0 && errno != ENOENT) || symlink(conmon->bundle, conmon->link) < 0) {
-                int error = -errno;
+                int error = set_up_failed(conmon, -errno, "Failed to create symlink for socket directory %s: %s",
+                                          conmon->link, strerrordesc_np(errno));
 
-                report_error("Failed to create symlink for socket directory %s %m", conmon->link);
                 free(TAKE_PTR(conmon->link));
                 return error;
         }
@@ -445,8 +462,10 @@ static int set_up(Conmon *conmon) {
         if (r == 0)
                 r = monitor_init(&conmon->monitor, conmon->loop, conmon->logs, &options, &what);
         if (r < 0)
-                report_error("%s: %s", what, strerrordesc_np(-r));
-        return r;
+                return set_up_failed(conmon, r, "%s: %s (bundle %s; terminals' sockets in %s)", what,
+                                     strerrordesc_np(-r), conmon->bundle ? conmon->bundle : "none",
+                                     options.console_dir);
+        return 0;
 }
 
 static int call_runtime(Conmon *conmon) {
@@ -461,10 +480,8 @@ static int call_runtime(Conmon *conmon) {
 
         environment = trace_environment(&conmon->trace);
         r = monitor_start(&conmon->monitor, environment ? environment : conmon->envp);
-        if (r < 0) {
-                report_error("Failed to fork the create command %s", strerrordesc_np(-r));
-                return r;
-        }
+        if (r < 0)
+                return set_up_failed(conmon, r, "Failed to fork the create command: %s", strerrordesc_np(-r));
         conmon->runtime_called = true;
         trace_runtime_called(&conmon->trace, conmon->monitor.runtime_pid);
 

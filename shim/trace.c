@@ -190,6 +190,22 @@ static void add_set_up(Trace *trace, const Clk *at) {
                 span_set_time(wait, zero + options->began.monotonic_ns, zero + options->admitted.monotonic_ns);
 }
 
+void trace_set_up_failed(Trace *trace, const char *text) {
+        Clk now = clk_now();
+        Span *span;
+
+        if (!trace->on)
+                return;
+        trace->probe = false;
+        span = add_span(trace, "monitor set-up", NULL, &trace->cause.parent);
+        if (!span)
+                return;
+        set_time(span, &trace->options.began, &now);
+        spanlinks_set(&trace->cause.links, &trace->cause.parent, span);
+        span_attr_int(span, "process.pid", getpid());
+        set_failed(span, "set_up", trace->record_error_message ? text : NULL);
+}
+
 void trace_runtime_ended(Trace *trace, int status, const Clk *at, bool failed, const char *words, size_t len) {
         const RuntimeArgs *runtime = trace->options.runtime;
         char name[128], message[RUNTIMELOG_TEXT_MAX + 1];

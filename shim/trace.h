@@ -57,6 +57,8 @@ void trace_deinit(Trace *trace);
 char **trace_environment(const Trace *trace);
 
 void trace_runtime_called(Trace *trace, pid_t pid);
+/* The monitor could not get as far as calling the runtime: a failed span with @text, which may be NULL. */
+void trace_set_up_failed(Trace *trace, const char *text);
 /* The runtime has ended; with @words what it said last (not NUL-terminated, may be empty). */
 void trace_runtime_ended(Trace *trace, int status, const Clk *at, bool failed, const char *words, size_t len);
 void trace_created(Trace *trace, pid_t pid);

@@ -516,3 +516,31 @@ def test_spans_do_not_wait_for_the_exit_command(which, tmp_path):
         wait_for(lambda: any(span.name == "wait_for_exit_code" for span in state.spans()), "the last span")
         assert not proof.exists()
         assert one.exit_file() == "3"
+
+
+_SET_UP = {
+    "no socket folder": lambda one, folder: one.sockets.rmdir(),
+    "no TMPDIR": lambda one, folder: one.env.update(TMPDIR=str(folder / "none")),
+    "TMPDIR too long for a socket": lambda one, folder: one.env.update(TMPDIR=str(folder / ("x" * 120))),
+    "attach in the way": lambda one, folder: (one.bundle / "attach" / "full").mkdir(parents=True),
+}
+
+
+@subject_only
+@pytest.mark.parametrize("case", _SET_UP)
+def test_what_fails_before_the_runtime_is_called_is_said(which, case, tmp_path):
+    """The monitor has gone into the background: the caller hears why on the sync pipe, and the trace has it."""
+    state = State(tmp_path)
+    (tmp_path / ("x" * 120)).mkdir()
+    run = Run(which, tmp_path, shell("exit 0"), terminal="TMPDIR" in case, env=state.env)
+    _SET_UP[case](run, tmp_path)
+    with run as one:
+        message = one.message()
+        assert message["pid"] == -1 and message["message"], message
+        assert "Failed to" in message["message"]
+        assert one.raw_message() == b"", "the pipe is closed after it"
+        assert one.wait() == 1
+        assert not one.pidfile.exists()
+    span = state.one("monitor set-up")
+    assert span.status == ERROR and span.attributes["error.type"] == "set_up"
+    assert span.status_message == message["message"], (span, message)
