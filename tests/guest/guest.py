@@ -62,7 +62,7 @@ class Guest:
                   ("modules", os.path.join(kernel, "modules.ext4"), "raw", "writeback", "on"),
                   ("job", self._job, "raw", "writeback", "on"),
                   ("result", self._result, "raw", "writeback", "off")]
-        command = ["qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", os.environ.get("CPU", "Nehalem"), "-smp", os.environ.get("SMP", "2"),
+        command = ["qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "Nehalem,-cx16", "-smp", "2",
                    "-m", str(self.memory), "-machine", "q35", "-nodefaults", "-display", "none", "-no-user-config",
                    "-kernel", os.path.join(kernel, "vmlinuz"), "-initrd", os.path.join(kernel, "initrd"),
                    "-append", "console=ttyS0 quiet mitigations=off nokaslr random.trust_cpu=on panic=-1 "
