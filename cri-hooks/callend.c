@@ -4,6 +4,7 @@
 #include "callspan.h"
 #include "callstart.h"
 #include "grpcutil.h"
+#include "outcome.h"
 
 int callend_status(const Call *call, const CallEnd *end, const TapHeaders *headers, uint32_t error) {
         bool late = call->timeout_ns > 0 && end->duration_ns + CALLS_DEADLINE_NS >= call->timeout_ns;
@@ -44,6 +45,12 @@ static bool is_normal(const Method *method, int status) {
         default:
                 return false;
         }
+}
+
+bool callend_failed(const Call *call) {
+        bool by_caller = call->end.how == TAP_END_RESET_BY_CLIENT || call->end.how == TAP_END_CONNECTION_CLIENT;
+
+        return outcome_call_failed(call_name(call), call->end.status, by_caller);
 }
 
 bool callend_wants_span(const Call *call) {

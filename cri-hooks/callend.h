@@ -12,6 +12,9 @@
  */
 int callend_status(const Call *call, const CallEnd *end, const TapHeaders *headers, uint32_t error);
 
+/* Has the call, with its end known, failed? By the rule of outcome.h, as everywhere. */
+bool callend_failed(const Call *call);
+
 /* Does the call, with its end known, become a span? */
 bool callend_wants_span(const Call *call);
 

@@ -349,8 +349,8 @@ static void op_end(Tap *tap _unused_, TapStream *stream, TapEnd how, const TapHe
         call->slow = call->method->class != METHOD_STREAM && call->end.duration_ns > calls->config->slow_call_ns;
 
         if (call->method->class >= METHOD_PROBE)
-                tally_add(calls->tally, call_name(call), call->end.end_ns, call->end.duration_ns,
-                          call->end.status != GRPC_OK, call->slow);
+                tally_add(calls->tally, call_name(call), call->end.end_ns, call->end.duration_ns, callend_failed(call),
+                          call->slow);
         if (!callend_wants_span(call)) {
                 (void) call_free(call);
                 return;

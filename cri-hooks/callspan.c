@@ -56,10 +56,13 @@ static void set_status(Span *span, const Call *call, const CallEnd *end) {
                       end->how == TAP_END_CRASH ? "podspan-cri.crash"
                       : end->status < 0         ? "_OTHER"
                                                 : grpc_status_name(end->status));
-        if (!grpc_status_server_error(end->status))
-                return;
         if (call->calls->config->record_error_message && end->message && end->message[0])
                 message = end->message;
+        /* A status that is not Error has no message, by the protocol; the reason is wanted all the same. */
+        if (!grpc_status_server_error(end->status)) {
+                span_attr_str(span, "podspan.rpc.message", message);
+                return;
+        }
         span_set_status(span, SPAN_STATUS_ERROR, message);
 }
 

@@ -20,7 +20,7 @@ typedef struct Tally Tally;
 typedef struct TallyCell {
         uint64_t minute;   /* minutes since the epoch; 0: empty */
         uint32_t n;        /* calls ended in it */
-        uint32_t n_failed; /* with a status other than OK */
+        uint32_t n_failed; /* by the rule of outcome.h */
         uint32_t n_slow;
         uint64_t sum_ns;
         uint64_t max_ns;

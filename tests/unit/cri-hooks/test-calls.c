@@ -556,7 +556,7 @@ static void polls_are_counted(void **state) {
                 assert_int_equal(tally_list(tally, now.realtime_ns, 60, on_tally, rig), 0);
         }
         assert_non_null(strstr(rig->text, "Version 2/0/0\n"));
-        assert_non_null(strstr(rig->text, "ContainerStatus 2/2/0\n"));
+        assert_non_null(strstr(rig->text, "ContainerStatus 2/1/0\n"));
         assert_non_null(strstr(rig->text, "ExecSync 2/1/0\n"));
         assert_non_null(strstr(rig->text, "FutureStats 1/0/0\n"));
         assert_non_null(strstr(rig->text, "\nStatus 1/0/1\n"));
@@ -596,6 +596,14 @@ static void ends_of_every_kind(void **state) {
         rig_play(rig);
         rig->stream += 2;
 
+        /* No Error by OpenTelemetry's convention; the runtime's words are kept. */
+        m = id_message("c1");
+        rig_request(rig, R "StopContainer", &m, NULL, "30S");
+        wire_headers(&rig->wire, true, rig->stream, WIRE_END_STREAM,
+                     WIRE_FIELDS(":status", "200", "grpc-status", "9", "grpc-message", "name%20is%20reserved"));
+        rig_play(rig);
+        rig->stream += 2;
+
         m = id_message("c1");
         rig_request(rig, R "StopContainer", &m, NULL, "30S");
         wire_frame(&rig->wire, true, H2FRAME_GOAWAY, 0, 0, "\0\0\0\0\0\0\0\0", 8);
@@ -608,13 +616,14 @@ static void ends_of_every_kind(void **state) {
         calls_set_now(&rig->calls);
         tap_deinit(&rig->tap, TAP_END_CONNECTION_RUNTIME);
         assert_int_equal(n_files(rig, CONTEXT_LIVE), 0);
-        assert_string_equal(rig_spans(rig, "podspan.rpc.end error.type"),
+        assert_string_equal(rig_spans(rig, "podspan.rpc.end error.type podspan.rpc.message"),
                             "StopContainer t1 s1<- f1 reset_by_client CANCELLED\n"
                             "StopContainer t2 s2<- f1 reset_by_client DEADLINE_EXCEEDED status=2:\n"
                             "StopContainer t3 s3<- f1 reset_by_runtime UNAVAILABLE status=2:\n"
                             "StopContainer t4 s4<- f1 trailers UNKNOWN status=2:no such\xc3\xa9\n"
-                            "StopContainer t5 s5<- f1 goaway UNAVAILABLE status=2:\n"
-                            "StopContainer t6 s6<- f1 connection_by_runtime UNAVAILABLE status=2:\n");
+                            "StopContainer t5 s5<- f1 trailers FAILED_PRECONDITION name is reserved\n"
+                            "StopContainer t6 s6<- f1 goaway UNAVAILABLE status=2:\n"
+                            "StopContainer t7 s7<- f1 connection_by_runtime UNAVAILABLE status=2:\n");
         rig_close(rig, TAP_END_SHUTDOWN);
 }
 
