@@ -8,6 +8,7 @@
 #include "log.h"
 #include "sender.h"
 #include "statedir.h"
+#include "stopping.h"
 
 #define FINISH_NS NSEC_PER_SEC /* for a last scan */
 
@@ -20,6 +21,7 @@ struct Agent {
         uint64_t started_ns;
 
         StateDir state;
+        Stopping stopping;
         int lock_fd;
         Store *store;
         Intake *intake;
@@ -65,8 +67,8 @@ static int write_facts(Agent *agent) {
         if (r == 0)
                 r = store_meta_number(agent->store, "started_ns", agent->started_ns);
         if (r == 0)
-                r = store_meta_text(agent->store, "endpoint",
-                                    config_exports(agent->config) ? agent->config->tracing_endpoint : "none");
+                r = store_meta_endpoint(agent->store,
+                                        config_exports(agent->config) ? agent->config->tracing_endpoint : "none");
         if (r == 0)
                 r = store_commit(agent->store);
         if (r < 0)
@@ -106,7 +108,7 @@ static int open_store(Agent *agent) {
         return 0;
 }
 
-static int make_intake(const Agent *agent, Intake **ret) {
+static int make_intake(Agent *agent, Intake **ret) {
         const IntakeSettings settings = {
                 .ingest = {
                         .host_name = agent->host_name,
@@ -120,6 +122,7 @@ static int make_intake(const Agent *agent, Intake **ret) {
                         .slower_than_ns = agent->config->tracing_keep_slower_than_ns,
                 },
                 .exports = config_exports(agent->config),
+                .stopping = { stopping_find, &agent->stopping },
         };
 
         return intake_new(&settings, agent->state.counters, ret);
@@ -160,6 +163,7 @@ static int open_all(Agent *agent) {
         if (r < 0)
                 return r;
 
+        agent->stopping.state_fd = agent->state.fd;
         r = update_sender(agent, &message);
         if (r < 0)
                 return log_error_errno(r, "export: %s", message ? message : strerror(-r));
@@ -492,7 +496,11 @@ static int work(Agent *agent, bool *ret_more) {
 
         /* The usual tick of an idle node: no transaction. */
         if (collect_empty(&agent->state.collect) && agent->n_gone == 0 && !agent->unfinished) {
+                StoreUndecided undecided;
+
                 r = store_retain_due(agent->store, clk_realtime());
+                if (r == 0)
+                        r = store_undecided_next(agent->store, clk_realtime(), &undecided);
                 if (r <= 0) {
                         *ret_more = false;
                         return r;
@@ -551,6 +559,7 @@ static int check_state(Agent *agent) {
 
         /* Logged. The next tick tries again; what was open is of no use to anybody. */
         r = statedir_open(&agent->state, agent->state_dir, agent->loop, on_change);
+        agent->stopping.state_fd = agent->state.fd;
         intake_set_counters(agent->intake, agent->state.counters);
         if (agent->sender)
                 sender_set_counters(agent->sender, agent->state.counters);

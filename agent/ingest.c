@@ -289,6 +289,31 @@ static int complete_resource(Ingest *ingest, ResourceSpans *resource_spans) {
         return 0;
 }
 
+/* False above the arena's maximum. */
+static bool judge(Ingest *ingest, IngestRow *row, const OtlpSpan *span) {
+        char why[OUTCOME_WHY_MAX + 1];
+        OutcomeFacts facts;
+        size_t len;
+        char *copy;
+
+        outcome_read(span, &facts);
+        /* They may stand in the resource. */
+        facts.container_id = row->container_id;
+        facts.sandbox_id = row->sandbox_id;
+
+        row->outcome = outcome_judge(&facts);
+        row->stop = outcome_stop(&facts, &row->stop_id);
+        row->why = NULL;
+        len = outcome_why(&facts, row->outcome, why);
+        if (len == 0)
+                return true;
+        copy = arena_alloc(&ingest->arena, len + 1);
+        if (!copy)
+                return false;
+        row->why = memcpy(copy, why, len + 1);
+        return true;
+}
+
 static bool make_row(IngestRow *row, IngestPlace *place, const IngestRow *of_resource) {
         OtlpSpan *span = place->span;
 
@@ -317,6 +342,7 @@ static bool make_row(IngestRow *row, IngestPlace *place, const IngestRow *of_res
         row->container_name =
                 get_string(span->attributes, span->n_attributes, "k8s.container.name") ?: row->container_name;
         row->container_id = get_string(span->attributes, span->n_attributes, "container.id") ?: row->container_id;
+        row->sandbox_id = get_string(span->attributes, span->n_attributes, "podspan.sandbox.id") ?: row->sandbox_id;
         row->target = span->flags & TRACECONTEXT_SAMPLED ? INGEST_EXPORT : INGEST_LOCAL;
         row->place = place;
         return true;
@@ -339,6 +365,7 @@ static int parse_resource(Ingest *ingest, ResourceSpans *resource_spans, IngestP
         of_resource.pod_namespace = get_string(resource->attributes, resource->n_attributes, "k8s.namespace.name");
         of_resource.container_name = get_string(resource->attributes, resource->n_attributes, "k8s.container.name");
         of_resource.container_id = get_string(resource->attributes, resource->n_attributes, "container.id");
+        of_resource.sandbox_id = get_string(resource->attributes, resource->n_attributes, "podspan.sandbox.id");
 
         for (size_t i = 0; i < resource_spans->n_scope_spans; i++) {
                 ScopeSpans *scope_spans = resource_spans->scope_spans[i];
@@ -357,10 +384,13 @@ static int parse_resource(Ingest *ingest, ResourceSpans *resource_spans, IngestP
                                 continue;
                         }
                         *place = (IngestPlace){ resource_spans, scope_spans, scope_spans->spans[j] };
-                        if (make_row(ingest->rows + ingest->n_rows, place, &of_resource))
-                                ingest->n_rows++;
-                        else
+                        if (!make_row(ingest->rows + ingest->n_rows, place, &of_resource)) {
                                 (*n_invalid)++;
+                                continue;
+                        }
+                        if (!judge(ingest, ingest->rows + ingest->n_rows, place->span))
+                                return -E2BIG;
+                        ingest->n_rows++;
                 }
         }
 

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "outcome.h"
 #include "tracecontext.h"
 #include "util.h"
 
@@ -51,6 +52,11 @@ typedef struct IngestRow {
         const char *pod_namespace;
         const char *container_name;
         const char *container_id;
+        const char *sandbox_id;
+        Outcome outcome;     /* by the span alone: OUTCOME_EXITED and OUTCOME_KILLED wait for the stop calls */
+        const char *why;     /* outcome_why(), NULL with OUTCOME_OK */
+        OutcomeStop stop;    /* does it stop a container */
+        const char *stop_id; /* … this one, or all of this sandbox; NULL where it does not say */
 
         /* The caller's to change before ingest_encode(). */
         IngestTarget target; /* by the sampled flag */

@@ -9,6 +9,14 @@ typedef struct Builder {
         size_t allocated;
 } Builder;
 
+/* What the turn adds to the store's ledger. */
+typedef struct Ledger {
+        int64_t in;
+        int64_t local;
+        int64_t too_large;
+        int64_t invalid;
+} Ledger;
+
 enum {
         BUILD_LOCAL,
         BUILD_PENDING,
@@ -19,11 +27,14 @@ struct Intake {
         Ingest *ingest;
         Counters *counters;
         TailRules rules;
+        TailStopping stopping;
         bool exports;
         Store *store; /* borrowed, during a turn */
         uint64_t now_ns;
         Builder builders[_BUILD_MAX];
         uint64_t counts[_COUNTERS_ID_MAX]; /* of the turn */
+        Ledger ledger;                     /* likewise */
+        int64_t n_refused; /* spans that a full disk cost: entered once the store takes something again */
         size_t pending_bytes;
 };
 
@@ -42,6 +53,7 @@ int intake_new(const IntakeSettings *settings, Counters *counters, Intake **ret)
         intake->counters = counters;
         intake->rules = settings->rules;
         intake->exports = settings->exports;
+        intake->stopping = settings->stopping;
 
         r = ingest_new(&settings->ingest, &intake->ingest);
         if (r < 0)
@@ -78,6 +90,7 @@ static void reset(Intake *intake) {
                 }
         }
         memset(intake->counts, 0, sizeof(intake->counts));
+        intake->ledger = (Ledger){};
         intake->store = NULL;
 }
 
@@ -154,6 +167,8 @@ static int on_chunk(IngestTarget target, const uint8_t *data, size_t size, const
                         return r;
         }
         builder->batch.n_spans += n_rows;
+        if (build == BUILD_LOCAL)
+                intake->ledger.local += (int64_t) n_rows;
         return 0;
 }
 
@@ -195,6 +210,9 @@ int intake_add(Intake *intake, const uint8_t *data, size_t size, int *ret_refuse
         if (r < 0)
                 return r;
 
+        r = tail_note_stops(intake->store, rows, n);
+        if (r < 0)
+                return r;
         if (intake->exports) {
                 r = tail_apply(&intake->rules, intake->store, rows, n, intake->now_ns, &n_kept);
                 if (r < 0)
@@ -216,6 +234,9 @@ int intake_add(Intake *intake, const uint8_t *data, size_t size, int *ret_refuse
         intake->counts[COUNTERS_AGENT_KEPT] += n_kept;
         intake->counts[COUNTERS_AGENT_EXPORT_SKIPPED] += n - n_export;
         intake->counts[COUNTERS_DROP_TOO_LARGE] += n_too_large;
+        intake->ledger.in += (int64_t) (n + n_invalid);
+        intake->ledger.invalid += (int64_t) n_invalid;
+        intake->ledger.too_large += (int64_t) n_too_large;
         return 0;
 }
 
@@ -234,6 +255,7 @@ int intake_refuse(Intake *intake, const uint8_t *data, size_t size) {
         counters_add(intake->counters, COUNTERS_AGENT, COUNTERS_AGENT_FILES, 1);
         counters_add(intake->counters, COUNTERS_AGENT, COUNTERS_INPUT_BAD, n_invalid);
         counters_add(intake->counters, COUNTERS_AGENT, COUNTERS_AGENT_DROP_STORE_FULL, n);
+        intake->n_refused += (int64_t) n;
         return 0;
 }
 
@@ -267,6 +289,7 @@ static int promote_batch(const uint8_t *data, size_t size, void *userdata) {
         if (r < 0)
                 return r;
         intake->counts[COUNTERS_AGENT_KEPT] += n_kept - n_too_large;
+        intake->ledger.local -= (int64_t) (n_kept - n_too_large);
         return 0;
 }
 
@@ -313,8 +336,30 @@ static int promote(Intake *intake, bool *ret_more) {
         return r;
 }
 
+/* Enters the turn into the store's ledger, in the transaction that holds its spans. */
+static int enter(Intake *intake) {
+        const struct {
+                const char *key;
+                int64_t n;
+        } entries[] = {
+                { STORESCHEMA_LEDGER_IN, intake->ledger.in + intake->n_refused },
+                { STORESCHEMA_LEDGER_LOCAL, intake->ledger.local },
+                { STORESCHEMA_LEDGER_TOO_LARGE, intake->ledger.too_large },
+                { STORESCHEMA_LEDGER_INVALID, intake->ledger.invalid },
+                { STORESCHEMA_LEDGER_STORE_FULL, intake->n_refused },
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(entries); i++) {
+                int r = store_ledger_add(intake->store, entries[i].key, entries[i].n);
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 int intake_commit(Intake *intake, bool *ret_more) {
-        bool more = false;
+        bool more = false, more_undecided = false;
         int r;
 
         assert(intake->store);
@@ -326,22 +371,27 @@ int intake_commit(Intake *intake, bool *ret_more) {
                         return r;
         }
         if (intake->exports) {
-                r = promote(intake, &more);
+                r = tail_decide(&intake->rules, intake->store, intake->now_ns, &intake->stopping, &more_undecided);
+                if (r == 0)
+                        r = promote(intake, &more);
                 if (r == 0)
                         r = flush(intake, BUILD_PENDING);
                 if (r < 0)
                         return r;
         }
 
-        r = store_commit(intake->store);
+        r = enter(intake);
+        if (r == 0)
+                r = store_commit(intake->store);
         if (r < 0)
                 return r;
+        intake->n_refused = 0;
 
         for (int i = 0; i < _COUNTERS_ID_MAX; i++)
                 if (intake->counts[i] > 0)
                         counters_add(intake->counters, COUNTERS_AGENT, (CountersId) i, intake->counts[i]);
         reset(intake);
-        *ret_more = more;
+        *ret_more = more || more_undecided;
         return 0;
 }
 

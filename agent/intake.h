@@ -23,6 +23,7 @@ typedef struct IntakeSettings {
         IngestSettings ingest;
         TailRules rules;
         bool exports; /* false: everything is local */
+        TailStopping stopping;
 } IntakeSettings;
 
 /* @counters is borrowed, may be NULL. Returns 0, or as ingest_new(). */

@@ -24,6 +24,7 @@ struct Sender {
         StoreBatch flight[STORE_LIST_MAX]; /* of the request under way */
         int64_t flight_ids[STORE_LIST_MAX];
         size_t n_flight;
+        uint64_t n_rejected; /* of them, in a partial success */
         Store *flight_store;
 
         size_t new_bytes;    /* since the last request */
@@ -206,10 +207,17 @@ static int settle(Sender *sender, int state, const char *error) {
         r = store_begin(sender->store);
         for (size_t i = 0; r == 0 && state >= 0 && i < sender->n_flight; i++)
                 r = store_batch_set_state(sender->store, sender->flight_ids[i], state);
+        if (r == 0 && sender->n_rejected > 0)
+                r = store_ledger_add(sender->store, STORESCHEMA_LEDGER_REJECTED, (int64_t) sender->n_rejected);
+        if (r == 0 && sender->n_rejected > 0)
+                r = store_ledger_add(sender->store, STORESCHEMA_LEDGER_EXPORTED, -(int64_t) sender->n_rejected);
         if (r == 0 && error)
                 r = store_meta_text(sender->store, "last_export_error", error);
         if (r == 0)
-                r = store_meta_number(sender->store, error ? "last_export_error_ns" : "last_export_ok_ns", now_ns);
+                r = store_meta_number(sender->store,
+                                      error || state == STORESCHEMA_STATE_REFUSED ? "last_export_error_ns"
+                                                                                  : "last_export_ok_ns",
+                                      now_ns);
         if (r == 0)
                 r = store_commit(sender->store);
         if (r < 0)
@@ -222,6 +230,7 @@ static int settle(Sender *sender, int state, const char *error) {
 
 static void land(Sender *sender) {
         sender->n_flight = 0;
+        sender->n_rejected = 0;
         sender->flight_store = NULL;
         sender->unsettled = false;
 }
@@ -311,6 +320,7 @@ static int on_accepted(Sender *sender, const ExporterAnswer *answer) {
         sender->not_before = 0;
         sender->request_max = MIN(sender->request_max * 2, (size_t) sender->config->tracing_batch_size);
 
+        sender->n_rejected = partial.n_rejected;
         /* Counted last: who sees the number may rely on the store. */
         r = settle(sender, STORESCHEMA_STATE_EXPORTED, NULL);
         counters_add(sender->counters, COUNTERS_AGENT, COUNTERS_AGENT_EXPORTED, n_spans - partial.n_rejected);

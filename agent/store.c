@@ -22,7 +22,7 @@ static int get_number(sqlite3 *sqlite, const char *sql, int64_t *ret) {
 int store_open(const char *dir, const StoreLimits *limits, Store **ret, char **ret_aside) {
         _cleanup_(store_freep) Store *store = NULL;
         _cleanup_free_ char *aside = NULL;
-        int64_t page_size = 0, n_keep = 0;
+        int64_t page_size = 0, n_keep = 0, n_stop = 0, n_undecided = 0;
         int outcome, r;
 
         store = calloc(1, sizeof(*store));
@@ -43,12 +43,18 @@ int store_open(const char *dir, const StoreLimits *limits, Store **ret, char **r
         if (r == 0)
                 r = get_number(store->sqlite, "SELECT count(*) FROM keep", &n_keep);
         if (r == 0)
+                r = get_number(store->sqlite, "SELECT count(*) FROM stop", &n_stop);
+        if (r == 0)
+                r = get_number(store->sqlite, "SELECT count(*) FROM undecided", &n_undecided);
+        if (r == 0)
                 r = get_number(store->sqlite, "SELECT seq FROM sqlite_sequence WHERE name = 'batch'",
                                &store->last_batch);
         if (r < 0)
                 return r;
         store->page_size = (uint64_t) page_size;
         store->n_keep = (uint64_t) n_keep;
+        store->n_stop = (uint64_t) n_stop;
+        store->n_undecided = (uint64_t) n_undecided;
 
         if (aside)
                 *ret_aside = TAKE_PTR(aside);
@@ -107,6 +113,8 @@ void store_rollback(Store *store) {
         if (!sqlite3_get_autocommit(store->sqlite))
                 (void) storesql_run(store, SQL_ROLLBACK, NULL);
         (void) get_number(store->sqlite, "SELECT count(*) FROM keep", (int64_t *) &store->n_keep);
+        (void) get_number(store->sqlite, "SELECT count(*) FROM stop", (int64_t *) &store->n_stop);
+        (void) get_number(store->sqlite, "SELECT count(*) FROM undecided", (int64_t *) &store->n_undecided);
 }
 
 static int run_name(Store *store, Sql sql, const char *name) {
@@ -163,6 +171,9 @@ int store_span_add(Store *store, int64_t batch, const IngestRow *row) {
         storesql_bind_text(stmt, 14, row->pod_namespace);
         storesql_bind_text(stmt, 15, row->container_name);
         storesql_bind_text(stmt, 16, row->container_id);
+        storesql_bind_text(stmt, 17, row->sandbox_id);
+        (void) sqlite3_bind_int(stmt, 18, row->outcome);
+        storesql_bind_text(stmt, 19, row->why);
         return storesql_step(stmt);
 }
 
@@ -218,10 +229,26 @@ int store_batch_read(Store *store, int64_t id, int (*fn)(const uint8_t *data, si
         return r;
 }
 
+static int settle(Store *store, int64_t id, const char *key) {
+        sqlite3_stmt *stmt;
+        int r;
+
+        r = storesql_get(store, SQL_LEDGER_SETTLE, &stmt);
+        if (r < 0)
+                return r;
+        storesql_bind_text(stmt, 1, key);
+        (void) sqlite3_bind_int64(stmt, 2, id);
+        return storesql_step(stmt);
+}
+
 int store_batch_set_state(Store *store, int64_t id, int state) {
         sqlite3_stmt *stmt;
         int r;
 
+        r = settle(store, id,
+                   state == STORESCHEMA_STATE_REFUSED ? STORESCHEMA_LEDGER_REFUSED : STORESCHEMA_LEDGER_EXPORTED);
+        if (r < 0)
+                return r;
         r = storesql_get(store, SQL_BATCH_STATE, &stmt);
         if (r < 0)
                 return r;
@@ -331,6 +358,123 @@ int store_promote_done(Store *store, const uint8_t *trace_id) {
         return storesql_step(stmt);
 }
 
+int store_stop_add(Store *store, const char *id, OutcomeStop kind, uint64_t began_ns) {
+        sqlite3_stmt *stmt;
+        int r;
+
+        if (store->n_stop >= STORE_STOP_MAX) {
+                r = storesql_run_id(store, SQL_STOP_TRIM, STORE_STOP_MAX / 16);
+                if (r < 0)
+                        return r;
+                store->n_stop -= MIN((uint64_t) sqlite3_changes(store->sqlite), store->n_stop);
+        }
+
+        r = storesql_get(store, SQL_STOP_ADD, &stmt);
+        if (r < 0)
+                return r;
+        storesql_bind_text(stmt, 1, id);
+        (void) sqlite3_bind_int(stmt, 2, kind);
+        storesql_bind_number(stmt, 3, began_ns);
+        r = storesql_step(stmt);
+        if (r == 0)
+                store->n_stop += (uint64_t) sqlite3_changes(store->sqlite);
+        return r;
+}
+
+int store_stop_excuses(Store *store, Outcome outcome, const char *container_id, const char *sandbox_id,
+                       uint64_t end_ns) {
+        sqlite3_stmt *stmt;
+        int r;
+
+        if (store->n_stop == 0)
+                return 0;
+        r = storesql_get(store, SQL_STOP_EXCUSES, &stmt);
+        if (r < 0)
+                return r;
+        (void) sqlite3_bind_int(stmt, 1, outcome);
+        storesql_bind_text(stmt, 2, container_id);
+        storesql_bind_text(stmt, 3, sandbox_id);
+        storesql_bind_number(stmt, 4, end_ns);
+        return storesql_run(store, SQL_STOP_EXCUSES, NULL);
+}
+
+int store_undecided_add(Store *store, const IngestRow *row, uint64_t due_ns) {
+        sqlite3_stmt *stmt;
+        int r;
+
+        if (store->n_undecided >= STORE_UNDECIDED_MAX)
+                return 0;
+        r = storesql_get(store, SQL_UNDECIDED_ADD, &stmt);
+        if (r < 0)
+                return r;
+        storesql_bind_id(stmt, 1, row->trace_id, sizeof(row->trace_id));
+        (void) sqlite3_bind_int(stmt, 2, row->outcome);
+        storesql_bind_text(stmt, 3, row->container_id);
+        storesql_bind_text(stmt, 4, row->sandbox_id);
+        storesql_bind_number(stmt, 5, row->end_ns);
+        storesql_bind_number(stmt, 6, due_ns);
+        r = storesql_step(stmt);
+        if (r < 0)
+                return r;
+        store->n_undecided++;
+        return 1;
+}
+
+static void copy_text(sqlite3_stmt *stmt, int column, char ret[static STORE_TEXT_MAX + 1]) {
+        const char *s = (const char *) sqlite3_column_text(stmt, column) ?: "";
+
+        util_copy_bounded(ret, STORE_TEXT_MAX + 1, s, strlen(s));
+}
+
+int store_undecided_next(Store *store, uint64_t now_ns, StoreUndecided *ret) {
+        sqlite3_stmt *stmt;
+        int r;
+
+        if (store->n_undecided == 0)
+                return 0;
+        r = storesql_get(store, SQL_UNDECIDED_NEXT, &stmt);
+        if (r < 0)
+                return r;
+        storesql_bind_number(stmt, 1, now_ns);
+        r = storesql_step(stmt);
+        if (r <= 0)
+                return r;
+
+        ret->id = sqlite3_column_int64(stmt, 0);
+        if (sqlite3_column_bytes(stmt, 1) == TRACECONTEXT_TRACE_ID_SIZE)
+                memcpy(ret->trace_id, sqlite3_column_blob(stmt, 1), TRACECONTEXT_TRACE_ID_SIZE);
+        else
+                r = -EUCLEAN;
+        ret->outcome = (Outcome) sqlite3_column_int(stmt, 2);
+        copy_text(stmt, 3, ret->container_id);
+        copy_text(stmt, 4, ret->sandbox_id);
+        ret->end_ns = (uint64_t) sqlite3_column_int64(stmt, 5);
+        (void) sqlite3_reset(stmt);
+        return r;
+}
+
+int store_undecided_remove(Store *store, int64_t id) {
+        int r = storesql_run_id(store, SQL_UNDECIDED_REMOVE, id);
+
+        if (r == 0 && store->n_undecided > 0)
+                store->n_undecided--;
+        return r;
+}
+
+int store_ledger_add(Store *store, const char *key, int64_t n) {
+        sqlite3_stmt *stmt;
+        int r;
+
+        if (n == 0)
+                return 0;
+        r = storesql_get(store, SQL_LEDGER_ADD, &stmt);
+        if (r < 0)
+                return r;
+        storesql_bind_text(stmt, 1, key);
+        (void) sqlite3_bind_int64(stmt, 2, n);
+        return storesql_step(stmt);
+}
+
 int store_disk_low(const Store *store) {
         struct statvfs fs;
 
@@ -351,6 +495,18 @@ int store_meta_text(Store *store, const char *key, const char *value) {
         storesql_bind_text(stmt, 1, key);
         storesql_bind_text(stmt, 2, value);
         return storesql_step(stmt);
+}
+
+int store_meta_endpoint(Store *store, const char *endpoint) {
+        sqlite3_stmt *stmt;
+        int r;
+
+        r = storesql_get(store, SQL_META_FORGET_EXPORT, &stmt);
+        if (r < 0)
+                return r;
+        storesql_bind_text(stmt, 1, endpoint);
+        r = storesql_step(stmt);
+        return r < 0 ? r : store_meta_text(store, "endpoint", endpoint);
 }
 
 int store_meta_number(Store *store, const char *key, uint64_t value) {

@@ -19,10 +19,12 @@
 #include "storefile.h"
 #include "storeschema.h"
 
-#define STORE_TEXT_MAX   512   /* bytes of a text column; longer is cut there, the batch holds the whole */
-#define STORE_RETAIN_MAX 64    /* batches one turn's retention removes at most */
-#define STORE_KEEP_MAX   65536 /* traces in the keep table; the oldest go */
-#define STORE_LIST_MAX   1024  /* batches one store_pending_list() gives */
+#define STORE_TEXT_MAX      512   /* bytes of a text column; longer is cut there, the batch holds the whole */
+#define STORE_RETAIN_MAX    64    /* batches one turn's retention removes at most */
+#define STORE_KEEP_MAX      65536 /* traces in the keep table; the oldest go */
+#define STORE_STOP_MAX      65536 /* stops remembered; the oldest go */
+#define STORE_UNDECIDED_MAX 16384 /* ends of containers that wait for their stop call */
+#define STORE_LIST_MAX      1024  /* batches one store_pending_list() gives */
 
 typedef struct Store Store;
 
@@ -78,6 +80,7 @@ int store_pending_list(Store *store, size_t max, StoreBatch *ret);
 /* Calls @fn with the batch's bytes, valid during the call. Returns what it returns, -ENOENT where it is gone. */
 int store_batch_read(Store *store, int64_t id, int (*fn)(const uint8_t *data, size_t size, void *userdata),
                      void *userdata);
+/* Enters what became of a pending batch, also in the ledger. */
 int store_batch_set_state(Store *store, int64_t id, int state);
 
 /*
@@ -96,6 +99,33 @@ int store_promote_next(Store *store, uint8_t *ret_trace_id, const char **ret_rea
 int store_promote_batches(Store *store, const uint8_t *trace_id, size_t max, int64_t *ret);
 int store_promote_done(Store *store, const uint8_t *trace_id);
 
+/* A stop of kind @kind, begun at @began_ns, of the container or sandbox @id. */
+int store_stop_add(Store *store, const char *id, OutcomeStop kind, uint64_t began_ns);
+/* Is there one that makes @outcome, an end at @end_ns, no failure? @container_id and @sandbox_id may be NULL. 1 or 0.
+ */
+int store_stop_excuses(Store *store, Outcome outcome, const char *container_id, const char *sandbox_id,
+                       uint64_t end_ns);
+
+/* An end of a container of which it is open whether it is a failure. */
+typedef struct StoreUndecided {
+        int64_t id;
+        uint8_t trace_id[TRACECONTEXT_TRACE_ID_SIZE];
+        Outcome outcome;
+        char container_id[STORE_TEXT_MAX + 1]; /* "" where not known */
+        char sandbox_id[STORE_TEXT_MAX + 1];
+        uint64_t end_ns;
+} StoreUndecided;
+
+/* Enters @row, to be decided at @due_ns. Returns 1, 0 where STORE_UNDECIDED_MAX wait already, or a negative errno. */
+int store_undecided_add(Store *store, const IngestRow *row, uint64_t due_ns);
+/* The one that is due longest at @now_ns. 1, 0 where none is, or a negative errno. */
+int store_undecided_next(Store *store, uint64_t now_ns, StoreUndecided *ret);
+int store_undecided_remove(Store *store, int64_t id);
+
+/* Adds @n to the ledger's @key (STORESCHEMA_LEDGER_*). store_batch_set_state() and store_retain() keep it themselves.
+ */
+int store_ledger_add(Store *store, const char *key, int64_t n);
+
 /*
  * Removes what is too old or too much, exported and local batches first, then pending ones; at most STORE_RETAIN_MAX
  * batches. @spare: ids in an export under way, which stay.
@@ -110,3 +140,5 @@ int store_disk_low(const Store *store);
 /* Facts for `podspan status` (docs/store.md). */
 int store_meta_text(Store *store, const char *key, const char *value);
 int store_meta_number(Store *store, const char *key, uint64_t value);
+/* Enters where spans go. What was known of the export to another place is forgotten. */
+int store_meta_endpoint(Store *store, const char *endpoint);

@@ -174,7 +174,10 @@ static int check_schema(sqlite3 *sqlite) {
         if (r != SQLITE_ROW && r != SQLITE_DONE)
                 return storefile_errno(r);
 
-        /* There is no schema before the first one, so there is nothing yet to migrate from. */
+        if (version == 1) {
+                r = sqlite3_exec(sqlite, "BEGIN IMMEDIATE;" STORESCHEMA_SQL_1_TO_2 "COMMIT", NULL, NULL, NULL);
+                return r == SQLITE_OK ? STOREFILE_OPENED : storefile_errno(r);
+        }
         return version > STORESCHEMA_VERSION ? -EPROTO : version < STORESCHEMA_VERSION ? -EUCLEAN : STOREFILE_OPENED;
 }
 

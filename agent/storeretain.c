@@ -125,8 +125,12 @@ int store_retain(Store *store, uint64_t now_ns, const int64_t *spare, size_t n_s
 
                 retained.n_batches++;
                 retained.n_spans += batch.n_spans;
-                if (state == STORESCHEMA_STATE_PENDING)
-                        retained.n_spans_pending += batch.n_spans;
+                if (state != STORESCHEMA_STATE_PENDING)
+                        continue;
+                retained.n_spans_pending += batch.n_spans;
+                r = store_ledger_add(store, STORESCHEMA_LEDGER_RETENTION, (int64_t) batch.n_spans);
+                if (r < 0)
+                        return r;
         }
         retained.more = retained.n_batches == STORE_RETAIN_MAX;
 
@@ -135,6 +139,13 @@ int store_retain(Store *store, uint64_t now_ns, const int64_t *spare, size_t n_s
                 if (r < 0)
                         return r;
                 store->n_keep -= MIN((uint64_t) sqlite3_changes(store->sqlite), store->n_keep);
+        }
+
+        if (store->n_stop > 0 && now_ns > store->limits.max_age_ns) {
+                r = storesql_run_id(store, SQL_STOP_EXPIRE, (int64_t) (now_ns - store->limits.max_age_ns));
+                if (r < 0)
+                        return r;
+                store->n_stop -= MIN((uint64_t) sqlite3_changes(store->sqlite), store->n_stop);
         }
 
         r = pages(store, &all, &used);

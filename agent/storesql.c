@@ -11,8 +11,9 @@ static const char *const sql_text[_SQL_MAX] = {
         /* A producer that repeats an id within a batch gets one row; the bytes hold both. */
         [SQL_SPAN_ADD] =
                 "INSERT OR IGNORE INTO span(batch, trace_id, span_id, parent_id, start_ns, end_ns, kind, status,"
-                " flags, name, service, pod_uid, pod_name, pod_namespace, container_name, container_id)"
-                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                " flags, name, service, pod_uid, pod_name, pod_namespace, container_name, container_id, sandbox_id, "
+                "outcome,"
+                " why) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         [SQL_BATCH_ADD] = "INSERT INTO batch(id, received_ns, state, n_spans, size, traces)"
                           " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         [SQL_BATCH_READ] = "SELECT traces FROM batch WHERE id = ?1",
@@ -40,6 +41,23 @@ static const char *const sql_text[_SQL_MAX] = {
         [SQL_VACUUM] = "PRAGMA incremental_vacuum(256)",
         [SQL_META] = "INSERT INTO meta(key, value) VALUES (?1, ?2)"
                      " ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+        [SQL_META_FORGET_EXPORT] = "DELETE FROM meta WHERE key IN ('last_export_ok_ns', 'last_export_error',"
+                                   " 'last_export_error_ns')"
+                                   " AND (SELECT value FROM meta WHERE key = 'endpoint') IS NOT ?1",
+        [SQL_STOP_ADD] = "INSERT OR IGNORE INTO stop(id, kind, began_ns) VALUES (?1, ?2, ?3)",
+        [SQL_STOP_TRIM] = "DELETE FROM stop WHERE (id, kind, began_ns) IN"
+                          " (SELECT id, kind, began_ns FROM stop ORDER BY began_ns LIMIT ?1)",
+        [SQL_STOP_EXPIRE] = "DELETE FROM stop WHERE began_ns < ?1",
+        [SQL_STOP_EXCUSES] = "SELECT 1 FROM stop WHERE " STORESCHEMA_EXCUSED("stop", "?1", "?2", "?3", "?4") " LIMIT 1",
+        [SQL_UNDECIDED_ADD] = "INSERT INTO undecided(trace_id, outcome, container_id, sandbox_id, end_ns, due_ns)"
+                              " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        [SQL_UNDECIDED_NEXT] = "SELECT id, trace_id, outcome, container_id, sandbox_id, end_ns FROM undecided"
+                               " WHERE due_ns <= ?1 ORDER BY due_ns LIMIT 1",
+        [SQL_UNDECIDED_REMOVE] = "DELETE FROM undecided WHERE id = ?1",
+        [SQL_LEDGER_ADD] =
+                "INSERT INTO ledger(key, n) VALUES (?1, ?2) ON CONFLICT(key) DO UPDATE SET n = n + excluded.n",
+        [SQL_LEDGER_SETTLE] = "INSERT INTO ledger(key, n) SELECT ?1, n_spans FROM batch WHERE id = ?2 AND state = 1"
+                              " ON CONFLICT(key) DO UPDATE SET n = n + excluded.n",
 };
 
 int storesql_get(Store *store, Sql sql, sqlite3_stmt **ret) {

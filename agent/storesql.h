@@ -36,6 +36,16 @@ typedef enum Sql {
         SQL_PAGES_FREE,
         SQL_VACUUM,
         SQL_META,
+        SQL_META_FORGET_EXPORT,
+        SQL_STOP_ADD,
+        SQL_STOP_TRIM,
+        SQL_STOP_EXPIRE,
+        SQL_STOP_EXCUSES,
+        SQL_UNDECIDED_ADD,
+        SQL_UNDECIDED_NEXT,
+        SQL_UNDECIDED_REMOVE,
+        SQL_LEDGER_ADD,
+        SQL_LEDGER_SETTLE,
         _SQL_MAX,
 } Sql;
 
@@ -46,7 +56,9 @@ struct Store {
         StoreLimits limits;
         uint64_t page_size;
         int64_t last_batch;
-        uint64_t n_keep; /* rows of the keep table: mostly none, and then nobody need look */
+        uint64_t n_keep;      /* rows of the keep table: mostly none, and then nobody need look */
+        uint64_t n_stop;      /* rows of the tables stop */
+        uint64_t n_undecided; /* … and undecided */
         bool in_transaction;
 };
 

@@ -2,9 +2,6 @@
 #include <string.h>
 #include "tail.h"
 
-/* OTLP's Status.StatusCode. */
-#define STATUS_ERROR 2
-
 /* How long these take says how long something ran, not how long somebody waited. */
 static const char *const long_lived[] = { "attach", "container", "read_loop", "wait_for_exit_code" };
 
@@ -16,12 +13,77 @@ static bool is_long_lived(const char *name) {
 }
 
 const char *tail_judge(const TailRules *rules, const IngestRow *row) {
-        if (rules->errors && row->status == STATUS_ERROR)
+        if (rules->errors && row->outcome == OUTCOME_FAILED)
                 return STORESCHEMA_KEEP_ERROR;
         if (rules->slower_than_ns > 0 && row->end_ns - row->start_ns > rules->slower_than_ns &&
             !is_long_lived(row->name))
                 return STORESCHEMA_KEEP_SLOW;
         return NULL;
+}
+
+int tail_note_stops(Store *store, const IngestRow *rows, size_t n) {
+        int r;
+
+        for (size_t i = 0; i < n; i++) {
+                if (rows[i].stop == OUTCOME_STOP_NONE || !rows[i].stop_id)
+                        continue;
+                r = store_stop_add(store, rows[i].stop_id, rows[i].stop, rows[i].start_ns);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* An end of a container: if no stop call is known yet, there may be one whose span has not come. */
+static int put_off(Store *store, const IngestRow *row, uint64_t now_ns) {
+        int r;
+
+        r = store_stop_excuses(store, row->outcome, row->container_id, row->sandbox_id, row->end_ns);
+        if (r != 0)
+                return MIN(r, 0);
+        r = store_undecided_add(store, row, now_ns + TAIL_WAIT_NS);
+        if (r != 0)
+                return MIN(r, 0);
+        /* Too many wait: one export too many does no harm. */
+        r = store_keep_add(store, row->trace_id, STORESCHEMA_KEEP_ERROR, now_ns);
+        return MIN(r, 0);
+}
+
+static int is_stopped(Store *store, const StoreUndecided *undecided, const TailStopping *stopping) {
+        uint64_t began_ns;
+        const char *id;
+        int r;
+
+        r = store_stop_excuses(store, undecided->outcome, undecided->container_id, undecided->sandbox_id,
+                               undecided->end_ns);
+        if (r != 0 || !stopping->fn)
+                return r;
+        id = stopping->fn(undecided, &began_ns, stopping->userdata);
+        if (!id)
+                return 0;
+        r = store_stop_add(store, id, OUTCOME_STOP_CALL, began_ns);
+        return r < 0 ? r : 1;
+}
+
+int tail_decide(const TailRules *rules, Store *store, uint64_t now_ns, const TailStopping *stopping, bool *ret_more) {
+        StoreUndecided undecided;
+        int r;
+
+        *ret_more = false;
+        for (unsigned n = 0; (r = store_undecided_next(store, now_ns, &undecided)) > 0; n++) {
+                if (n == TAIL_DECIDE_MAX) {
+                        *ret_more = true;
+                        return 0;
+                }
+                r = rules->errors ? is_stopped(store, &undecided, stopping) : 1;
+                if (r == 0)
+                        r = store_keep_add(store, undecided.trace_id, STORESCHEMA_KEEP_ERROR, now_ns);
+                if (r >= 0)
+                        r = store_undecided_remove(store, undecided.id);
+                if (r < 0)
+                        return r;
+        }
+        return r;
 }
 
 int tail_apply(const TailRules *rules, Store *store, IngestRow *rows, size_t n, uint64_t now_ns, size_t *ret_n_kept) {
@@ -36,6 +98,11 @@ int tail_apply(const TailRules *rules, Store *store, IngestRow *rows, size_t n, 
         for (size_t i = 0; i < n; i++) {
                 const char *why = tail_judge(rules, rows + i);
 
+                if (rules->errors && (rows[i].outcome == OUTCOME_EXITED || rows[i].outcome == OUTCOME_KILLED)) {
+                        r = put_off(store, rows + i, now_ns);
+                        if (r < 0)
+                                return r;
+                }
                 if (!why)
                         continue;
                 r = store_keep_add(store, rows[i].trace_id, why, now_ns);

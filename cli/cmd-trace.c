@@ -188,6 +188,7 @@ CliExit cmd_trace_print(Cli *cli, StoreDb *db, const uint8_t trace_id[static 16]
 
 CliExit cmd_trace(Cli *cli, int argc, char **argv) {
         _cleanup_(storedb_freep) StoreDb *db = NULL;
+        _cleanup_close_ int state_fd = -EBADF;
         _cleanup_(json_freep) Json *json = NULL;
         const char *what = NULL;
         uint8_t trace_id[16];
@@ -203,6 +204,9 @@ CliExit cmd_trace(Cli *cli, int argc, char **argv) {
         r = cli_open_store(cli, &db);
         if (r < 0)
                 return CLI_FAILURE;
+        state_fd = cli_open_state(cli);
+        /* Without them the end of a container is decided a moment later. */
+        (void) storedb_add_stops(db, state_fd);
         code = resolve(db, what, trace_id, &is_pod);
         if (code != CLI_OK)
                 return code;

@@ -34,7 +34,8 @@ static const char help[] =
         "  --container NAME        of the container, by name or by its id (12 digits or more)\n"
         "  --service SERVICE       with a span of this service (podspan-cri, containerd, kubelet ...)\n"
         "  --name TEXT             with a span whose name contains TEXT\n"
-        "  --errors                with a failed span\n"
+        "  --errors                with a failed span: a call whose code is not OK, a command, a container that\n"
+        "                          nobody stopped\n"
         "  --slower-than DURATION  that took longer: 500ms, 2s, 1m30s\n"
         "  -n, --limit N           at most N of them; 20 unless given\n"
         "\n" CLI_OPTIONS_HELP;
@@ -138,6 +139,7 @@ static int on_trace_json(const StoreDbTrace *trace, void *userdata) {
         json_pair_u64(json, "errors", trace->n_errors);
         json_pair_u64(json, "services", trace->n_services);
         json_pair_str(json, "status", trace_status(trace));
+        json_pair_known(json, "why", trace->why);
         json_pair_str(json, "operation", trace->operation);
         json_pair_str(json, "service", trace->service);
         json_pair_known(json, "pod_uid", trace->pod_uid);
@@ -148,7 +150,16 @@ static int on_trace_json(const StoreDbTrace *trace, void *userdata) {
         return 0;
 }
 
-enum { COLUMN_START, COLUMN_DURATION, COLUMN_SPANS, COLUMN_STATUS, COLUMN_POD, COLUMN_OPERATION, COLUMN_TRACE };
+enum {
+        COLUMN_START,
+        COLUMN_DURATION,
+        COLUMN_SPANS,
+        COLUMN_STATUS,
+        COLUMN_POD,
+        COLUMN_OPERATION,
+        COLUMN_TRACE,
+        COLUMN_WHY
+};
 
 static int on_trace_table(const StoreDbTrace *trace, void *userdata) {
         Table *table = userdata;
@@ -170,6 +181,7 @@ static int on_trace_table(const StoreDbTrace *trace, void *userdata) {
                 table_cell(table, COLUMN_POD, *trace->pod_uid ? trace->pod_uid : "-", SCREEN_PLAIN);
         table_cell(table, COLUMN_OPERATION, text_span_name(trace->operation), SCREEN_PLAIN);
         table_cell(table, COLUMN_TRACE, id, SCREEN_DIM);
+        table_cell(table, COLUMN_WHY, trace->why, SCREEN_ERROR);
         return table->error;
 }
 
@@ -200,6 +212,7 @@ static CliExit print_table(const Cli *cli, StoreDb *db, const StoreDbFilter *fil
                 [COLUMN_POD] = { "POD", 0.3, SCOLS_FL_TRUNC },
                 [COLUMN_OPERATION] = { "OPERATION", 0.2, SCOLS_FL_TRUNC },
                 [COLUMN_TRACE] = { "TRACE", 32, 0 },
+                [COLUMN_WHY] = { "WHY", 0.2, SCOLS_FL_TRUNC },
         };
         _cleanup_(table_deinit) Table table = TABLE_NULL;
         int r;
@@ -220,6 +233,7 @@ static CliExit print_table(const Cli *cli, StoreDb *db, const StoreDbFilter *fil
 
 CliExit cmd_traces(Cli *cli, int argc, char **argv) {
         _cleanup_(storedb_freep) StoreDb *db = NULL;
+        _cleanup_close_ int state_fd = -EBADF;
         StoreDbFilter filter = { .limit = LIMIT_DEFAULT };
         int r;
 
@@ -231,5 +245,8 @@ CliExit cmd_traces(Cli *cli, int argc, char **argv) {
         r = cli_open_store(cli, &db);
         if (r < 0)
                 return CLI_FAILURE;
+        state_fd = cli_open_state(cli);
+        /* Without them the end of a container is decided a moment later. */
+        (void) storedb_add_stops(db, state_fd);
         return cli->json ? print_json(db, &filter) : print_table(cli, db, &filter);
 }

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "clk.h"
+#include "context.h"
 #include "storedb.h"
 #include "storeschema.h"
 
@@ -100,6 +102,11 @@ static int open_as(StoreDb *db, const char *query, int64_t *ret_version) {
         if (r == SQLITE_OK)
                 r = sqlite3_db_config(db->sqlite, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
         if (r == SQLITE_OK)
+                r = sqlite3_exec(db->sqlite,
+                                 "PRAGMA temp_store = MEMORY;"
+                                 "CREATE TEMP TABLE live_stop (id TEXT, kind INTEGER, began_ns INTEGER)",
+                                 NULL, NULL, NULL);
+        if (r == SQLITE_OK)
                 r = schema_version(db->sqlite, ret_version);
         return r;
 }
@@ -164,8 +171,9 @@ int storedb_open(const char *dir, StoreDb **ret, char **reterr_message) {
                 return explain(db, errno_of(r), reterr_message);
 
         if (version != STORESCHEMA_VERSION) {
-                if (asprintf(reterr_message, "%s: schema version %" PRId64 ", this podspan reads version %d", db->path,
-                             version, STORESCHEMA_VERSION) < 0)
+                if (asprintf(reterr_message, "%s: schema version %" PRId64 ", this podspan reads version %d%s",
+                             db->path, version, STORESCHEMA_VERSION,
+                             version < STORESCHEMA_VERSION ? "; podspand converts it when it is restarted" : "") < 0)
                         *reterr_message = NULL;
                 return -EPROTO;
         }
@@ -237,6 +245,31 @@ static int column_id(sqlite3_stmt *stmt, int column, uint8_t *ret, size_t size) 
         " AND " t ".pod_name = substr(:pod, instr(:pod, '/') + 1)"          \
         " ELSE " t ".pod_name = :pod OR " t ".pod_uid = :pod END)"
 
+/* A stop in either table that excuses the span @t. */
+#define STOPPED(t)                                                                               \
+        "(EXISTS (SELECT 1 FROM stop z WHERE " STORESCHEMA_EXCUSED(                              \
+                "z", t ".outcome", t ".container_id", t ".sandbox_id",                           \
+                t ".end_ns") ")"                                                                 \
+                             " OR EXISTS (SELECT 1 FROM live_stop z WHERE " STORESCHEMA_EXCUSED( \
+                                     "z", t ".outcome", t ".container_id", t ".sandbox_id", t ".end_ns") "))"
+
+/* As verdict_of(). */
+#define FAILED(t) "(" t ".outcome = 1 OR (" t ".outcome IN (2, 3) AND " t ".end_ns <= :settled AND NOT " STOPPED(t) "))"
+
+static StoreDbVerdict verdict_of(Outcome outcome, bool stopped, uint64_t end_ns, uint64_t settled_ns) {
+        switch (outcome) {
+        case OUTCOME_OK:
+                return STOREDB_OK;
+        case OUTCOME_EXITED:
+        case OUTCOME_KILLED:
+                return stopped ? STOREDB_STOPPED : end_ns > settled_ns ? STOREDB_UNDECIDED : STOREDB_FAILED;
+        case OUTCOME_UNKNOWN:
+                return STOREDB_UNKNOWN;
+        default:
+                return STOREDB_FAILED;
+        }
+}
+
 /*
  * One row a trace, newest first, without collecting them: of each trace its first span is taken, in the order of the
  * index on the start, so that LIMIT ends the scan. Filters ask about other spans of the trace by its primary key.
@@ -245,27 +278,35 @@ static int column_id(sqlite3_stmt *stmt, int column, uint8_t *ret, size_t size) 
         "SELECT s.trace_id, s.start_ns, s.name, coalesce(s.service, ''),"                                              \
         " (SELECT max(e.end_ns) FROM span e WHERE e.trace_id = s.trace_id) AS last_ns,"                                \
         " (SELECT count(DISTINCT c.span_id) FROM span c WHERE c.trace_id = s.trace_id),"                               \
-        " (SELECT count(DISTINCT x.span_id) FROM span x WHERE x.trace_id = s.trace_id AND x.status = 2),"              \
-        " (SELECT count(DISTINCT v.service) FROM span v WHERE v.trace_id = s.trace_id),"                               \
-        " coalesce((SELECT k.reason FROM keep k WHERE k.trace_id = s.trace_id), '')"                                   \
-        " FROM span s"                                                                                                 \
-        " WHERE s.start_ns >= :since AND (:until = 0 OR s.start_ns < :until)"                                          \
-        " AND NOT EXISTS (SELECT 1 FROM span b WHERE b.trace_id = s.trace_id"                                          \
-        "  AND (b.start_ns, b.span_id, b.batch) < (s.start_ns, s.span_id, s.batch))"                                   \
-        " AND (:identity = 0 OR EXISTS (SELECT 1 FROM span i WHERE i.trace_id = s.trace_id"                            \
-        "  AND (:pod IS NULL OR " POD_MATCHES(                                                                         \
-                "i") ")"                                                                                               \
-                     "  AND (:namespace IS NULL OR i.pod_namespace = :namespace)"                                      \
-                     "  AND (:container IS NULL OR i.container_name = :container"                                      \
-                     "   OR substr(i.container_id, 1, length(:container)) = :container AND length(:container) >= "     \
-                     "12)))"                                                                                           \
-                     " AND (:operation = 0 OR EXISTS (SELECT 1 FROM span o WHERE o.trace_id = s.trace_id"              \
-                     "  AND (:service IS NULL OR o.service = :service)"                                                \
-                     "  AND (:name IS NULL OR instr(o.name, :name) > 0)))"                                             \
-                     " AND (:errors = 0 OR EXISTS (SELECT 1 FROM span f WHERE f.trace_id = s.trace_id AND f.status = " \
-                     "2))"                                                                                             \
-                     " AND (:slower = 0 OR last_ns - s.start_ns > :slower)"                                            \
-                     " ORDER BY s.start_ns DESC LIMIT :limit"
+        " (SELECT count(DISTINCT x.span_id) FROM span x WHERE x.trace_id = s.trace_id AND " FAILED(                    \
+                "x") "),"                                                                                              \
+                     " (SELECT count(DISTINCT v.service) FROM span v WHERE v.trace_id = s.trace_id),"                  \
+                     " coalesce((SELECT k.reason FROM keep k WHERE k.trace_id = s.trace_id), ''),"                     \
+                     " coalesce((SELECT y.why FROM span y WHERE y.trace_id = s.trace_id AND y.outcome IN (1, 2, 3)"    \
+                     "  AND " FAILED(                                                                                  \
+                             "y") " ORDER BY length(y.why) DESC, y.end_ns LIMIT 1), '')"                               \
+                                  " FROM span s"                                                                       \
+                                  " WHERE s.start_ns >= :since AND (:until = 0 OR s.start_ns < :until)"                \
+                                  " AND NOT EXISTS (SELECT 1 FROM span b WHERE b.trace_id = s.trace_id"                \
+                                  "  AND (b.start_ns, b.span_id, b.batch) < (s.start_ns, s.span_id, s.batch))"         \
+                                  " AND (:identity = 0 OR EXISTS (SELECT 1 FROM span i WHERE i.trace_id = s.trace_id"  \
+                                  "  AND (:pod IS NULL OR " POD_MATCHES(                                               \
+                                          "i") ")"                                                                     \
+                                               "  AND (:namespace IS NULL OR i.pod_namespace = :namespace)"            \
+                                               "  AND (:container IS NULL OR i.container_name = :container"            \
+                                               "   OR substr(i.container_id, 1, length(:container)) = :container AND " \
+                                               "length(:container) >= "                                                \
+                                               "12)))"                                                                 \
+                                               " AND (:operation = 0 OR EXISTS (SELECT 1 FROM span o WHERE "           \
+                                               "o.trace_id = s.trace_id"                                               \
+                                               "  AND (:service IS NULL OR o.service = :service)"                      \
+                                               "  AND (:name IS NULL OR instr(o.name, :name) > 0)))"                   \
+                                               " AND (:errors = 0 OR EXISTS (SELECT 1 FROM span f WHERE f.trace_id = " \
+                                               "s.trace_id"                                                            \
+                                               "  AND " FAILED(                                                        \
+                                                       "f") "))"                                                       \
+                                                            " AND (:slower = 0 OR last_ns - s.start_ns > :slower)"     \
+                                                            " ORDER BY s.start_ns DESC LIMIT :limit"
 
 /* The pod a trace is about: that of the first span which names one. */
 #define TRACE_POD_SQL                                                                                 \
@@ -292,6 +333,7 @@ int storedb_traces(StoreDb *db, const StoreDbFilter *filter, int (*fn)(const Sto
         bind_u64(stmt, ":errors", filter->errors);
         bind_u64(stmt, ":slower", filter->slower_than_ns);
         bind_u64(stmt, ":limit", filter->limit);
+        bind_u64(stmt, ":settled", clk_realtime() - STOREDB_SETTLE_NS);
         bind_text(stmt, ":pod", filter->pod);
         bind_text(stmt, ":namespace", filter->namespace);
         bind_text(stmt, ":container", filter->container);
@@ -308,6 +350,7 @@ int storedb_traces(StoreDb *db, const StoreDbFilter *filter, int (*fn)(const Sto
                         .n_errors = column_u64(stmt, 6),
                         .n_services = column_u64(stmt, 7),
                         .kept = column_text(stmt, 8),
+                        .why = column_text(stmt, 9),
                         .pod_uid = "",
                         .pod_name = "",
                         .pod_namespace = "",
@@ -417,14 +460,16 @@ int storedb_count(StoreDb *db, const uint8_t trace_id[static 16], uint64_t *ret)
 }
 
 /* With max() in it, the other columns of a group come from the row that has the maximum (SQLite, "bare columns"). */
-#define SPANS_SQL                                                                                             \
-        "SELECT span_id, parent_id, start_ns, end_ns, kind, status, flags, name, service, pod_uid, pod_name," \
-        " pod_namespace, container_name, container_id, max(batch)"                                            \
-        " FROM span WHERE trace_id = :trace GROUP BY span_id ORDER BY start_ns, end_ns DESC, span_id LIMIT :max"
+#define SPANS_SQL                                                                                                      \
+        "SELECT span_id, parent_id, start_ns, end_ns, kind, outcome, flags, name, service, pod_uid, pod_name,"         \
+        " pod_namespace, container_name, container_id, max(batch), why, outcome IN (2, 3) AND " STOPPED(               \
+                "span") " FROM span WHERE trace_id = :trace GROUP BY span_id ORDER BY start_ns, end_ns DESC, span_id " \
+                        "LIMIT :max"
 
 int storedb_spans(StoreDb *db, const uint8_t trace_id[static 16], uint64_t max,
                   int (*fn)(const StoreDbSpan *span, void *userdata), void *userdata) {
         _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+        uint64_t settled_ns;
         int r;
 
         r = prepare(db, SPANS_SQL, &stmt);
@@ -432,6 +477,7 @@ int storedb_spans(StoreDb *db, const uint8_t trace_id[static 16], uint64_t max,
                 return r;
         bind_blob(stmt, ":trace", trace_id, 16);
         bind_u64(stmt, ":max", max);
+        settled_ns = clk_realtime() - STOREDB_SETTLE_NS;
 
         while ((r = step(stmt)) > 0) {
                 static const uint8_t none[8];
@@ -439,7 +485,7 @@ int storedb_spans(StoreDb *db, const uint8_t trace_id[static 16], uint64_t max,
                         .start_ns = column_u64(stmt, 2),
                         .end_ns = column_u64(stmt, 3),
                         .kind = sqlite3_column_int(stmt, 4),
-                        .status = sqlite3_column_int(stmt, 5),
+                        .outcome = (Outcome) sqlite3_column_int(stmt, 5),
                         .flags = (uint32_t) sqlite3_column_int64(stmt, 6),
                         .name = column_text(stmt, 7),
                         .service = column_text(stmt, 8),
@@ -449,10 +495,12 @@ int storedb_spans(StoreDb *db, const uint8_t trace_id[static 16], uint64_t max,
                         .container_name = column_text(stmt, 12),
                         .container_id = column_text(stmt, 13),
                         .batch = sqlite3_column_int64(stmt, 14),
+                        .why = column_text(stmt, 15),
                 };
 
                 if (column_id(stmt, 0, span.span_id, sizeof(span.span_id)) < 0)
                         continue;
+                span.verdict = verdict_of(span.outcome, sqlite3_column_int(stmt, 16) != 0, span.end_ns, settled_ns);
                 span.has_parent = column_id(stmt, 1, span.parent_id, sizeof(span.parent_id)) >= 0 &&
                                   memcmp(span.parent_id, none, sizeof(none)) != 0;
                 r = fn(&span, userdata);
@@ -515,7 +563,89 @@ static uint64_t size_of(const char *path, const char *suffix) {
         return stat(name, &st) < 0 ? 0 : (uint64_t) st.st_size;
 }
 
-int storedb_stats(StoreDb *db, StoreDbStats *ret) {
+typedef struct Stops {
+        sqlite3_stmt *stmt;
+        unsigned n;
+} Stops;
+
+static int on_call(const char *name, const ContextRecord *record, void *userdata) {
+        Stops *stops = userdata;
+        OutcomeFacts facts = {};
+        char method[128];
+        const char *id;
+
+        (void) name;
+
+        (void) snprintf(method, sizeof(method), "runtime.v1.RuntimeService/%s", record->operation);
+        facts.name = method;
+        facts.container_id = record->identity.container_id;
+        facts.sandbox_id = record->identity.sandbox_id;
+        if (outcome_stop(&facts, &id) != OUTCOME_STOP_CALL || !*id || stops->n == STOREDB_STOPS_MAX)
+                return 0;
+        bind_text(stops->stmt, ":id", id);
+        bind_u64(stops->stmt, ":began", record->start_ns);
+        if (step(stops->stmt) < 0)
+                return -EIO;
+        (void) sqlite3_reset(stops->stmt);
+        stops->n++;
+        return 0;
+}
+
+int storedb_add_stops(StoreDb *db, int state_fd) {
+        _cleanup_(context_deinit) Context context = CONTEXT_NULL;
+        _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+        Stops stops = {};
+        int r;
+
+        if (state_fd < 0)
+                return 0;
+        r = prepare(db, "INSERT INTO live_stop VALUES (:id, 2, :began)", &stmt);
+        if (r < 0)
+                return r;
+        stops.stmt = stmt;
+        r = context_init(&context, state_fd, /* create= */ false, COUNTERS_PROBE, NULL);
+        if (r < 0)
+                return r;
+        r = context_list(&context, CONTEXT_LIVE, on_call, &stops);
+        return MIN(r, 0);
+}
+
+int64_t storedb_dropped(const StoreDbLedger *ledger) {
+        return ledger->rejected + ledger->refused + ledger->retention + ledger->too_large + ledger->invalid +
+               ledger->store_full;
+}
+
+static int read_ledger(StoreDb *db, StoreDbLedger *ret) {
+        _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+        StoreDbLedger ledger = {};
+        const struct {
+                const char *key;
+                int64_t *to;
+        } entries[] = {
+                { STORESCHEMA_LEDGER_IN, &ledger.in },
+                { STORESCHEMA_LEDGER_EXPORTED, &ledger.exported },
+                { STORESCHEMA_LEDGER_LOCAL, &ledger.local },
+                { STORESCHEMA_LEDGER_REJECTED, &ledger.rejected },
+                { STORESCHEMA_LEDGER_REFUSED, &ledger.refused },
+                { STORESCHEMA_LEDGER_RETENTION, &ledger.retention },
+                { STORESCHEMA_LEDGER_TOO_LARGE, &ledger.too_large },
+                { STORESCHEMA_LEDGER_INVALID, &ledger.invalid },
+                { STORESCHEMA_LEDGER_STORE_FULL, &ledger.store_full },
+        };
+        int r;
+
+        r = prepare(db, "SELECT key, n FROM ledger", &stmt);
+        if (r < 0)
+                return r;
+        while ((r = step(stmt)) > 0)
+                for (size_t i = 0; i < ARRAY_SIZE(entries); i++)
+                        if (strcmp(entries[i].key, column_text(stmt, 0)) == 0)
+                                *entries[i].to = sqlite3_column_int64(stmt, 1);
+        *ret = ledger;
+        return r;
+}
+
+static int read_stats(StoreDb *db, StoreDbStats *ret) {
         _cleanup_stmt_ sqlite3_stmt *by_state = NULL, *kept = NULL;
         StoreDbStats stats = {
                 .file_bytes = size_of(db->path, "") + size_of(db->path, "-wal"),
@@ -553,8 +683,24 @@ int storedb_stats(StoreDb *db, StoreDbStats *ret) {
                 return r;
         stats.n_kept = r > 0 ? column_u64(kept, 0) : 0;
 
+        r = read_ledger(db, &stats.ledger);
+        if (r < 0)
+                return r;
+
         *ret = stats;
         return 0;
+}
+
+int storedb_stats(StoreDb *db, StoreDbStats *ret) {
+        int r;
+
+        /* One transaction: podspand may commit between two queries. */
+        r = sqlite3_exec(db->sqlite, "BEGIN", NULL, NULL, NULL);
+        if (r != SQLITE_OK)
+                return errno_of(r);
+        r = read_stats(db, ret);
+        (void) sqlite3_exec(db->sqlite, "COMMIT", NULL, NULL, NULL);
+        return r;
 }
 
 int storedb_meta(StoreDb *db, int (*fn)(const char *key, const char *value, void *userdata), void *userdata) {

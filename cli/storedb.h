@@ -10,13 +10,26 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "outcome.h"
 #include "util.h"
 
 #define STOREDB_BUSY_MS    2000
 #define STOREDB_BATCH_MAX  (64U * 1024 * 1024) /* bytes of one batch; more is skipped */
 #define STOREDB_PREFIX_MIN 4                   /* hex digits of a trace id's prefix */
 
+#define STOREDB_SETTLE_NS NSEC_PER_SEC /* the span of a call that has ended is in the store after this */
+#define STOREDB_STOPS_MAX 1024         /* stop calls in flight that are considered */
+
 typedef struct StoreDb StoreDb;
+
+/* Whether a span failed: its own outcome, and for the end of a container what else is known (outcome.h). */
+typedef enum StoreDbVerdict {
+        STOREDB_OK,
+        STOREDB_FAILED,
+        STOREDB_STOPPED,   /* a container that a stop call ended */
+        STOREDB_UNDECIDED, /* one that ended a moment ago: the stop call's span may be on its way */
+        STOREDB_UNKNOWN,   /* nobody saw how it ended */
+} StoreDbVerdict;
 
 /*
  * Opens the store in the directory @dir. Returns 0 with @ret owned by the caller, or a negative errno with a message
@@ -25,6 +38,12 @@ typedef struct StoreDb StoreDb;
 int storedb_open(const char *dir, StoreDb **ret, char **reterr_message);
 StoreDb *storedb_free(StoreDb *db);
 DEFINE_CLEANUP(StoreDb *, storedb_free);
+
+/*
+ * Tells @db of stop calls in flight, whose spans are still to come: those in @state_fd's context files (negative:
+ * none). Returns 0 or a negative errno.
+ */
+int storedb_add_stops(StoreDb *db, int state_fd);
 
 /* SQLite's message of the last failure. */
 const char *storedb_error(const StoreDb *db);
@@ -55,6 +74,7 @@ typedef struct StoreDbTrace {
         const char *pod_name;
         const char *pod_namespace;
         const char *kept; /* reason in table keep, or "" */
+        const char *why;  /* of the failed span that says most; "" if none failed */
 } StoreDbTrace;
 
 /* Calls @fn for the newest traces that pass @filter, newest first. A negative return of @fn ends it and is returned. */
@@ -79,9 +99,11 @@ typedef struct StoreDbSpan {
         uint64_t start_ns;
         uint64_t end_ns;
         int kind;
-        int status;
+        Outcome outcome;
+        StoreDbVerdict verdict;
         uint32_t flags;
         int64_t batch;
+        const char *why;  /* "" with OUTCOME_OK */
         const char *name; /* "" where unknown; valid within the callback */
         const char *service;
         const char *pod_uid;
@@ -105,6 +127,22 @@ int storedb_batches(StoreDb *db, const uint8_t trace_id[static 16],
 /* Is this the batch to take the span from, i.e. the last that holds it? 1, 0, or a negative errno. */
 int storedb_is_latest(StoreDb *db, const uint8_t trace_id[static 16], const uint8_t span_id[static 8], int64_t batch);
 
+/* What became of every span that podspand took in since the store was made (storeschema.h). */
+typedef struct StoreDbLedger {
+        int64_t in;
+        int64_t exported;
+        int64_t local;
+        int64_t rejected;
+        int64_t refused;
+        int64_t retention;
+        int64_t too_large;
+        int64_t invalid;
+        int64_t store_full;
+} StoreDbLedger;
+
+/* Those that got neither to the collector nor, for good, to the store. */
+int64_t storedb_dropped(const StoreDbLedger *ledger);
+
 typedef struct StoreDbStats {
         uint64_t n_batches[4]; /* by state */
         uint64_t n_spans[4];
@@ -114,8 +152,10 @@ typedef struct StoreDbStats {
         uint64_t oldest_pending_ns; /* 0: nothing pending */
         uint64_t n_kept;            /* traces a tail rule chose */
         uint64_t file_bytes;        /* database and write-ahead log */
+        StoreDbLedger ledger;
 } StoreDbStats;
 
+/* All figures are of one moment. */
 int storedb_stats(StoreDb *db, StoreDbStats *ret);
 
 /* Calls @fn for each row of the table meta, as text. */

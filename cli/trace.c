@@ -11,7 +11,7 @@ static void span_deinit(TraceSpan *span) {
         free(span->pod_namespace);
         free(span->container_name);
         free(span->container_id);
-        free(span->message);
+        free(span->why);
         for (unsigned i = 0; i < span->n_links; i++)
                 free(span->links[i].why);
 }
@@ -39,7 +39,8 @@ static int on_span(const StoreDbSpan *row, void *userdata) {
                 .start_ns = row->start_ns,
                 .end_ns = MAX(row->start_ns, row->end_ns),
                 .kind = row->kind,
-                .status = row->status,
+                .outcome = row->outcome,
+                .verdict = row->verdict,
                 .flags = row->flags,
                 .batch = row->batch,
         };
@@ -55,10 +56,11 @@ static int on_span(const StoreDbSpan *row, void *userdata) {
         span.pod_namespace = dup_bounded(row->pod_namespace);
         span.container_name = dup_bounded(row->container_name);
         span.container_id = dup_bounded(row->container_id);
+        span.why = dup_bounded(row->why);
 
         trace->spans[trace->n_spans++] = span;
         return span.name && span.service && span.pod_uid && span.pod_name && span.pod_namespace &&
-                               span.container_name && span.container_id
+                               span.container_name && span.container_id && span.why
                        ? 0
                        : -ENOMEM;
 }
@@ -165,7 +167,7 @@ int trace_build(Trace *trace) {
                 span->orphan = span->has_parent && span->parent == TRACE_NONE;
                 trace->start_ns = MIN(trace->start_ns, span->start_ns);
                 trace->end_ns = MAX(trace->end_ns, span->end_ns);
-                trace->n_errors += span->status == 2;
+                trace->n_errors += span->verdict == STOREDB_FAILED;
                 trace->n_unsampled += trace_span_unsampled(span);
         }
 
@@ -223,9 +225,16 @@ static int add_details(const Details *details, const Podspan__Otlp__Span *from) 
                 return 0;
 
         span = &details->trace->spans[i];
-        if (!span->message && from->status && from->status->message && *from->status->message) {
-                span->message = dup_bounded(from->status->message);
-                if (!span->message)
+        if (span->outcome != OUTCOME_OK) {
+                char why[OUTCOME_WHY_MAX + 1];
+                OutcomeFacts facts;
+
+                /* The row of a store that was converted does not say it. */
+                outcome_read(from, &facts);
+                (void) outcome_why(&facts, span->outcome, why);
+                free(span->why);
+                span->why = strdup(why);
+                if (!span->why)
                         return -ENOMEM;
         }
 

@@ -27,7 +27,8 @@ typedef struct TraceSpan {
         uint64_t start_ns;
         uint64_t end_ns; /* never before start_ns */
         int kind;
-        int status;
+        Outcome outcome;
+        StoreDbVerdict verdict;
         uint32_t flags;
         int64_t batch;
         char *name; /* never NULL, like all strings below unless said */
@@ -37,7 +38,7 @@ typedef struct TraceSpan {
         char *pod_namespace;
         char *container_name;
         char *container_id;
-        char *message; /* of an error status; NULL if none */
+        char *why; /* outcome_why(): exit code, signal, the runtime's words; "" with OUTCOME_OK */
         TraceLink links[TRACE_LINKS_MAX];
         unsigned n_links;
         uint32_t parent; /* indices into Trace.spans, or TRACE_NONE */

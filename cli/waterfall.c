@@ -277,7 +277,7 @@ static void print_bar(Waterfall *waterfall, const TraceSpan *span) {
         double left = waterfall_axis_at(waterfall->axis, span->start_ns) * (double) waterfall->bar;
         double right = waterfall_axis_at(waterfall->axis, span->end_ns) * (double) waterfall->bar;
         size_t first, units, column = 0;
-        ScreenStyle style = span->status == 2 ? SCREEN_ERROR : series_style(waterfall, span->service);
+        ScreenStyle style = span->verdict == STOREDB_FAILED ? SCREEN_ERROR : series_style(waterfall, span->service);
 
         flush_blanks(waterfall);
         first = MIN((size_t) left, waterfall->bar - 1);
@@ -299,7 +299,10 @@ static void print_bar(Waterfall *waterfall, const TraceSpan *span) {
                 column++;
         }
         for (; units >= 8; units -= 8, column++)
-                fputs(!screen->utf8 ? (span->status == 2 ? "!" : "=") : lives_long(span) ? "━" : "█", waterfall->out);
+                fputs(!screen->utf8      ? (span->verdict == STOREDB_FAILED ? "!" : "=")
+                      : lives_long(span) ? "━"
+                                         : "█",
+                      waterfall->out);
         if (units > 0) {
                 fputs(eighths[units], waterfall->out);
                 column++;
@@ -332,10 +335,23 @@ static void print_notes(Waterfall *waterfall, const TraceSpan *span) {
         char text[SAFE_MAX], message[SAFE_MAX];
         size_t rest = waterfall->rest;
 
-        if (span->status == 2) {
-                safe(waterfall, span->message ? span->message : "error", message);
-                (void) snprintf(text, sizeof(text), "%s %.*s", utf8 ? "✗" : "ERROR:", SAFE_MAX - 16, message);
-                print_note(waterfall, SCREEN_ERROR, &rest, text);
+        if (span->verdict != STOREDB_OK) {
+                static const struct {
+                        const char *mark, *ascii, *behind;
+                        ScreenStyle style;
+                } marks[] = {
+                        [STOREDB_FAILED] = { "✗ ", "ERROR: ", "", SCREEN_ERROR },
+                        [STOREDB_STOPPED] = { "■ stopped: ", "stopped: ", "", SCREEN_DIM },
+                        [STOREDB_UNDECIDED] = { "? ", "? ", " (stopped or not: its call may not have ended yet)",
+                                                SCREEN_DIM },
+                        [STOREDB_UNKNOWN] = { "? ", "? ", "", SCREEN_WARNING },
+                };
+
+                safe(waterfall, *span->why ? span->why : "the store does not say why", message);
+                (void) snprintf(text, sizeof(text), "%s%.*s%s",
+                                utf8 ? marks[span->verdict].mark : marks[span->verdict].ascii, SAFE_MAX - 96, message,
+                                marks[span->verdict].behind);
+                print_note(waterfall, marks[span->verdict].style, &rest, text);
         }
         for (unsigned i = 0; i < span->n_links; i++) {
                 char id[33];
@@ -364,7 +380,7 @@ static void print_span(Waterfall *waterfall, const TraceSpan *span) {
         print_bar(waterfall, span);
 
         span_label(waterfall, span, text);
-        cell(waterfall, text, waterfall->name, span->status == 2 ? SCREEN_ERROR : SCREEN_PLAIN, false);
+        cell(waterfall, text, waterfall->name, span->verdict == STOREDB_FAILED ? SCREEN_ERROR : SCREEN_PLAIN, false);
         if (waterfall->service > 0) {
                 safe(waterfall, span->service, text);
                 cell(waterfall, text, waterfall->service, series_style(waterfall, span->service), false);

@@ -183,17 +183,30 @@ Outcome outcome_judge(const OutcomeFacts *facts) {
         return facts->status == STATUS_ERROR ? OUTCOME_FAILED : OUTCOME_OK;
 }
 
-OutcomeStop outcome_stop(const OutcomeFacts *facts) {
-        static const char *const methods[] = { "StopContainer", "RemoveContainer", "StopPodSandbox",
-                                               "RemovePodSandbox" };
+OutcomeStop outcome_stop(const OutcomeFacts *facts, const char **ret_id) {
+        static const struct {
+                const char *method;
+                bool sandbox;
+        } methods[] = {
+                { "StopContainer", false },
+                { "RemoveContainer", false },
+                { "StopPodSandbox", true },
+                { "RemovePodSandbox", true },
+        };
 
+        *ret_id = NULL;
         if (is_cri(facts->name)) {
                 for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
-                        if (strcmp(short_method(facts->name), methods[i]) == 0)
+                        if (strcmp(short_method(facts->name), methods[i].method) == 0) {
+                                *ret_id = methods[i].sandbox ? facts->sandbox_id : facts->container_id;
                                 return OUTCOME_STOP_CALL;
+                        }
                 return OUTCOME_STOP_NONE;
         }
-        return is_kill(facts) ? OUTCOME_STOP_KILL : OUTCOME_STOP_NONE;
+        if (!is_kill(facts))
+                return OUTCOME_STOP_NONE;
+        *ret_id = facts->container_id;
+        return OUTCOME_STOP_KILL;
 }
 
 bool outcome_excused(Outcome outcome, OutcomeStop stop) {

@@ -67,8 +67,11 @@ void outcome_read(const Podspan__Otlp__Span *span, OutcomeFacts *ret);
 
 Outcome outcome_judge(const OutcomeFacts *facts);
 
-/* Does the span say that somebody began to stop a container? */
-OutcomeStop outcome_stop(const OutcomeFacts *facts);
+/*
+ * Does the span say that somebody began to stop a container? @ret_id (borrowed) is then the id of this container, or of
+ * the sandbox whose containers end with it; NULL where the span does not say.
+ */
+OutcomeStop outcome_stop(const OutcomeFacts *facts, const char **ret_id);
 
 /* Does a stop of kind @stop, begun before the end, make @outcome no failure? */
 bool outcome_excused(Outcome outcome, OutcomeStop stop);

@@ -8,7 +8,7 @@
  */
 
 #define STORESCHEMA_FILE    "podspan.db"
-#define STORESCHEMA_VERSION 1
+#define STORESCHEMA_VERSION 2
 
 /* batch.state */
 #define STORESCHEMA_STATE_LOCAL    0 /* not to be exported (not sampled, not kept, or no collector) */
@@ -16,9 +16,69 @@
 #define STORESCHEMA_STATE_EXPORTED 2
 #define STORESCHEMA_STATE_REFUSED  3 /* the collector answered with a status that is not retried */
 
+/*
+ * ledger.key: what became of every span that podspand took in. in = exported + local + the spans of pending batches +
+ * the six others, at each commit, whatever was killed when.
+ */
+#define STORESCHEMA_LEDGER_IN         "in"
+#define STORESCHEMA_LEDGER_EXPORTED   "exported"
+#define STORESCHEMA_LEDGER_LOCAL      "local"
+#define STORESCHEMA_LEDGER_REJECTED   "rejected"   /* by the collector, in a partial success */
+#define STORESCHEMA_LEDGER_REFUSED    "refused"    /* by the collector, with an answer that is not retried */
+#define STORESCHEMA_LEDGER_RETENTION  "retention"  /* removed by the store's bounds before they were exported */
+#define STORESCHEMA_LEDGER_TOO_LARGE  "too_large"  /* above what a collector takes in one message */
+#define STORESCHEMA_LEDGER_INVALID    "invalid"    /* without valid ids or times, or beyond the bounds of a file */
+#define STORESCHEMA_LEDGER_STORE_FULL "store_full" /* the disk was too full */
+
 /* keep.reason, and the value of the span attribute podspan.kept */
 #define STORESCHEMA_KEEP_ERROR "error"
 #define STORESCHEMA_KEEP_SLOW  "slow"
+
+/* What version 2 has besides new columns. */
+#define STORESCHEMA_SQL_2                                   \
+        "CREATE TABLE stop ("                               \
+        " id TEXT NOT NULL,"                                \
+        " kind INTEGER NOT NULL,"                           \
+        " began_ns INTEGER NOT NULL,"                       \
+        " PRIMARY KEY (id, kind, began_ns)) WITHOUT ROWID;" \
+        "CREATE INDEX stop_began ON stop(began_ns);"        \
+        "CREATE TABLE undecided ("                          \
+        " id INTEGER PRIMARY KEY,"                          \
+        " trace_id BLOB NOT NULL,"                          \
+        " outcome INTEGER NOT NULL,"                        \
+        " container_id TEXT,"                               \
+        " sandbox_id TEXT,"                                 \
+        " end_ns INTEGER NOT NULL,"                         \
+        " due_ns INTEGER NOT NULL);"                        \
+        "CREATE INDEX undecided_due ON undecided(due_ns);"  \
+        "CREATE TABLE ledger (key TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;"
+
+/*
+ * Does the row of table stop (or of one like it) called @t make an end of a container no failure? By its outcome, its
+ * ids (NULL: not known) and its time; as outcome_excused(). What kills one container says nothing about the others of
+ * its sandbox.
+ */
+#define STORESCHEMA_EXCUSED(t, outcome, container, sandbox, end)                                                \
+        "((" t ".id = " container " AND (" t ".kind = 2 OR " outcome " = 3)) OR (" t ".id = " sandbox " AND " t \
+        ".kind = 2)) AND " outcome " IN (2, 3) AND " t ".began_ns <= " end
+
+/*
+ * Version 1 becomes 2. What ended how is in the batches; here the status is taken for it, as version 1 did. Of the
+ * ledger what the store still holds is known.
+ */
+#define STORESCHEMA_SQL_1_TO_2                                                                                         \
+        "ALTER TABLE span ADD COLUMN sandbox_id TEXT;"                                                                 \
+        "ALTER TABLE span ADD COLUMN outcome INTEGER NOT NULL DEFAULT 0;"                                              \
+        "ALTER TABLE span ADD COLUMN why TEXT;" STORESCHEMA_SQL_2                                                      \
+        "UPDATE span SET outcome = CASE WHEN name IN ('container', 'wait_for_exit_code') AND container_id IS NOT NULL" \
+        " THEN 2 ELSE 1 END, why = 'stored by an earlier podspand' WHERE status = 2;"                                  \
+        "INSERT OR IGNORE INTO stop SELECT container_id, 2, start_ns FROM span WHERE container_id IS NOT NULL"         \
+        " AND (name LIKE '%/StopContainer' OR name LIKE '%/RemoveContainer');"                                         \
+        "INSERT INTO ledger SELECT 'in', coalesce(sum(n_spans), 0) FROM batch;"                                        \
+        "INSERT INTO ledger SELECT 'local', coalesce(sum(n_spans), 0) FROM batch WHERE state = 0;"                     \
+        "INSERT INTO ledger SELECT 'exported', coalesce(sum(n_spans), 0) FROM batch WHERE state = 2;"                  \
+        "INSERT INTO ledger SELECT 'refused', coalesce(sum(n_spans), 0) FROM batch WHERE state = 3;"                   \
+        "UPDATE meta SET value = 2 WHERE key = 'schema';"
 
 #define STORESCHEMA_SQL                                                               \
         "CREATE TABLE batch ("                                                        \
@@ -47,6 +107,9 @@
         " pod_namespace TEXT,"                                                        \
         " container_name TEXT,"                                                       \
         " container_id TEXT,"                                                         \
+        " sandbox_id TEXT,"                                                           \
+        " outcome INTEGER NOT NULL DEFAULT 0,"                                        \
+        " why TEXT,"                                                                  \
         " PRIMARY KEY (trace_id, span_id, batch)) WITHOUT ROWID;"                     \
         "CREATE INDEX span_batch ON span(batch);"                                     \
         "CREATE INDEX span_start ON span(start_ns);"                                  \
@@ -58,5 +121,5 @@
         " promoted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"                        \
         "CREATE INDEX keep_unpromoted ON keep(trace_id) WHERE promoted = 0;"          \
         "CREATE INDEX keep_decided ON keep(decided_ns);"                              \
-        "CREATE TABLE file (name TEXT PRIMARY KEY) WITHOUT ROWID;"                    \
+        "CREATE TABLE file (name TEXT PRIMARY KEY) WITHOUT ROWID;" STORESCHEMA_SQL_2  \
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"

@@ -75,7 +75,8 @@ class Span:
     """One span: a row and its OTLP."""
 
     def __init__(self, span_id, name, start_ms, length_ms, parent=None, trace=TRACE, service="podspan-cri", status=0,
-                 message="", flags=1, kind=2, pod=None, container=None, links=(), attributes=None, start_ns=None):
+                 message="", flags=1, kind=2, pod=None, container=None, links=(), attributes=None, start_ns=None, outcome=None, why=None,
+                 container_id=None, sandbox_id=None):
         self.trace, self.name, self.service = trace, name, service
         self.id = span_id if isinstance(span_id, bytes) else struct.pack(">Q", span_id)
         self.parent = parent if parent is None or isinstance(parent, bytes) else struct.pack(">Q", parent)
@@ -84,6 +85,10 @@ class Span:
         self.status, self.message, self.flags, self.kind = status, message, flags, kind
         self.pod, self.container, self.links = pod, container, links
         self.attributes = attributes or {}
+        self.container_id, self.sandbox_id = container_id, sandbox_id
+        # What podspand decides (lib/outcome.h) is its own test's; here a span with status Error has failed.
+        self.outcome = outcome if outcome is not None else int(status == 2)
+        self.why = why if why is not None else message or None
 
     def otlp(self):
         out = field(1, self.trace) + field(2, self.id)
@@ -108,8 +113,13 @@ def traces_data(spans, node="worker-1"):
 def schema():
     """The statements of lib/storeschema.h, which both programs use as they are."""
     text = (ROOT / "lib" / "storeschema.h").read_text()
-    text = text[text.index("#define STORESCHEMA_SQL"):]
-    return "".join(json.loads(s) for s in re.findall(r'"(?:[^"\\]|\\.)*"', text))
+
+    def macro(name):
+        body = re.search(rf"#define {name}\s((?:.*\\\n)*.*)", text)[1]
+        return "".join(macro(m[2]) if m[2] else json.loads(m[1])
+                       for m in re.finditer(r'("(?:[^"\\]|\\.)*")|(STORESCHEMA_SQL_2)', body))
+
+    return macro("STORESCHEMA_SQL")
 
 
 class Store:
@@ -119,7 +129,7 @@ class Store:
         self.db = sqlite3.connect(self.dir / "podspan.db", isolation_level=None)
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.executescript(schema())
-        self.meta("schema", 1)
+        self.meta("schema", 2)
 
     def meta(self, key, value):
         self.db.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
@@ -131,9 +141,10 @@ class Store:
             "INSERT INTO batch(received_ns, state, n_spans, size, traces) VALUES (?, ?, ?, ?, ?)",
             (received, state, len(spans), len(data), data)).lastrowid
         self.db.executemany(
-            "INSERT INTO span VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO span VALUES ({', '.join('?' * 19)})",
             [(batch, s.trace, s.id, s.parent, s.start, s.end, s.kind, s.status, s.flags, s.name, s.service,
-              *(s.pod or (None, None, None)), s.container, None) for s in spans])
+              *(s.pod or (None, None, None)), s.container, s.container_id, s.sandbox_id, s.outcome, s.why)
+             for s in spans])
         self.db.execute("COMMIT")
         return batch
 
@@ -229,7 +240,7 @@ def test_traces_lists_the_newest_first(tmp_path, store):
 
     text = podspan(tmp_path, "traces")
     lines = text.splitlines()
-    assert lines[0].split() == ["START", "DURATION", "SPANS", "STATUS", "POD", "OPERATION", "TRACE"]
+    assert lines[0].split() == ["START", "DURATION", "SPANS", "STATUS", "POD", "OPERATION", "TRACE", "WHY"]
     assert "prod/db-0" in lines[1] and "StopPodSandbox" in lines[1] and "error" in lines[1]
     assert "2025-11-21 10:00:00.000" in lines[2] and "206 ms" in lines[2] and TRACE.hex() in lines[2]
 
@@ -396,6 +407,94 @@ def test_trace_of_many_spans_is_bounded(tmp_path, store):
     assert sum(len(s["spans"]) for r in document["resourceSpans"] for s in r["scopeSpans"]) == total
 
 
+# What failed, and what did not. The outcome of each span alone is podspand's (lib/outcome.h); what the stop calls make of
+# it is decided here.
+
+OK, FAILED, EXITED, KILLED, UNKNOWN = range(5)
+CALL = "runtime.v1.RuntimeService/"
+
+
+def end(outcome=KILLED, why="SIGTERM", end_ms=100, container="c1", sandbox="s1", trace=TRACE, span=2, **kwargs):
+    attributes = {"container.id": container, **kwargs.pop("attributes", {"podspan.process.signal": why})}
+    return Span(span, "wait_for_exit_code", end_ms - 50, 50, parent=1, trace=trace, service="podspan-watch", kind=1,
+                status=2, outcome=outcome, why=why, container_id=container, sandbox_id=sandbox, pod=POD,
+                attributes=attributes, **kwargs)
+
+
+def stop(store, identifier, kind, began_ms):
+    store.db.execute("INSERT INTO stop VALUES (?, ?, ?)", (identifier, kind, T0 + began_ms * MS))
+
+
+def line_of(text, name):
+    return next(line for line in text.splitlines() if name in line)
+
+
+def test_a_refused_start_has_failed_and_says_why(tmp_path, store):
+    """Not an error by OpenTelemetry's convention, but the commonest failure of a start."""
+    words = 'failed to reserve sandbox name "web_default_uid-web_0"'
+    store.add(Span(1, CALL + "RunPodSandbox", 0, 3, pod=POD, outcome=FAILED, why=f"FAILED_PRECONDITION: {words}",
+                   attributes={"rpc.response.status_code": "FAILED_PRECONDITION", "podspan.rpc.message": words}))
+    (trace,) = podspan_json(tmp_path, "traces", "--errors")["traces"]
+    assert trace["status"] == "error" and trace["errors"] == 1 and trace["why"] == f"FAILED_PRECONDITION: {words}"
+    assert line_of(podspan(tmp_path, "traces"), "RunPodSandbox").endswith(words)
+    text = podspan(tmp_path, "trace", TRACE.hex())
+    assert f"✗ FAILED_PRECONDITION: {words}" in line_of(text, "RunPodSandbox") and "1 failed" in text
+
+
+@pytest.mark.parametrize("stopped, failed", [
+    (("c1", 2, 40), False), (("s1", 2, 40), False), (("c1", 1, 40), False), (None, True),
+    (("c1", 2, 101), True), (("c2", 2, 40), True), (("s1", 1, 40), True)])
+def test_a_stopped_container_has_not_failed(tmp_path, store, stopped, failed):
+    store.add(Span(1, CALL + "StartContainer", 0, 10, pod=POD), end())
+    if stopped:
+        stop(store, *stopped)
+    podspan(tmp_path, "traces", "--errors", check=0 if failed else 3)
+    (trace,) = podspan_json(tmp_path, "traces")["traces"]
+    assert (trace["status"], trace["errors"]) == (("error", 1) if failed else ("ok", 0))
+    assert trace.get("why") == ("SIGTERM" if failed else None)
+    text = podspan(tmp_path, "trace", TRACE.hex())
+    assert ("✗ SIGTERM" if failed else "■ stopped: SIGTERM") in line_of(text, "wait_for_exit_code")
+    assert ("1 failed" in text) == failed
+
+
+def test_a_stop_call_in_flight_counts(tmp_path, store):
+    """Its span comes when it has ended: of StopPodSandbox seconds after the container's."""
+    store.add(Span(1, CALL + "StartContainer", 0, 10, pod=POD), end(EXITED, "exit code 1", attributes={"process.exit.code": 1}))
+    assert podspan_json(tmp_path, "traces")["traces"][0]["why"] == "exit code 1"
+    (tmp_path / "state").mkdir()
+    context_file(tmp_path / "state", "StopPodSandbox", T0 + 40 * MS, os.getpid(), own_start_time(), sandbox_id="s1")
+    assert podspan_json(tmp_path, "traces")["traces"][0]["status"] == "ok"
+    assert "■ stopped: exit code 1" in podspan(tmp_path, "trace", TRACE.hex())
+
+
+def test_what_is_not_known_is_said_to_be_unknown(tmp_path, store):
+    store.add(Span(1, CALL + "StartContainer", 0, 10, pod=POD),
+              end(UNKNOWN, "how it ended is not known", attributes={"podspan.incomplete": True}))
+    text = podspan(tmp_path, "trace", TRACE.hex())
+    assert "? how it ended is not known" in line_of(text, "wait_for_exit_code") and "failed" not in text
+    assert podspan_json(tmp_path, "traces")["traces"][0]["status"] == "ok"
+    # A container that ended a moment ago: the stop call has its span in a moment.
+    store.add(end(span=3, trace=b"\x07" * 16, start_ns=time.time_ns()))
+    assert "? SIGTERM (stopped or not" in podspan(tmp_path, "trace", "07070707")
+
+
+@pytest.mark.parametrize("attributes, status, message, outcome, why", [
+    ({"process.exit.code": 3}, 2, "", EXITED, "exit code 3"),
+    ({"process.exit.code": 139, "podspan.process.signal": "SIGSEGV"}, 2, "", KILLED, "SIGSEGV"),
+    ({"process.exit.code": 137, "podspan.process.signal": "SIGKILL", "podspan.oom_killed": True}, 2, "", FAILED,
+     "OOM killed (SIGKILL)"),
+    ({}, 2, "", FAILED, "the span does not say why"),
+    ({"process.exit.code": 1, "error.type": "1"}, 2,
+     'time="2026-11-21T10:00:00Z" level=error msg="runc create failed: exec: \\"nosuch\\": \x1b[31mnot found"', FAILED,
+     'exit code 1: runc create failed: exec: "nosuch": \\x1b[31mnot found')])
+def test_trace_says_why(tmp_path, store, attributes, status, message, outcome, why):
+    """From the batch, also where the row of a converted store says nothing."""
+    store.add(Span(1, "runc create", 0, 10, pod=POD, status=status, message=message, outcome=outcome, why="",
+                   attributes=attributes, container_id="c1"))
+    line = line_of(podspan(tmp_path, "trace", TRACE.hex()), "runc create")
+    assert line.endswith(f"✗ {why}") and "✗ error" not in line
+
+
 # Hostile strings
 
 
@@ -473,6 +572,8 @@ def test_store_errors_are_clear(tmp_path):
 def test_another_schema_version_is_refused(tmp_path, store):
     store.db.execute("UPDATE meta SET value = 99 WHERE key = 'schema'")
     assert "schema version 99" in podspan(tmp_path, "traces", check=1)
+    store.db.execute("UPDATE meta SET value = 1 WHERE key = 'schema'")
+    assert "podspand converts it when it is restarted" in podspan(tmp_path, "traces", check=1)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
@@ -832,7 +933,7 @@ def collect(tmp_path, store, stop):
                     for span in map(fields, scope[2]):
                         times = [struct.unpack("<Q", span[n][0])[0] for n in (7, 8)]
                         db.execute(
-                            "INSERT INTO span VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                            f"INSERT INTO span VALUES ({', '.join('?' * 16)}, NULL, 0, NULL)",
                             (batch, span[1][0], span[2][0], span.get(4, [None])[0], *times, span[6][0],
                              fields(span[15][0]).get(3, [0])[0] if 15 in span else 0, 1, span[5][0].decode(),
                              about["service.name"], about.get("k8s.pod.uid"), about.get("k8s.pod.name"),

@@ -16,6 +16,14 @@
 #define FIXTURE_SPANS_MAX 64
 #define FIXTURE_START     UINT64_C(1700000000000000000)
 
+#define FIXTURE_ATTRIBUTES_MAX 5
+
+typedef struct FixtureAttribute {
+        const char *key;
+        const char *text; /* NULL: @number */
+        int64_t number;
+} FixtureAttribute;
+
 typedef struct Fixture {
         uint8_t trace;    /* every byte of the trace id */
         uint8_t span;     /* of the span id */
@@ -27,6 +35,8 @@ typedef struct Fixture {
         size_t span_size;   /* 8 */
         size_t parent_size; /* 0 */
         const char *pad;    /* value of an attribute, NULL: none */
+        uint64_t start_ns;  /* behind FIXTURE_START */
+        FixtureAttribute attributes[FIXTURE_ATTRIBUTES_MAX];
 } Fixture;
 
 static inline void fixture_attribute(Podspan__Otlp__KeyValue *pair, Podspan__Otlp__AnyValue *value, const char *key,
@@ -44,9 +54,11 @@ static inline uint8_t *fixture_pack(const Fixture *fixtures, size_t n, size_t *r
         static uint8_t ids[FIXTURE_SPANS_MAX][3][32];
         Podspan__Otlp__Span spans[FIXTURE_SPANS_MAX], *list[FIXTURE_SPANS_MAX];
         Podspan__Otlp__Status statuses[FIXTURE_SPANS_MAX];
-        Podspan__Otlp__KeyValue pads[FIXTURE_SPANS_MAX], *pad_lists[FIXTURE_SPANS_MAX][1], pairs[2];
+        static Podspan__Otlp__KeyValue pads[FIXTURE_SPANS_MAX][FIXTURE_ATTRIBUTES_MAX + 1];
+        static Podspan__Otlp__AnyValue pad_values[FIXTURE_SPANS_MAX][FIXTURE_ATTRIBUTES_MAX + 1];
+        Podspan__Otlp__KeyValue *pad_lists[FIXTURE_SPANS_MAX][FIXTURE_ATTRIBUTES_MAX + 1], pairs[2];
         Podspan__Otlp__KeyValue *pair_list[] = { pairs, pairs + 1 };
-        Podspan__Otlp__AnyValue pad_values[FIXTURE_SPANS_MAX], values[2];
+        Podspan__Otlp__AnyValue values[2];
         Podspan__Otlp__Resource resource = PODSPAN__OTLP__RESOURCE__INIT;
         Podspan__Otlp__ScopeSpans scope_spans = PODSPAN__OTLP__SCOPE_SPANS__INIT, *scopes[] = { &scope_spans };
         Podspan__Otlp__ResourceSpans resource_spans = PODSPAN__OTLP__RESOURCE_SPANS__INIT, *all[] = { &resource_spans };
@@ -66,19 +78,29 @@ static inline uint8_t *fixture_pack(const Fixture *fixtures, size_t n, size_t *r
                 span->span_id = (ProtobufCBinaryData){ fixture->span_size ?: 8, ids[i][1] };
                 span->parent_span_id = (ProtobufCBinaryData){ fixture->parent_size, ids[i][2] };
                 span->name = (char *) (fixture->name ?: "span");
-                span->start_time_unix_nano = FIXTURE_START;
-                span->end_time_unix_nano = FIXTURE_START + fixture->duration_ns;
+                span->start_time_unix_nano = FIXTURE_START + fixture->start_ns;
+                span->end_time_unix_nano = span->start_time_unix_nano + fixture->duration_ns;
                 span->flags = fixture->flags;
                 if (fixture->status) {
                         podspan__otlp__status__init(statuses + i);
                         statuses[i].code = fixture->status;
                         span->status = statuses + i;
                 }
+                span->attributes = pad_lists[i];
                 if (fixture->pad) {
-                        fixture_attribute(pads + i, pad_values + i, "pad", fixture->pad);
-                        pad_lists[i][0] = pads + i;
-                        span->attributes = pad_lists[i];
-                        span->n_attributes = 1;
+                        fixture_attribute(pads[i], pad_values[i], "pad", fixture->pad);
+                        pad_lists[i][span->n_attributes++] = pads[i];
+                }
+                for (size_t a = 0; a < FIXTURE_ATTRIBUTES_MAX && fixture->attributes[a].key; a++) {
+                        const FixtureAttribute *attribute = &fixture->attributes[a];
+                        Podspan__Otlp__AnyValue *value = &pad_values[i][a + 1];
+
+                        fixture_attribute(&pads[i][a + 1], value, attribute->key, attribute->text);
+                        if (!attribute->text) {
+                                value->value_case = PODSPAN__OTLP__ANY_VALUE__VALUE_INT_VALUE;
+                                value->int_value = attribute->number;
+                        }
+                        pad_lists[i][span->n_attributes++] = &pads[i][a + 1];
                 }
                 list[i] = span;
         }

@@ -2,7 +2,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include "store.h"
+#include "storesql.h"
 
 #define NOW FIXTURE_START
 
@@ -290,7 +290,7 @@ static void other_schemas(void **state) {
         char *aside = NULL;
 
         store_free(reopen(place->dir, &limits, STOREFILE_CREATED));
-        exec_sql(place->dir, "UPDATE meta SET value = 2 WHERE key = 'schema'");
+        exec_sql(place->dir, "UPDATE meta SET value = 3 WHERE key = 'schema'");
         assert_int_equal(store_open(place->dir, &limits, &store, &aside), -EPROTO);
         assert_null(store);
         assert_null(aside);
@@ -301,6 +301,111 @@ static void other_schemas(void **state) {
 
         exec_sql(place->dir, "DROP TABLE meta");
         store = reopen(place->dir, &limits, STOREFILE_REPLACED);
+}
+
+static int64_t number(Store *store, const char *sql) {
+        sqlite3_stmt *stmt;
+        int64_t n;
+
+        assert_int_equal(sqlite3_prepare_v2(store->sqlite, sql, -1, &stmt, NULL), SQLITE_OK);
+        assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+        n = sqlite3_column_int64(stmt, 0);
+        (void) sqlite3_finalize(stmt);
+        return n;
+}
+
+/* A store as the podspand before version 2 left it. */
+static const char version_1[] =
+        "CREATE TABLE batch (id INTEGER PRIMARY KEY AUTOINCREMENT, received_ns INTEGER NOT NULL, state INTEGER NOT "
+        "NULL,"
+        " n_spans INTEGER NOT NULL, size INTEGER NOT NULL, traces BLOB NOT NULL);"
+        "CREATE INDEX batch_pending ON batch(id) WHERE state = 1;"
+        "CREATE INDEX batch_settled ON batch(id) WHERE state <> 1;"
+        "CREATE TABLE span (batch INTEGER NOT NULL REFERENCES batch(id) ON DELETE CASCADE, trace_id BLOB NOT NULL,"
+        " span_id BLOB NOT NULL, parent_id BLOB, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,"
+        " kind INTEGER NOT NULL, status INTEGER NOT NULL, flags INTEGER NOT NULL, name TEXT NOT NULL, service TEXT,"
+        " pod_uid TEXT, pod_name TEXT, pod_namespace TEXT, container_name TEXT, container_id TEXT,"
+        " PRIMARY KEY (trace_id, span_id, batch)) WITHOUT ROWID;"
+        "CREATE TABLE keep (trace_id BLOB PRIMARY KEY, reason TEXT NOT NULL, decided_ns INTEGER NOT NULL,"
+        " promoted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
+        "CREATE TABLE file (name TEXT PRIMARY KEY) WITHOUT ROWID;"
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+        "INSERT INTO meta VALUES ('schema', 1);"
+        "INSERT INTO batch(received_ns, state, n_spans, size, traces) VALUES (1, 0, 2, 1, x'00'), (1, 1, 3, 1, x'00'),"
+        " (1, 2, 4, 1, x'00'), (1, 3, 5, 1, x'00');"
+        "INSERT INTO span VALUES (1, x'01', x'01', NULL, 5, 9, 1, 2, 0, 'wait_for_exit_code', NULL, NULL, NULL, NULL,"
+        " NULL, 'c');"
+        "INSERT INTO span VALUES (1, x'01', x'02', NULL, 7, 9, 1, 0, 0, 'runtime.v1.RuntimeService/StopContainer', "
+        "NULL,"
+        " NULL, NULL, NULL, NULL, 'c');"
+        "INSERT INTO span VALUES (1, x'02', x'03', NULL, 5, 9, 1, 2, 0, 'runc create', NULL, NULL, NULL, NULL, NULL, "
+        "'c');";
+
+static void migrated(void **state) {
+        Place *place = *state;
+        _cleanup_(store_freep) Store *store = NULL;
+        IngestRow row = make_row(7, 7);
+
+        exec_sql(place->dir, version_1);
+        store = reopen(place->dir, &limits, STOREFILE_OPENED);
+        assert_int_equal(number(store, "SELECT value FROM meta WHERE key = 'schema'"), STORESCHEMA_VERSION);
+        assert_int_equal(number(store, "SELECT outcome FROM span WHERE span_id = x'01'"), OUTCOME_EXITED);
+        assert_int_equal(number(store, "SELECT outcome FROM span WHERE span_id = x'02'"), OUTCOME_OK);
+        assert_int_equal(number(store, "SELECT outcome FROM span WHERE span_id = x'03'"), OUTCOME_FAILED);
+        assert_int_equal(number(store, "SELECT n FROM ledger WHERE key = 'in'"), 14);
+        assert_int_equal(number(store, "SELECT n FROM ledger WHERE key = 'exported'"), 4);
+        assert_int_equal(store_stop_excuses(store, OUTCOME_EXITED, "c", NULL, 9), 1);
+        assert_int_equal(store_stop_excuses(store, OUTCOME_EXITED, "c", NULL, 6), 0);
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_span_add(store, 1, &row), 0);
+        assert_int_equal(store_commit(store), 0);
+        store = store_free(store);
+        store = reopen(place->dir, &limits, STOREFILE_OPENED);
+}
+
+/* As outcome_excused(), and by ids and times. */
+static void stops(void **state) {
+        static const struct {
+                const char *id;
+                OutcomeStop kind;
+                Outcome outcome;
+                uint64_t end_ns;
+                bool excused;
+        } cases[] = {
+                { "c", OUTCOME_STOP_CALL, OUTCOME_EXITED, NOW, true },
+                { "c", OUTCOME_STOP_CALL, OUTCOME_KILLED, NOW + 1, true },
+                { "c", OUTCOME_STOP_CALL, OUTCOME_EXITED, NOW - 1, false }, /* it had ended before */
+                { "c", OUTCOME_STOP_CALL, OUTCOME_FAILED, NOW, false },     /* of memory, say */
+                { "c", OUTCOME_STOP_KILL, OUTCOME_KILLED, NOW, true },
+                { "c", OUTCOME_STOP_KILL, OUTCOME_EXITED, NOW, false },
+                { "s", OUTCOME_STOP_CALL, OUTCOME_EXITED, NOW, true },
+                { "s", OUTCOME_STOP_KILL, OUTCOME_KILLED, NOW, false }, /* of the sandbox's own container */
+                { "d", OUTCOME_STOP_CALL, OUTCOME_KILLED, NOW, false },
+        };
+        Place *place = *state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_(store_freep) Store *store =
+                        reopen(place->dir, &limits, i ? STOREFILE_OPENED : STOREFILE_CREATED);
+
+                assert_int_equal(store_stop_add(store, cases[i].id, cases[i].kind, NOW), 0);
+                if (store_stop_excuses(store, cases[i].outcome, "c", "s", cases[i].end_ns) != cases[i].excused)
+                        fail_msg("case %zu", i);
+                assert_int_equal(store_stop_excuses(store, cases[i].outcome, NULL, NULL, cases[i].end_ns), 0);
+                exec_sql(place->dir, "DELETE FROM stop");
+        }
+}
+
+static void endpoint_facts(void **state) {
+        Place *place = *state;
+        _cleanup_(store_freep) Store *store = reopen(place->dir, &limits, STOREFILE_CREATED);
+
+        assert_int_equal(store_meta_endpoint(store, "a:1"), 0);
+        assert_int_equal(store_meta_number(store, "last_export_ok_ns", 7), 0);
+        assert_int_equal(store_meta_endpoint(store, "a:1"), 0);
+        assert_int_equal(number(store, "SELECT count(*) FROM meta WHERE key = 'last_export_ok_ns'"), 1);
+        assert_int_equal(store_meta_endpoint(store, "b:1"), 0);
+        assert_int_equal(number(store, "SELECT count(*) FROM meta WHERE key = 'last_export_ok_ns'"), 0);
 }
 
 static void locked(void **state) {
@@ -362,6 +467,9 @@ int main(void) {
                 TEST(retention_by_size),
                 TEST(damaged),
                 TEST(other_schemas),
+                TEST(migrated),
+                TEST(stops),
+                TEST(endpoint_facts),
                 TEST(locked),
                 TEST(long_text),
                 TEST(disk),

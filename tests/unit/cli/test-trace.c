@@ -26,7 +26,7 @@ static Trace make(const Row *rows, uint32_t n) {
                         .start_ns = rows[i].start_ns,
                         .end_ns = rows[i].end_ns,
                         .flags = i % 2,
-                        .status = rows[i].id == 9 ? 2 : 0,
+                        .verdict = rows[i].id == 9 ? STOREDB_FAILED : STOREDB_OK,
                 };
         assert_int_equal(trace_build(&trace), 0);
         return trace;

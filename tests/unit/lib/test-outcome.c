@@ -155,15 +155,42 @@ static void rule_of_spans(void **state) {
 
         for (size_t i = 0; i < ARRAY_SIZE(spans); i++) {
                 char why[OUTCOME_WHY_MAX + 1];
+                const char *id;
                 Outcome outcome = outcome_judge(&spans[i].facts);
 
                 if (outcome != spans[i].outcome)
                         fail_msg("%zu (%s): outcome %d, expected %d", i, spans[i].facts.name, outcome,
                                  spans[i].outcome);
-                if (outcome_stop(&spans[i].facts) != spans[i].stop)
+                if (outcome_stop(&spans[i].facts, &id) != spans[i].stop)
                         fail_msg("%zu (%s): stop", i, spans[i].facts.name);
                 assert_int_equal(outcome_why(&spans[i].facts, outcome, why), strlen(spans[i].why));
                 assert_string_equal(why, spans[i].why);
+        }
+}
+
+/* A call that stops one container says nothing about the others of its sandbox. */
+static void stopped_ids(void **state) {
+        static const struct {
+                const char *name;
+                const char *id;
+        } cases[] = {
+                { STOP, "c" },
+                { "runtime.v1.RuntimeService/RemoveContainer", "c" },
+                { "runtime.v1.RuntimeService/StopPodSandbox", "s" },
+                { "runtime.v1.RuntimeService/RemovePodSandbox", "s" },
+                { "crun kill", "c" },
+                { RUN, NULL },
+                { "wait_for_exit_code", NULL },
+        };
+
+        (void) state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                OutcomeFacts facts = { .name = cases[i].name, .container_id = "c", .sandbox_id = "s" };
+                const char *id;
+
+                assert_int_equal(outcome_stop(&facts, &id) != OUTCOME_STOP_NONE, cases[i].id != NULL);
+                assert_true(id == NULL ? cases[i].id == NULL : strcmp(id, cases[i].id) == 0);
         }
 }
 
@@ -307,7 +334,8 @@ static void read_facts(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(rule_of_calls), cmocka_unit_test(rule_of_spans), cmocka_unit_test(excuses),
-                cmocka_unit_test(words),         cmocka_unit_test(bounds),        cmocka_unit_test(read_facts),
+                cmocka_unit_test(stopped_ids),   cmocka_unit_test(words),         cmocka_unit_test(bounds),
+                cmocka_unit_test(read_facts),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
