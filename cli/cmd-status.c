@@ -9,8 +9,10 @@
 static const char help[] =
         "Usage: podspan status\n"
         "\n"
-        "Spans taken in, kept, exported, dropped and why; how far the export is behind; the store; who is alive; and\n"
-        "the CRI calls that are counted instead of becoming spans. Works without any of the daemons.\n"
+        "What became of every span: exported, kept here alone, pending, dropped and why; how far the export is "
+        "behind;\n"
+        "the store; which of podspan's programs run, and a bypass; and the CRI calls that are counted instead of\n"
+        "becoming spans. Works without any of the daemons.\n"
         "\n" CLI_OPTIONS_HELP;
 
 static int parse_argv(Cli *cli, int argc, char **argv) {
@@ -35,6 +37,12 @@ static const CountersId drops[] = {
         COUNTERS_AGENT_REJECTED, COUNTERS_AGENT_DROP_REFUSED, COUNTERS_AGENT_DROP_RETENTION,
 };
 
+/* What a producer could not put into the spool: podspand never saw it. */
+static const CountersId losses[] = {
+        COUNTERS_DROP_NO_SPACE, COUNTERS_DROP_NO_MEMORY, COUNTERS_DROP_TOO_LARGE,
+        COUNTERS_DROP_IO,       COUNTERS_DROP_OVERLOAD,
+};
+
 static uint64_t sum_of(const Status *status, CountersId id) {
         uint64_t sum = 0;
 
@@ -43,12 +51,75 @@ static uint64_t sum_of(const Status *status, CountersId id) {
         return sum;
 }
 
-static uint64_t dropped(const Status *status) {
+static uint64_t lost(const Status *status) {
         uint64_t sum = 0;
 
-        for (size_t i = 0; i < ARRAY_SIZE(drops); i++)
-                sum += sum_of(status, drops[i]);
+        for (size_t i = 0; i < ARRAY_SIZE(losses); i++)
+                for (unsigned p = 0; p < _COUNTERS_PRODUCER_MAX; p++)
+                        if (p != COUNTERS_AGENT)
+                                sum += status->counters[p][losses[i]];
         return sum;
+}
+
+/* What the ledger does not explain: 0, or podspand is wrong. */
+static int64_t unexplained(const Status *status) {
+        const StoreDbLedger *ledger = &status->store.ledger;
+
+        return ledger->in - ledger->exported - ledger->local -
+               (int64_t) status->store.n_spans[STORESCHEMA_STATE_PENDING] - storedb_dropped(ledger);
+}
+
+/* Of the ledger's drops, each with its name in JSON and for people. */
+typedef struct Drop {
+        const char *key;
+        const char *text;
+        int64_t n;
+} Drop;
+
+#define DROPS_MAX 6
+
+static void list_drops(const StoreDbLedger *ledger, Drop ret[static DROPS_MAX]) {
+        const Drop list[DROPS_MAX] = {
+                { "rejected", "rejected by the collector", ledger->rejected },
+                { "refused", "refused by the collector", ledger->refused },
+                { "retention", "removed by the store's bounds before they were exported", ledger->retention },
+                { "too_large", "too large", ledger->too_large },
+                { "invalid", "invalid", ledger->invalid },
+                { "store_full", "not stored, the disk was too full", ledger->store_full },
+        };
+
+        memcpy(ret, list, sizeof(list));
+}
+
+static bool watch_restarts(const Status *status) {
+        return status->watch.kind == WATCHSTATE_FAILED || status->watch.kind == WATCHSTATE_DIED;
+}
+
+/* podspan-watch's state, in a word. */
+static const char *watch_name(const Status *status) {
+        if (status->watch_error == -ENOENT)
+                return "not started";
+        if (status->watch_error < 0)
+                return "unknown";
+        if (watch_restarts(status))
+                return "restarting";
+        return status->watch.kind == WATCHSTATE_STALE ? "not started" : watchstate_kind_name(status->watch.kind);
+}
+
+static const char *const bypass_names[] = { [BYPASS_ABSENT] = "absent", [BYPASS_OFF] = "off", [BYPASS_ON] = "on" };
+
+/* The path that matters: a bypass goes before a socket, a socket before what cannot be seen. */
+static const StatusPath *main_path(const Status *status) {
+        const StatusPath *best = NULL;
+
+        for (size_t i = 0; i < ARRAY_SIZE(status->paths); i++) {
+                const StatusPath *path = &status->paths[i];
+
+                if (path->path &&
+                    (!best || (best->error < 0 && path->error == 0) || (path->error == 0 && path->state > best->state)))
+                        best = path;
+        }
+        return best;
 }
 
 static bool is_drop(CountersId id) {
@@ -150,6 +221,71 @@ static void json_cell(Json *json, const char *key, const TallyCell *cell) {
         json_map_end(json);
 }
 
+static void json_i64_pair(Json *json, const char *key, int64_t value) {
+        json_key(json, key);
+        json_i64(json, value);
+}
+
+static void json_spans(Json *json, const Status *status) {
+        const StoreDbLedger *ledger = &status->store.ledger;
+        Drop list[DROPS_MAX];
+
+        json_key(json, "spans");
+        json_map(json);
+        json_pair_bool(json, "known", status->store_known);
+        if (status->store_known) {
+                list_drops(ledger, list);
+                json_i64_pair(json, "in", ledger->in);
+                json_i64_pair(json, "exported", ledger->exported);
+                json_i64_pair(json, "local", ledger->local);
+                json_pair_u64(json, "pending", status->store.n_spans[STORESCHEMA_STATE_PENDING]);
+                json_i64_pair(json, "dropped", storedb_dropped(ledger));
+                json_key(json, "dropped_by");
+                json_map(json);
+                for (size_t i = 0; i < DROPS_MAX; i++)
+                        json_i64_pair(json, list[i].key, list[i].n);
+                json_map_end(json);
+                json_i64_pair(json, "unexplained", unexplained(status));
+        }
+        if (status->counters_known) {
+                json_pair_u64(json, "kept", sum_of(status, COUNTERS_AGENT_KEPT));
+                json_pair_u64(json, "lost", lost(status));
+        }
+        json_map_end(json);
+}
+
+static void json_programs(Json *json, const Status *status) {
+        const StatusPath *path = main_path(status);
+
+        json_key(json, "podspan_watch");
+        json_map(json);
+        json_pair_str(json, "state", watch_name(status));
+        if (status->watch_error == 0) {
+                json_pair_known(json, "missing", watchstate_missing_name(status->watch.missing));
+                json_pair_known(json, "reason", status->watch.reason);
+                json_time(json, "since", status->watch.since_ns);
+        } else if (status->watch_error != -ENOENT)
+                json_pair_str(json, "error", strerror(-status->watch_error));
+        json_map_end(json);
+
+        json_key(json, "monitors");
+        json_map(json);
+        json_pair_bool(json, "known", status->monitors_known);
+        if (status->monitors_known)
+                json_pair_u64(json, "count", status->n_monitors);
+        json_pair_str(json, "seen", "process name in /proc");
+        json_map_end(json);
+
+        json_key(json, "bypass");
+        json_map(json);
+        json_pair_str(json, "state", !path ? "absent" : path->error < 0 ? "unknown" : bypass_names[path->state]);
+        json_pair_known(json, "socket", path ? path->path : NULL);
+        json_pair_known(json, "runtime", path ? path->runtime : NULL);
+        if (path && path->error < 0)
+                json_pair_str(json, "error", strerror(-path->error));
+        json_map_end(json);
+}
+
 static CliExit print_json(const Cli *cli, const Status *status) {
         _cleanup_(json_freep) Json *json = json_new(stdout);
 
@@ -167,18 +303,15 @@ static CliExit print_json(const Cli *cli, const Status *status) {
         json_pair_str(json, "state", seen_name(status->podspan_cri));
         json_pair_str(json, "socket", status->cri_socket);
         json_map_end(json);
+        json_programs(json, status);
         json_pair_str(json, "node", status_meta(status, "node"));
+        json_pair_str(json, "state_error", status->state_error < 0 ? strerror(-status->state_error) : NULL);
         json_pair_str(json, "config_error", status->config_known ? NULL : status->config_error);
+        json_pair_bool(json, "config_unreadable", status->config_unreadable);
         json_store(json, cli, status);
         json_export(json, status);
 
-        json_key(json, "spans");
-        json_map(json);
-        json_pair_u64(json, "in", sum_of(status, COUNTERS_AGENT_SPANS));
-        json_pair_u64(json, "kept", sum_of(status, COUNTERS_AGENT_KEPT));
-        json_pair_u64(json, "exported", sum_of(status, COUNTERS_AGENT_EXPORTED));
-        json_pair_u64(json, "dropped", dropped(status));
-        json_map_end(json);
+        json_spans(json, status);
 
         json_key(json, "counters");
         json_map(json);
@@ -300,19 +433,111 @@ static void print_export(const Cli *cli, const Status *status) {
 }
 
 static void print_spans(const Cli *cli, const Status *status) {
-        uint64_t n_dropped = dropped(status);
+        const StoreDbLedger *ledger = &status->store.ledger;
+        int64_t n_dropped = storedb_dropped(ledger);
+        const char *separator = "";
+        Drop list[DROPS_MAX];
 
         print_label(cli, "spans");
+        if (status->store_known) {
+                printf("%" PRId64 " in = %" PRId64 " exported + %" PRId64 " local only + %" PRIu64
+                       " pending + %s%" PRId64 " dropped%s\n",
+                       ledger->in, ledger->exported, ledger->local, status->store.n_spans[STORESCHEMA_STATE_PENDING],
+                       screen_style(&cli->screen, n_dropped > 0 ? SCREEN_ERROR : SCREEN_GOOD), n_dropped,
+                       screen_style(&cli->screen, SCREEN_PLAIN));
+                if (unexplained(status) != 0) {
+                        print_label(cli, "");
+                        printf("%s%" PRId64 " spans are not accounted for: please report this%s\n",
+                               screen_style(&cli->screen, SCREEN_ERROR), unexplained(status),
+                               screen_style(&cli->screen, SCREEN_PLAIN));
+                }
+                if (n_dropped > 0) {
+                        list_drops(ledger, list);
+                        print_label(cli, "");
+                        fputs("dropped: ", stdout);
+                        for (size_t i = 0; i < DROPS_MAX; i++) {
+                                if (list[i].n == 0)
+                                        continue;
+                                printf("%s%" PRId64 " %s", separator, list[i].n, list[i].text);
+                                separator = "; ";
+                        }
+                        fputc('\n', stdout);
+                }
+        } else
+                puts("unknown: the store cannot be read");
+
         if (!status->counters_known) {
+                print_label(cli, "");
                 print_safe(cli, cli->state_dir);
-                puts(": no counters yet");
+                if (status->state_error < 0)
+                        printf(": %s: what producers lost is unknown\n", strerror(-status->state_error));
+                else
+                        puts(": no counters yet");
                 return;
         }
-        printf("%" PRIu64 " in, %" PRIu64 " exported, %" PRIu64 " kept by a rule, %s%" PRIu64 " dropped%s\n",
-               sum_of(status, COUNTERS_AGENT_SPANS), sum_of(status, COUNTERS_AGENT_EXPORTED),
-               sum_of(status, COUNTERS_AGENT_KEPT),
-               screen_style(&cli->screen, n_dropped > 0 ? SCREEN_ERROR : SCREEN_GOOD), n_dropped,
+        if (sum_of(status, COUNTERS_AGENT_KEPT) > 0) {
+                print_label(cli, "");
+                printf("%" PRIu64 " exported by a tail rule\n", sum_of(status, COUNTERS_AGENT_KEPT));
+        }
+        if (lost(status) > 0) {
+                print_label(cli, "");
+                printf("%s%" PRIu64 " lost before podspand could take them in%s\n",
+                       screen_style(&cli->screen, SCREEN_ERROR), lost(status),
+                       screen_style(&cli->screen, SCREEN_PLAIN));
+        }
+}
+
+static void print_watch(const Cli *cli, const Status *status) {
+        const WatchState *watch = &status->watch;
+        bool known = status->watch_error == 0;
+        char time[TEXT_DURATION_MAX];
+
+        print_alive(cli, "podspan-watch", known && watch->kind == WATCHSTATE_RUNNING ? STATUS_ALIVE : STATUS_DEAD,
+                    watch_name(status));
+        if (status->watch_error < 0 && status->watch_error != -ENOENT)
+                printf(": %s", strerror(-status->watch_error));
+        if (known && watch->missing != WATCHSTATE_MISSING_NONE)
+                printf(", lacks: %s", watchstate_missing_name(watch->missing));
+        if (known && watch->kind == WATCHSTATE_DIED)
+                fputs(": its process died without a word", stdout);
+        if (known && *watch->reason) {
+                fputs(": ", stdout);
+                print_safe(cli, watch->reason);
+        }
+        if (known && watch->since_ns > 0 && watch->kind != WATCHSTATE_STALE) {
+                text_duration(since(status, watch->since_ns), time);
+                printf(watch->kind == WATCHSTATE_RUNNING ? " for %s" : ", %s ago", time);
+        }
+        fputc('\n', stdout);
+}
+
+static void print_monitors(const Cli *cli, const Status *status) {
+        print_label(cli, "monitors");
+        if (status->monitors_known)
+                printf("%u process%s of the name podspan-conmon\n", status->n_monitors,
+                       status->n_monitors == 1 ? "" : "es");
+        else
+                puts("unknown: /proc hides the processes of other users");
+}
+
+static void print_bypass(const Cli *cli, const Status *status) {
+        const StatusPath *path = main_path(status);
+
+        if (!path || (path->error == 0 && path->state != BYPASS_ON))
+                return;
+        print_label(cli, "bypass");
+        if (path->error < 0) {
+                fputs("unknown: ", stdout);
+                print_safe(cli, path->path);
+                printf(": %s\n", strerror(-path->error));
+                return;
+        }
+        printf("%son: podspan-cri sees no calls%s; ", screen_style(&cli->screen, SCREEN_WARNING),
                screen_style(&cli->screen, SCREEN_PLAIN));
+        print_safe(cli, path->path);
+        fputs(" leads to ", stdout);
+        print_safe(cli, path->runtime ? path->runtime : "the runtime");
+        fputs("; back: podspan bypass off\n", stdout);
 }
 
 static int print_counters(const Cli *cli, const Status *status) {
@@ -396,11 +621,16 @@ static CliExit print_text(const Cli *cli, const Status *status) {
                 print_safe(cli, status->cri_socket);
         }
         fputc('\n', stdout);
+        print_bypass(cli, status);
+        print_watch(cli, status);
+        print_monitors(cli, status);
         print_store(cli, status);
         print_export(cli, status);
         print_spans(cli, status);
         if (!status->config_known) {
                 print_label(cli, "config");
+                if (status->config_unreadable)
+                        fputs("unknown: ", stdout);
                 print_safe(cli, status->config_error ? status->config_error : "out of memory");
                 fputc('\n', stdout);
         }

@@ -1,11 +1,16 @@
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include "clk.h"
+#include "nodefile.h"
 #include "status.h"
 
-#define PROC_NET_UNIX_MAX (4U * 1024 * 1024)
+#define PROC_MAX     (4U * 1024 * 1024) /* bytes of a file of /proc */
+#define MONITOR_NAME "podspan-conmon"
 
 /* Where podspan-cri listens by default, below the state directory (decision: CRI-O's socket name matters). */
 static const char *const sockets[] = { "/cri.sock", "/run/crio/crio.sock" };
@@ -16,6 +21,10 @@ void status_deinit(Status *status) {
                 free(status->meta[i].value);
         }
         free(status->cri_socket);
+        for (size_t i = 0; i < ARRAY_SIZE(status->paths); i++) {
+                free(status->paths[i].path);
+                free(status->paths[i].runtime);
+        }
         free(status->store_error);
         free(status->config_error);
         if (status->config_known)
@@ -66,11 +75,50 @@ static int gather_store(const Cli *cli, Status *status) {
         return 0;
 }
 
+/* A file of /proc, cut at PROC_MAX; NULL where it cannot be read. */
+static char *read_proc(const char *path) {
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+        char *text = fd < 0 ? NULL : malloc(PROC_MAX + 1);
+        size_t n = 0;
+        ssize_t got;
+
+        if (!text)
+                return NULL;
+        while (n < PROC_MAX && (got = read(fd, text + n, PROC_MAX - n)) > 0)
+                n += (size_t) got;
+        text[n] = '\0';
+        return text;
+}
+
+bool status_find_lock(const char *text, dev_t device, ino_t inode) {
+        /* ID: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE START END; a waiting one has "->" behind its ID. */
+        for (const char *line = text; *line;) {
+                const char *end = strchrnul(line, '\n');
+                unsigned major_number, minor_number;
+                unsigned long long number;
+
+                if (sscanf(line, "%*[0-9]: FLOCK ADVISORY WRITE %*d %x:%x:%llu ", &major_number, &minor_number,
+                           &number) == 3 &&
+                    number == inode && major_number == major(device) && minor_number == minor(device))
+                        return true;
+                line = *end ? end + 1 : end;
+        }
+        return false;
+}
+
 StatusAlive status_podspand(const Cli *cli) {
-        _cleanup_close_ int dir_fd = open(cli->store_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -EBADF;
+        _cleanup_close_ int dir_fd = open(cli->store_dir, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -EBADF;
+        _cleanup_free_ char *locks = NULL;
+        struct stat st;
 
         if (dir_fd < 0)
                 return errno == ENOENT ? STATUS_DEAD : STATUS_UNKNOWN;
+        /* The lock is podspand's own; a member of its group cannot open it, but see it. */
+        if (fstatat(dir_fd, STATUS_LOCK, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? STATUS_DEAD : STATUS_UNKNOWN;
+        locks = read_proc("/proc/locks");
+        if (locks && status_find_lock(locks, st.st_dev, st.st_ino))
+                return STATUS_ALIVE;
         fd = openat(dir_fd, STATUS_LOCK, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
                 return errno == ENOENT ? STATUS_DEAD : STATUS_UNKNOWN;
@@ -101,28 +149,73 @@ int status_find_socket(const char *text, const char *state_dir, char **ret) {
 }
 
 static int gather_cri(const Cli *cli, Status *status) {
-        _cleanup_free_ char *text = malloc(PROC_NET_UNIX_MAX + 1);
-        _cleanup_close_ int fd = open("/proc/net/unix", O_RDONLY | O_CLOEXEC);
-        size_t n = 0;
-        ssize_t got;
+        _cleanup_free_ char *text = read_proc("/proc/net/unix");
         int r;
 
         if (!text)
-                return -ENOMEM;
-        if (fd < 0)
                 return 0;
-        while (n < PROC_NET_UNIX_MAX && (got = read(fd, text + n, PROC_NET_UNIX_MAX - n)) > 0)
-                n += (size_t) got;
-        text[n] = '\0';
-
         r = status_find_socket(text, cli->state_dir, &status->cri_socket);
         if (r == -ENOMEM)
                 return r;
         if (r >= 0)
                 status->podspan_cri = STATUS_ALIVE;
-        else if (status->podspan_cri != STATUS_ALIVE)
+        else if (status->podspan_cri != STATUS_ALIVE && status->state_error == 0)
                 status->podspan_cri = STATUS_DEAD;
         return 0;
+}
+
+/* The paths that podspan-cri has by default: its socket, or a bypass. */
+static int gather_paths(const Cli *cli, Status *status) {
+        _cleanup_close_ int root_fd = nodefile_root("/");
+
+        for (size_t i = 0; i < ARRAY_SIZE(sockets); i++) {
+                _cleanup_free_ char *path = NULL;
+                StatusPath *at = &status->paths[i];
+                int r;
+
+                if (asprintf(&path, "%s%s", cli->state_dir, sockets[i]) < 0) {
+                        path = NULL;
+                        return -ENOMEM;
+                }
+                r = root_fd < 0 ? root_fd : bypass_state(root_fd, path, &at->state);
+                if (r == -ENOMEM)
+                        return r;
+                at->error = r;
+                if (r >= 0 && at->state == BYPASS_ABSENT)
+                        continue;
+                if (r >= 0 && at->state == BYPASS_ON && bypass_target(root_fd, path, &at->runtime) < 0)
+                        at->runtime = NULL;
+                at->path = TAKE_PTR(path);
+        }
+        return 0;
+}
+
+/* By their name alone: this is a count for people, and nothing is done with it. */
+static void gather_monitors(Status *status) {
+        const struct dirent *entry;
+        DIR *dir;
+
+        /* Where /proc hides the processes of other users, it hides the first one, too. */
+        if (access("/proc/1/comm", R_OK) < 0)
+                return;
+        dir = opendir("/proc");
+        if (!dir)
+                return;
+        while ((entry = readdir(dir))) {
+                char path[64], name[32] = "";
+                _cleanup_close_ int fd = -EBADF;
+                ssize_t n;
+
+                if (strspn(entry->d_name, "0123456789") != strlen(entry->d_name) || strlen(entry->d_name) > 10)
+                        continue;
+                (void) snprintf(path, sizeof(path), "/proc/%.10s/comm", entry->d_name);
+                fd = open(path, O_RDONLY | O_CLOEXEC);
+                n = fd < 0 ? 0 : read(fd, name, sizeof(name) - 1);
+                if (n > 0 && strcmp(name, MONITOR_NAME "\n") == 0)
+                        status->n_monitors++;
+        }
+        (void) closedir(dir);
+        status->monitors_known = true;
 }
 
 static StatusCalls *calls_of(Status *status, const char *method) {
@@ -167,8 +260,18 @@ static void gather_state(const Cli *cli, Status *status) {
         _cleanup_(counters_freep) Counters *counters = NULL;
         _cleanup_(tally_freep) Tally *tally = NULL;
 
-        if (state_fd < 0)
+        status->state_error = MIN(state_fd, 0);
+        status->watch_error = state_fd < 0 ? state_fd : watchstate_read(state_fd, &status->watch);
+        if (state_fd < 0) {
+                if (state_fd == -ENOENT)
+                        status->state_error = 0;
                 return;
+        }
+        /* Opened by who may list it, but may he look into it? */
+        if (faccessat(state_fd, ".", R_OK | X_OK, AT_EACCESS) < 0) {
+                status->state_error = -errno;
+                return;
+        }
 
         counters = counters_open(state_fd, false);
         status->counters_known = counters && counters_shared(counters);
@@ -196,11 +299,14 @@ int status_gather(const Cli *cli, Status *ret) {
         if (r == -ENOMEM)
                 return r;
         status->config_known = r >= 0;
+        status->config_unreadable = r == -EACCES || r == -EPERM;
 
         r = gather_store(cli, status);
         if (r < 0)
                 return r;
         status->podspand = status_podspand(cli);
         gather_state(cli, status);
-        return gather_cri(cli, status);
+        gather_monitors(status);
+        r = gather_paths(cli, status);
+        return r < 0 ? r : gather_cri(cli, status);
 }

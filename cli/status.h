@@ -7,10 +7,12 @@
  * alive. Gathering takes no lock that anybody waits for and needs none of the daemons.
  */
 
+#include "bypass.h"
 #include "cli.h"
 #include "config.h"
 #include "counters.h"
 #include "tally.h"
+#include "watchstate.h"
 
 #define STATUS_META_MAX 32
 #define STATUS_LOCK     "podspand.lock" /* in the store's directory; podspand holds a flock on it */
@@ -20,6 +22,16 @@ typedef enum StatusAlive {
         STATUS_DEAD,
         STATUS_ALIVE,
 } StatusAlive;
+
+/* A socket of podspan-cri's at a path that it has by default, or the link to the runtime that bypasses it. */
+typedef struct StatusPath {
+        char *path; /* NULL: nothing there */
+        BypassState state;
+        char *runtime; /* where the link leads; NULL where not known */
+        int error;     /* why the state is not known, or 0 */
+} StatusPath;
+
+#define STATUS_PATHS_MAX 2
 
 typedef struct StatusMeta {
         char *key;
@@ -37,6 +49,14 @@ typedef struct Status {
         StatusAlive podspand;
         StatusAlive podspan_cri;
         char *cri_socket; /* on which podspan-cri listens; NULL if not seen */
+        StatusPath paths[STATUS_PATHS_MAX];
+
+        int state_error; /* why the state directory cannot be read, or 0 */
+        int watch_error; /* why there is no @watch: -ENOENT if podspan-watch was never started; or 0 */
+        WatchState watch;
+
+        bool monitors_known;
+        unsigned n_monitors; /* processes of this name: a process gives itself its name */
 
         bool store_known;
         char *store_error; /* why it is not; NULL without memory */
@@ -45,6 +65,7 @@ typedef struct Status {
         size_t n_meta;
 
         bool config_known;
+        bool config_unreadable; /* for this user: it may be right */
         char *config_error;
         Config config;
 
@@ -55,8 +76,14 @@ typedef struct Status {
         size_t n_calls;
 } Status;
 
-/* Does podspand hold the lock on the store? Takes the lock shared for a moment to find out. */
+/*
+ * Does podspand hold the lock on the store? /proc/locks says it; where it does not, the lock is taken shared for a
+ * moment. Who may do neither gets STATUS_UNKNOWN.
+ */
 StatusAlive status_podspand(const Cli *cli);
+
+/* Is there a write lock of flock(2) on the inode in @text, which is /proc/locks? No I/O. */
+bool status_find_lock(const char *text, dev_t device, ino_t inode);
 
 /* Gathers everything; what cannot be known is said in the result. Returns 0 or -ENOMEM. */
 int status_gather(const Cli *cli, Status *ret);

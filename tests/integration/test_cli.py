@@ -699,6 +699,144 @@ def counters_file(state, cells):
     (state / "counters").write_bytes(data)
 
 
+def ledger(store, **entries):
+    store.db.executemany("INSERT OR REPLACE INTO ledger VALUES (?, ?)", entries.items())
+
+
+def watch_record(folder, boot=None, **keys):
+    folder.mkdir(exist_ok=True)
+    keys = {"state": "running", "missing": "", "reason": "", "pid": 1, "since_ns": time.time_ns() - 60 * 10**9, **keys,
+            "boot": boot or pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()}
+    path = folder / "watch-state"
+    path.write_text("podspan-watch 1\n" + "".join(f"{key} {value}\n" for key, value in keys.items()))
+    path.chmod(0o644)
+
+
+@pytest.mark.parametrize("keys, state, text", [
+    (None, "not started", "podspan-watch not started\n"),
+    ({"state": "running"}, "restarting", "podspan-watch restarting: its process died without a word"),
+    ({"state": "refused", "missing": "btf", "reason": "no /sys/kernel/btf/vmlinux"}, "refused",
+     "podspan-watch refused, lacks: btf: no /sys/kernel/btf/vmlinux, 1m"),
+    ({"state": "refused", "missing": "capability", "reason": "bpf(): EPERM"}, "refused", "lacks: capability: bpf(): EPERM"),
+    ({"state": "refused", "missing": "namespace", "reason": "x"}, "refused", "lacks: namespace: x"),
+    ({"state": "refused", "missing": "kernel", "reason": "x"}, "refused", "lacks: kernel: x"),
+    ({"state": "failed", "reason": "no memory"}, "restarting", "podspan-watch restarting: no memory"),
+    ({"state": "stopped", "reason": ""}, "stopped", "podspan-watch stopped, 1m"),
+    ({"state": "running", "boot": "0" * 8 + "-0000" * 3 + "-" + "0" * 12}, "not started", "podspan-watch not started\n"),
+    ({"state": "nonsense"}, "unknown", "podspan-watch unknown: Bad message"),
+])
+def test_status_names_podspan_watch(tmp_path, keys, state, text):
+    (tmp_path / "state").mkdir()
+    if keys is not None:
+        watch_record(tmp_path / "state", **keys)
+    watch = podspan_json(tmp_path, "status")["podspan_watch"]
+    assert watch["state"] == state and watch.get("missing") == (keys or {}).get("missing")
+    assert text in podspan(tmp_path, "status")
+
+
+def test_status_of_a_running_podspan_watch(tmp_path):
+    """What runs holds a lock on its record."""
+    import fcntl
+
+    watch_record(tmp_path / "state")
+    with open(tmp_path / "state" / "watch-state", "rb") as record:
+        lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
+        fcntl.fcntl(record, 37, lock)  # F_OFD_SETLK
+        assert podspan_json(tmp_path, "status")["podspan_watch"]["state"] == "running"
+        assert "podspan-watch running for 1m" in podspan(tmp_path, "status")
+
+
+def test_status_counts_monitors(tmp_path):
+    before = podspan_json(tmp_path, "status")["monitors"]
+    assert before["known"] and before["seen"] == "process name in /proc"
+    shutil.copy("/bin/sleep", tmp_path / "podspan-conmon")
+    with subprocess.Popen([tmp_path / "podspan-conmon", "60"]) as monitor:
+        try:
+            deadline = time.monotonic() + 10
+            while podspan_json(tmp_path, "status")["monitors"]["count"] <= before["count"]:
+                assert time.monotonic() < deadline
+            assert "of the name podspan-conmon" in podspan(tmp_path, "status")
+        finally:
+            monitor.kill()
+
+
+@pytest.mark.parametrize("name", ["cri.sock", "run/crio/crio.sock"])
+def test_status_names_a_bypass(tmp_path, name):
+    path = tmp_path / "state" / name
+    path.parent.mkdir(parents=True)
+    assert podspan_json(tmp_path, "status")["bypass"] == {"state": "absent"}
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        assert podspan_json(tmp_path, "status")["bypass"] == {"state": "off", "socket": str(path)}
+        assert "\nbypass " not in podspan(tmp_path, "status")
+    path.rename(f"{path}.bypass")
+    path.symlink_to("/run/containerd/containerd.sock")
+    assert podspan_json(tmp_path, "status")["bypass"] == {
+        "state": "on", "socket": str(path), "runtime": "/run/containerd/containerd.sock"}
+    assert f"on: podspan-cri sees no calls; {path} leads to /run/containerd/containerd.sock" in podspan(tmp_path, "status")
+
+
+def open_way(tmp_path):
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory != pathlib.Path("/") and directory != pathlib.Path("/tmp"):
+            os.chmod(directory, os.stat(directory).st_mode | 0o011)
+    for path in (BUILD, *BUILD.parents):
+        if not os.stat(path).st_mode & 0o001:
+            pytest.skip("the build directory is not for others")
+
+
+def as_user(tmp_path, *args, groups=()):
+    """As a user who is not root, in group 4711 (of podspan) or in none."""
+    done = subprocess.run(
+        [PODSPAN, "--state-dir", tmp_path / "state", "--store-dir", tmp_path / "store", *args],
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}, capture_output=True, timeout=60,
+        preexec_fn=lambda: (os.setgroups(groups), os.setgid(65534), os.setuid(65534)))
+    return done.returncode, done.stdout.decode()
+
+
+def hand_to_group(tmp_path):
+    """What podspand makes, with its modes: 3770 and 2750, files 0640, the lock its own."""
+    for directory, mode in ((tmp_path / "state", 0o3770), (tmp_path / "store", 0o2750)):
+        directory.mkdir(exist_ok=True)
+        os.chown(directory, -1, 4711)
+        os.chmod(directory, mode)
+        for path in directory.iterdir():
+            os.chown(path, -1, 4711)
+            if not path.is_symlink() and path.is_file():
+                os.chmod(path, 0o600 if path.name == "podspand.lock" else 0o640)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_members_of_the_group_get_true_answers(tmp_path, store):
+    """What root sees, a member of group podspan sees; what somebody else cannot see is unknown."""
+    import fcntl
+
+    pod_start(store)
+    open_way(tmp_path)
+    ledger(store, **{"in": 7})
+    counters_file(tmp_path / "state", {(0, 0): 5, (0, 1): 3})
+    watch_record(tmp_path / "state", state="refused", missing="btf", reason="none")
+    with open(tmp_path / "store" / "podspand.lock", "w") as lock:
+        hand_to_group(tmp_path)
+        for held in (True, False):
+            fcntl.flock(lock, fcntl.LOCK_EX if held else fcntl.LOCK_UN)
+            root = podspan_json(tmp_path, "status")
+            code, out = as_user(tmp_path, "status", "--json", groups=[4711])
+            member = json.loads(out)
+            assert code == 0 and root["podspand"]["state"] == ("running" if held else "not running")
+            # A lock that nobody holds is not seen by those who may not open it.
+            assert member["podspand"]["state"] == ("running" if held else "unknown")
+            for part in ("spans", "podspan_watch", "bypass", "counters", "store", "monitors"):
+                assert member[part] == root[part], part
+    code, out = as_user(tmp_path, "status", "--json")
+    other = json.loads(out)
+    assert code == 0 and other["podspand"]["state"] == "unknown" and other["podspan_watch"]["state"] == "unknown"
+    assert other["podspan_cri"]["state"] == "unknown" and other["bypass"]["state"] == "unknown"
+    assert other["spans"] == {"known": False} and not other["store"]["readable"] and other["state_error"]
+    code, out = as_user(tmp_path, "status")
+    assert "what producers lost is unknown" in out and "no counters yet" not in out
+
+
 def test_status_of_nothing(tmp_path):
     document = podspan_json(tmp_path, "status")
     assert document["podspand"]["state"] == "not running" and document["podspan_cri"]["state"] == "not seen"
@@ -719,9 +857,12 @@ def test_status_tells_what_there_is(tmp_path, store):
     store.meta("last_export_error_ns", str(now))
     store.meta("started_ns", str(now - 3600 * 10**9))
     store.meta("node", "worker-1")
+    ledger(store, exported=5, local=2, rejected=1, refused=2, retention=3, **{"in": 20})
     counters_file(tmp_path / "state", {(0, 0): 5, (0, 1): 3, (1, 4): 2, (5, 15): 77, (5, 17): 70, (5, 18): 1, (5, 22): 4})
     document = podspan_json(tmp_path, "status")
-    assert document["spans"] == {"in": 77, "kept": 4, "exported": 70, "dropped": 6}
+    assert document["spans"] == {
+        "known": True, "in": 20, "exported": 5, "local": 2, "pending": 7, "dropped": 6, "unexplained": 0, "kept": 4, "lost": 5,
+        "dropped_by": {"rejected": 1, "refused": 2, "retention": 3, "too_large": 0, "invalid": 0, "store_full": 0}}
     assert document["counters"]["podspan-cri"]["spans_written"] == 5
     assert document["counters"]["podspan-cri"]["drop_no_space"] == 3 and document["counters"]["podspan-hook"]["drop_io"] == 2
     assert sorted(document["counters"]) == sorted(PRODUCERS)
@@ -732,7 +873,11 @@ def test_status_tells_what_there_is(tmp_path, store):
     assert document["node"] == "worker-1" and document["podspand"]["state"] == "not running"
 
     text = podspan(tmp_path, "status")
-    assert "7 spans pending" in text and "77 in, 70 exported, 4 kept by a rule, 6 dropped" in text
+    assert "7 spans pending" in text and "20 in = 5 exported + 2 local only + 7 pending + 6 dropped\n" in text
+    assert "dropped: 1 rejected by the collector; 2 refused by the collector; 3 removed by the store's bounds" in text
+    assert "5 lost before podspand" in text and "4 exported by a tail rule" in text and "not accounted for" not in text
+    ledger(store, local=3)
+    assert "-1 spans are not accounted for" in podspan(tmp_path, "status")
     assert "drop_no_space" in text and "agent_timeouts" not in text and "\x1b" not in text
     assert "UNAVAILABLE: \\x1b[31mno" in text
 
