@@ -50,10 +50,11 @@ static void end_shutdown(Conn *conn) {
         conn_close(conn, TAP_END_SHUTDOWN);
 }
 
+/* The last word that the service manager takes from this process: its watchdog waits anew from here on. */
 static void say_main_pid(pid_t pid) {
-        char text[32];
+        char text[48];
 
-        (void) snprintf(text, sizeof(text), "MAINPID=%d", (int) pid);
+        (void) snprintf(text, sizeof(text), "MAINPID=%d\n" NOTIFY_ALIVE, (int) pid);
         notify_send(text);
 }
 
@@ -215,6 +216,8 @@ static void settle(Handover *handover) {
                         (void) loop_timer_set(&handover->timer, HANDOVER_POLL_NS, 0);
                         return;
                 }
+                /* The timer of the watchdog has to share the loop with what comes now. */
+                notify_send(NOTIFY_ALIVE);
                 handover->pause(handover, true);
                 enter(handover, HANDOVER_FORCING, HANDOVER_POLL_NS);
                 waited = 0;
@@ -284,6 +287,7 @@ static void take_msg(Handover *handover, const HandoverMsg *msg) {
                 greet(handover, msg);
                 break;
         case HANDOVER_START:
+                notify_send(NOTIFY_ALIVE);
                 handover->with_taps = msg->tap_version == TAPPACK_VERSION;
                 enter(handover, HANDOVER_SETTLING, 0);
                 settle(handover);

@@ -293,7 +293,7 @@ static int run(Program *p) {
 
         log_info("Forwarding %s to %s%s", p->listen_path[0] ? p->listen_path : "the passed socket", arg_runtime,
                  p->config.enable_tracing ? "" : ", tracing is disabled");
-        notify_send("READY=1");
+        notify_send("READY=1\n" NOTIFY_ALIVE);
         if (p->ready_fd >= 0) {
                 (void) util_write_all(p->ready_fd, "", 1);
                 p->ready_fd = close_fd(p->ready_fd);

@@ -242,7 +242,7 @@ static int on_tick(LoopTimer *timer) {
 }
 
 static int on_watchdog(LoopTimer *timer _unused_) {
-        notify_send("WATCHDOG=1");
+        notify_send(NOTIFY_ALIVE);
         return 0;
 }
 

@@ -8,9 +8,12 @@
 #include "callpack.h"
 #include "fdpass.h"
 #include "handover.h"
+#include "notify.h"
 #include "takeover.h"
 #include "tappack.h"
 #include "unixsocket.h"
+
+#define ALIVE_EACH_NS (500 * NSEC_PER_MSEC) /* while many connections are made ours */
 
 static int send_msg(const Takeover *takeover, const HandoverMsg *msg) {
         _cleanup_(pack_deinit) Pack pack = PACK_NULL;
@@ -198,6 +201,7 @@ int takeover_receive(Takeover *takeover, ConnOwner *owner) {
 int takeover_commit(Takeover *takeover, ConnOwner *owner) {
         HandoverMsg msg = {};
         Fds fds = {};
+        uint64_t alive_ns;
         Conn *next;
         int r;
 
@@ -209,10 +213,17 @@ int takeover_commit(Takeover *takeover, ConnOwner *owner) {
         if (r < 0)
                 return r;
 
+        /* We are the main process from here on, and nobody else feeds the watchdog. */
+        notify_send(NOTIFY_ALIVE);
+        alive_ns = clk_monotonic();
         counters_add(owner->calls->counters, COUNTERS_CRI, COUNTERS_CRI_TAKEN_OVER, owner->n_conns);
         for (Conn *conn = owner->conns; conn; conn = next) {
                 next = conn->next;
                 conn_adopt(conn);
+                if (clk_monotonic() - alive_ns > ALIVE_EACH_NS) {
+                        notify_send(NOTIFY_ALIVE);
+                        alive_ns = clk_monotonic();
+                }
         }
         (void) send_msg(takeover, &(const HandoverMsg){ .type = HANDOVER_DONE });
         return 0;

@@ -10,6 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Feeds the service manager's watchdog, also together with other messages ("READY=1\n" NOTIFY_ALIVE): only this line
+ * does, no other message. */
+#define NOTIFY_ALIVE "WATCHDOG=1"
+
 /*
  * Sends @state ("READY=1", "RELOADING=1\nMONOTONIC_USEC=…", "WATCHDOG=1" …) to NOTIFY_SOCKET, a path or an abstract
  * name. Nothing happens without one; never waits; a failure is not one of the service.

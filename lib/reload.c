@@ -47,5 +47,5 @@ void reload_run(const Reload *reload) {
                 (void) log_error_errno(r, "The configuration stays as it was: %s", message ? message : strerror(-r));
         else
                 log_info("The configuration was read again");
-        notify_send("READY=1");
+        notify_send("READY=1\n" NOTIFY_ALIVE);
 }

@@ -7,6 +7,8 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -497,6 +499,59 @@ def test_upgrade_as_a_service(make_rig):
     wait_for(lambda: manager.restarts == 1 and manager.main != before, "it is started again")
     assert rig.channel().unary_unary(RUN)(slow_request(1), timeout=10)
     assert manager.control(built("podspan-cri"), "--upgrade", "--listen", rig.folder / "nobody.sock") == 1
+
+
+# By what a successor is slowed down: the system calls of which each takes so many microseconds more.
+SLOW = {"quick": None, "slow": "inject=recvmsg,sendto,rename,renameat,renameat2:delay_enter=250000"}
+
+
+def told_when(manager):
+    """What the manager was told, with the seconds since the first of it, one a line."""
+    return "\n" + "".join(f"{when - manager.heard[0][0]:7.3f} {' '.join(lines)}\n" for when, lines in manager.heard)
+
+
+@pytest.mark.parametrize("slow, busy", [("quick", True), ("slow", False)], ids=["busy-machine", "slow-successor"])
+def test_no_reload_starves_the_watchdog(make_rig, slow, busy):
+    """The whole gap between two signs of life that systemd accepts, over many reloads: each begins just before a sign is
+    due, the worst moment. It never exceeds three quarters of the watchdog's interval; in ordinary service it is a half."""
+    rig = make_rig()
+    manager = rig.supervise(watchdog=WATCHDOG)
+    in_flight = [rig.channel().unary_unary(RUN).future(slow_request(200_000), timeout=300) for _ in range(4)]
+    wait_for(lambda: len(rig.live()) == 4, "the calls are in flight")
+    upgrade = [built("podspan-cri"), "--upgrade", "--listen", rig.listen]
+    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 if busy else 0)]
+    tracers = []
+    try:
+        for number in range(6):
+            before, seen = manager.main, len(manager.signs())
+            wait_for(lambda: len(manager.signs()) > seen, "a sign of life", WATCHDOG)
+            due = manager.signs()[-1] + WATCHDOG / 2 - 0.05 * (1 + number % 3)
+            wait_for(lambda: time.monotonic() >= due, "the moment before the next", WATCHDOG)
+            if SLOW[slow]:
+                # The tracer stays as long as what it traces.
+                tracers.append(subprocess.Popen(
+                    [packaged("strace"), "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", SLOW[slow], *map(str, upgrade)],
+                    env=manager.environment(main=False)))
+            else:
+                assert manager.control(*upgrade) == 0, manager.log()
+            wait_for(lambda: manager.main != before and not manager.alive(before), "the other one has taken over", 20)
+        seen = len(manager.signs())
+        wait_for(lambda: len(manager.signs()) > seen + 1, "it goes on", 2 * WATCHDOG)
+    finally:
+        manager.stop()
+        for process in hogs:
+            process.kill()
+        for process in hogs + tracers:
+            process.wait(20)
+    signs = manager.signs()
+    gaps = [after - before for before, after in zip(signs, signs[1:])]
+    assert (manager.watchdog_kills, manager.restarts) == (0, 0), told_when(manager)
+    assert max(gaps) <= 0.75 * WATCHDOG, told_when(manager)
+    # What says who is the main process, and that it serves, is a sign of life as well.
+    for what in ("MAINPID=", "READY=1"):
+        told = [lines for _, lines in manager.heard[1:] if any(line.startswith(what) for line in lines)]
+        assert len(told) >= 6 and all("WATCHDOG=1" in lines for lines in told), told
+    assert len(in_flight) == 4 and rig.count("cri_taken_over") >= 6 * 4
 
 
 def dial(path):

@@ -22,7 +22,9 @@ class Supervisor:
     """Runs a command as systemd runs a service of Type=notify, Restart=always, with a socket unit beside it.
 
     `main` is its process id, `messages` what it has said (from the main process only, as NotifyAccess=main has it),
-    `restarts` how often it was started again, `watchdog_kills` how often because it was silent.
+    `heard` the same with the time of each datagram, `restarts` how often it was started again, `watchdog_kills` how often
+    because it was silent. As with systemd 252, the watchdog begins with the READY=1 of a start, and from then on only
+    WATCHDOG=1 of the main process feeds it: no MAINPID=, no later READY=1.
     """
 
     def __init__(self, name, command, listen, folder, watchdog=None, restart_delay=0.05, env=None):
@@ -31,6 +33,7 @@ class Supervisor:
         self._command, self._env = [str(part) for part in command], dict(env or {})
         self._watchdog, self._restart_delay = watchdog, restart_delay
         self.main, self.restarts, self.watchdog_kills, self.messages, self.refused = 0, 0, 0, [], []
+        self.heard, self._ready = [], False
         self._last_sign, self._stopping = 0.0, False
         self.listen.parent.mkdir(parents=True, exist_ok=True)
         self.listener = socket.socket(socket.AF_UNIX)
@@ -60,17 +63,18 @@ class Supervisor:
                 stdout=log, stderr=log, pass_fds=[self.listener.fileno()],
                 env={**self.environment(), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "podspan-cri"})
         process.returncode = 0  # waited for below, by its id
+        self._ready, self._last_sign = False, time.monotonic()
         self._become_main(process.pid)
 
     def _become_main(self, pid):
         if self.main:
             os.close(self._pidfd)
-        self.main, self._pidfd, self._last_sign = pid, os.pidfd_open(pid), time.monotonic()
+        self.main, self._pidfd = pid, os.pidfd_open(pid)
 
     def _run(self):
         while not self._stopping:
             timeout = None
-            if self._watchdog:
+            if self._watchdog and self._ready:
                 timeout = self._last_sign + self._watchdog - time.monotonic()
                 if timeout <= 0:
                     self.watchdog_kills += 1
@@ -107,7 +111,11 @@ class Supervisor:
             self.refused += lines
         else:
             self.messages += lines
-            self._last_sign = time.monotonic()
+            now = time.monotonic()
+            self.heard.append((now, lines))
+            if "WATCHDOG=1" in lines or ("READY=1" in lines and not self._ready):
+                self._last_sign = now
+            self._ready = self._ready or "READY=1" in lines
             for line in lines:
                 if line.startswith("MAINPID="):
                     before = self.main
@@ -116,6 +124,10 @@ class Supervisor:
                         threading.Thread(target=self._reap, args=(before,), daemon=True).start()
         for number in passed:  # BARRIER=1: everything before it has been looked at
             os.close(number)
+
+    def signs(self):
+        """When it was seen to be alive: what feeds a watchdog of the service, as times of the monotonic clock."""
+        return [when for when, lines in list(self.heard) if "WATCHDOG=1" in lines]
 
     def said(self, message):
         """How often the main process has said a line."""

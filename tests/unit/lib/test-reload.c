@@ -122,7 +122,7 @@ static void configurations(void **state) {
                                 place ? file : "", place ? place + strlen("FILE") : "");
                 expect_log(expected);
                 expect_told("RELOADING=1\nMONOTONIC_USEC=7000000");
-                expect_told("READY=1");
+                expect_told("READY=1\nWATCHDOG=1");
                 assert_int_equal(program.n_applied, place ? 0 : 1);
                 /* What was lent out is where it was, and is read: a sanitizer sees whether it was freed. */
                 assert_string_equal(program.endpoint, cases[i].endpoint);
