@@ -254,8 +254,8 @@ static CliExit report(Cli *cli, const Probe *probe, int result) {
         } else
                 code = CLI_OK;
 
-        if (probe->left)
-                (void) cli_failure("the pod could not be taken away: sandbox %s", probe->identity.sandbox_id);
+        if (*probe->left_id)
+                (void) cli_failure("the pod could not be taken away; remove it with: crictl rmp -f %s", probe->left_id);
         if (result == -EINTR)
                 return cli_failure("interrupted; %s", *probe->error ? probe->error : "everything was taken away");
         if (result < 0)
@@ -309,6 +309,7 @@ int main(int argc, char **argv) {
                 options.endpoint = default_endpoint(cli.state_dir, endpoint, sizeof(endpoint));
         if (!options.endpoint)
                 return cli_failure("no CRI socket found; name it with --runtime-endpoint");
+        options.state_dir = cli.state_dir;
         options.progress = isatty(STDERR_FILENO) == 1;
 
         state_fd = cli_open_state(&cli);

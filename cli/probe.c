@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include "behind.h"
 #include "probe.h"
 #include "probesteps.h"
 #include "text.h"
@@ -134,8 +135,9 @@ static const char *service_name(const Probe *probe) {
 }
 
 /* The attributes of RPC client spans, in the dialect that is configured. */
-static void add_rpc_attributes(const Probe *probe, Span *span, const char *method, const CriStatus *status) {
-        const char *slash = strchr(method, '/');
+static void add_rpc_attributes(const Probe *probe, Span *span, const ProbeCall *call) {
+        const char *method = call->method, *slash = strchr(method, '/');
+        const CriStatus *status = &call->status;
 
         span_attr_str(span, "server.address", probe->options->endpoint);
         if (probe->config->semconv != CONFIG_SEMCONV_OLD) {
@@ -150,7 +152,7 @@ static void add_rpc_attributes(const Probe *probe, Span *span, const char *metho
                         span_attr_str(span, "rpc.method", slash + 1);
                 span_attr_int(span, "rpc.grpc.status_code", status->code);
         }
-        if (status->code != 0)
+        if (status->code != 0 && !call->optional)
                 span_attr_str(span, "error.type", criclient_code_name(status->code));
 }
 
@@ -161,8 +163,8 @@ static void write_call_span(Probe *probe, const TraceContext *context, const Pro
                 return;
         span_set_time(span, call->start_ns, call->start_ns + call->duration_ns);
         span_set_identity(span, &probe->identity);
-        add_rpc_attributes(probe, span, call->method, &call->status);
-        if (call->status.code != 0)
+        add_rpc_attributes(probe, span, call);
+        if (call->status.code != 0 && !call->optional)
                 span_set_status(span, SPAN_STATUS_ERROR,
                                 probe->config->record_error_message ? call->status.message : NULL);
         (void) spool_write(&probe->spool, service_name(probe), &span, 1);
@@ -190,11 +192,24 @@ static void show_progress(const Probe *probe, const ProbeCall *call) {
                 call->status.code != 0 ? criclient_code_name(call->status.code) : "");
 }
 
-/* One call with a span of its own. Returns 0 with the answer, or -EREMOTEIO with the first such reason in probe->error.
- */
-int probe_call(Probe *probe, const char *method, uint64_t timeout_ns, const void *request,
-               const ProtobufCMessageDescriptor *response_type, ProtobufCMessage **ret) {
-        ProbeCall record = { .method = method };
+/* What failed, and where gRPC speaks of a socket, whose. */
+static void note_error(Probe *probe, const ProbeCall *call) {
+        char why[CRICLIENT_MESSAGE_MAX + 1] = "";
+        Behind behind;
+
+        if (*probe->error)
+                return;
+        if (call->status.code == PROBE_CODE_UNAVAILABLE) {
+                behind_look(probe->options->endpoint, probe->options->state_dir, &behind);
+                behind_explain(&behind, probe->options->endpoint, why, sizeof(why));
+        }
+        (void) snprintf(probe->error, sizeof(probe->error), "%s: %s: %s", text_span_name(call->method),
+                        criclient_code_name(call->status.code), *why ? why : call->status.message);
+}
+
+static int do_call(Probe *probe, ProbeCall record, uint64_t timeout_ns, const void *request,
+                   const ProtobufCMessageDescriptor *response_type, ProtobufCMessage **ret) {
+        const char *method = record.method;
         ProtobufCMessage *message = NULL;
         TraceContext context;
         Clk start;
@@ -215,13 +230,23 @@ int probe_call(Probe *probe, const char *method, uint64_t timeout_ns, const void
         show_progress(probe, &record);
 
         if (r < 0) {
-                if (!*probe->error)
-                        (void) snprintf(probe->error, sizeof(probe->error), "%s: %s: %s", text_span_name(method),
-                                        criclient_code_name(record.status.code), record.status.message);
+                if (!record.optional)
+                        note_error(probe, &record);
                 return r;
         }
         *ret = message;
         return 0;
+}
+
+int probe_call(Probe *probe, const char *method, uint64_t timeout_ns, const void *request,
+               const ProtobufCMessageDescriptor *response_type, ProtobufCMessage **ret) {
+        return do_call(probe, (ProbeCall){ .method = method }, timeout_ns, request, response_type, ret);
+}
+
+int probe_call_optional(Probe *probe, const char *method, uint64_t timeout_ns, const void *request,
+                        const ProtobufCMessageDescriptor *response_type, ProtobufCMessage **ret) {
+        return do_call(probe, (ProbeCall){ .method = method, .optional = true }, timeout_ns, request, response_type,
+                       ret);
 }
 
 int probe_call_creating(Probe *probe, const char *method, uint64_t timeout_ns, const void *request,
@@ -281,6 +306,7 @@ static int run_pod(Probe *probe) {
                 if (r < 0)
                         return r;
         }
+        probesteps_cgroup_driver(probe);
         r = probesteps_run_sandbox(probe);
         if (r < 0 || !probe->options->image)
                 return r;

@@ -14,9 +14,15 @@
 #include "criclient.h"
 #include "spool.h"
 
+/* gRPC status codes; the client module keeps gRPC's own headers to itself. */
+#define PROBE_CODE_CANCELLED         1
+#define PROBE_CODE_DEADLINE_EXCEEDED 4
+#define PROBE_CODE_UNAVAILABLE       14
+
 #define PROBE_CALLS_MAX          64
 #define PROBE_CLEANUP_TIMEOUT_NS (30 * NSEC_PER_SEC) /* for each call of the cleaning up */
 #define PROBE_SETTLE_NS          (10 * NSEC_PER_SEC) /* for a given-up RunPodSandbox to show its sandbox */
+#define PROBE_SLICE              "system.slice"
 #define PROBE_NAMESPACE          "podspan-probe"
 #define PROBE_SERVICE            "podspan-probe"
 
@@ -28,8 +34,9 @@ typedef struct ProbeOptions {
         uint64_t timeout_ns;         /* for everything before the cleaning up */
         bool pull;                   /* the image, if it is absent */
         bool host_network;
-        bool keep;     /* leave the pod there */
-        bool progress; /* on standard error */
+        bool keep;             /* leave the pod there */
+        bool progress;         /* on standard error */
+        const char *state_dir; /* where podspan-cri's sockets are */
 } ProbeOptions;
 
 typedef struct ProbeCall {
@@ -37,7 +44,14 @@ typedef struct ProbeCall {
         uint64_t start_ns;
         uint64_t duration_ns;
         CriStatus status;
+        bool optional; /* a runtime may lack it: its failure is not the probe's */
 } ProbeCall;
+
+/* How cgroup_parent of the pod is written, which depends on the runtime's cgroup driver. */
+typedef enum ProbeCgroup {
+        PROBE_CGROUP_DEFAULT, /* none: the runtime's own, right for cgroupfs and for CRI-O with either driver */
+        PROBE_CGROUP_SLICE,   /* a slice of systemd's, without which containerd with SystemdCgroup runs no pod */
+} ProbeCgroup;
 
 typedef struct Probe {
         const ProbeOptions *options;
@@ -51,7 +65,10 @@ typedef struct Probe {
         char runtime_name[64];
         char runtime_version[64];
         char log_dir[256];
-        bool unanswered; /* RunPodSandbox was given up: there may be a sandbox without an id that we know */
+        ProbeCgroup cgroup;
+        uint32_t attempt; /* of the sandbox, as kubelet counts it */
+        bool asked;       /* RunPodSandbox was sent: there may be a sandbox without an id that we know */
+        bool unanswered;  /* it was given up, so that sandbox may still be on its way */
         bool container_made;
         ProbeCall calls[PROBE_CALLS_MAX];
         size_t n_calls;
@@ -62,7 +79,7 @@ typedef struct Probe {
         bool interrupted; /* atomic */
         pthread_mutex_t mutex;
         bool shielded; /* under the mutex: a first signal must not cancel the call in flight, only a second one */
-        bool left;     /* the pod could not be taken away */
+        char left_id[IDENTITY_ID_MAX + 1]; /* the sandbox that could not be taken away; "": all was */
 } Probe;
 
 /*
@@ -84,6 +101,9 @@ int probe_run(Probe *probe);
  */
 int probe_call(Probe *probe, const char *method, uint64_t timeout_ns, const void *request,
                const ProtobufCMessageDescriptor *response_type, ProtobufCMessage **ret);
+/* The same for a call that not every runtime has: probe->error stays as it is. */
+int probe_call_optional(Probe *probe, const char *method, uint64_t timeout_ns, const void *request,
+                        const ProtobufCMessageDescriptor *response_type, ProtobufCMessage **ret);
 /* The same for a call that makes something: a first signal does not cancel it. -EINTR instead of beginning it after
  * one. */
 int probe_call_creating(Probe *probe, const char *method, uint64_t timeout_ns, const void *request,

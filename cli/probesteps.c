@@ -10,13 +10,6 @@
 #define CONTAINER_NAME "probe"
 #define STOP_GRACE_S   2
 
-/* gRPC status codes; the client module keeps gRPC's own headers to itself. */
-enum {
-        CODE_CANCELLED = 1,
-        CODE_DEADLINE_EXCEEDED = 4,
-        CODE_UNAVAILABLE = 14,
-};
-
 static void free_message(ProtobufCMessage **message) {
         if (*message)
                 protobuf_c_message_free_unpacked(*message, NULL);
@@ -39,6 +32,22 @@ int probesteps_version(Probe *probe) {
         util_copy_bounded(probe->runtime_version, sizeof(probe->runtime_version), response->runtime_version,
                           strlen(response->runtime_version));
         return 0;
+}
+
+/* CgroupDriver of CRI v1. */
+#define DRIVER_SYSTEMD 0
+
+void probesteps_cgroup_driver(Probe *probe) {
+        Podspan__Cri__RuntimeConfigRequest request = PODSPAN__CRI__RUNTIME_CONFIG_REQUEST__INIT;
+        _cleanup_message_ ProtobufCMessage *message = NULL;
+        const Podspan__Cri__RuntimeConfigResponse *response;
+
+        if (probe_call_optional(probe, RUNTIME "RuntimeConfig", probe_time_left(probe), &request,
+                                &podspan__cri__runtime_config_response__descriptor, &message) < 0)
+                return;
+        response = (const Podspan__Cri__RuntimeConfigResponse *) message;
+        if (response->linux_config && response->linux_config->cgroup_driver == DRIVER_SYSTEMD)
+                probe->cgroup = PROBE_CGROUP_SLICE;
 }
 
 /* The sandbox's configuration and all it points to; lives on the caller's stack. */
@@ -82,9 +91,12 @@ static void fill_sandbox_config(Probe *probe, SandboxConfig *s) {
         s->metadata.name = probe->identity.pod_name;
         s->metadata.uid = probe->identity.pod_uid;
         s->metadata.namespace_ = probe->identity.pod_namespace;
+        s->metadata.attempt = probe->attempt;
         s->namespaces.network = probe->options->host_network ? NAMESPACE_NODE : 0;
         s->security.namespace_options = &s->namespaces;
         s->linux_config.security_context = &s->security;
+        if (probe->cgroup == PROBE_CGROUP_SLICE)
+                s->linux_config.cgroup_parent = (char *) PROBE_SLICE;
         s->config.metadata = &s->metadata;
         /* A pod in the node's network has the node's name. */
         s->config.hostname = probe->options->host_network ? (char *) "" : probe->identity.pod_name;
@@ -98,10 +110,10 @@ static void fill_sandbox_config(Probe *probe, SandboxConfig *s) {
 static bool given_up(const Probe *probe) {
         int code = probe->n_calls > 0 ? probe->calls[probe->n_calls - 1].status.code : 0;
 
-        return code == CODE_CANCELLED || code == CODE_DEADLINE_EXCEEDED || code == CODE_UNAVAILABLE;
+        return code == PROBE_CODE_CANCELLED || code == PROBE_CODE_DEADLINE_EXCEEDED || code == PROBE_CODE_UNAVAILABLE;
 }
 
-int probesteps_run_sandbox(Probe *probe) {
+static int run_sandbox(Probe *probe) {
         Podspan__Cri__RunPodSandboxRequest request = PODSPAN__CRI__RUN_POD_SANDBOX_REQUEST__INIT;
         _cleanup_message_ ProtobufCMessage *message = NULL;
         SandboxConfig sandbox;
@@ -114,12 +126,34 @@ int probesteps_run_sandbox(Probe *probe) {
 
         r = probe_call_creating(probe, RUNTIME "RunPodSandbox", probe_time_left(probe), &request,
                                 &podspan__cri__run_pod_sandbox_response__descriptor, &message);
+        probe->asked = r != -EINTR;
         probe->unanswered = r == -EREMOTEIO && given_up(probe);
         if (r < 0)
                 return r;
         id = ((const Podspan__Cri__RunPodSandboxResponse *) message)->pod_sandbox_id;
         util_copy_bounded(probe->identity.sandbox_id, sizeof(probe->identity.sandbox_id), id, strlen(id));
         return 0;
+}
+
+bool probesteps_is_cgroup_error(const char *message) {
+        return strcasestr(message, "cgroup") && strcasestr(message, "slice");
+}
+
+static int clean_by_label(Probe *probe);
+
+int probesteps_run_sandbox(Probe *probe) {
+        int r;
+
+        r = run_sandbox(probe);
+        if (r != -EREMOTEIO || probe->unanswered || !probesteps_is_cgroup_error(probe->error))
+                return r;
+
+        /* The other driver's form, as another attempt: the name of the first one may still be taken. */
+        (void) clean_by_label(probe);
+        *probe->error = '\0';
+        probe->cgroup = probe->cgroup == PROBE_CGROUP_SLICE ? PROBE_CGROUP_DEFAULT : PROBE_CGROUP_SLICE;
+        probe->attempt++;
+        return run_sandbox(probe);
 }
 
 int probesteps_image(Probe *probe) {
@@ -235,7 +269,10 @@ static int clean_sandbox(Probe *probe, const char *id) {
         int removed = call_sandbox(probe, RUNTIME "RemovePodSandbox", id);
 
         /* Removing takes away containers as well, whatever became of the calls before. */
-        probe->left = removed < 0;
+        if (removed < 0)
+                util_copy_bounded(probe->left_id, sizeof(probe->left_id), id, strlen(id));
+        else if (strcmp(probe->left_id, id) == 0)
+                *probe->left_id = '\0';
         return stopped < 0 ? stopped : removed;
 }
 
@@ -296,9 +333,11 @@ int probesteps_clean_up(Probe *probe) {
                 error = call_container(probe, RUNTIME "RemoveContainer", PROBE_CLEANUP_TIMEOUT_NS);
                 r = r < 0 ? r : error;
         }
-        if (*probe->identity.sandbox_id)
-                error = clean_sandbox(probe, probe->identity.sandbox_id);
-        else
-                error = probe->unanswered ? clean_unknown_sandbox(probe) : 0;
+        error = *probe->identity.sandbox_id ? clean_sandbox(probe, probe->identity.sandbox_id) : 0;
+        r = r < 0 ? r : error;
+        if (probe->unanswered)
+                error = clean_unknown_sandbox(probe);
+        else if (probe->asked && (!*probe->identity.sandbox_id || probe->attempt > 0))
+                error = MIN(clean_by_label(probe), 0);
         return r < 0 ? r : error;
 }

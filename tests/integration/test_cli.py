@@ -941,7 +941,7 @@ def test_a_full_disk_is_told(tmp_path, store):
 def test_probe_without_a_runtime(tmp_path):
     (tmp_path / "state" / "spool").mkdir(parents=True)
     told = podspan(tmp_path, "probe", "--runtime-endpoint", f"unix://{tmp_path}/none.sock", check=1)
-    assert "Version: UNAVAILABLE" in told
+    assert f"Version: UNAVAILABLE: the runtime does not listen at {tmp_path}/none.sock (No such file" in told
     document = json.loads(podspan(tmp_path, "probe", "--json", "--runtime-endpoint", f"{tmp_path}/none.sock", check=1,
                                   text=False).stdout)
     assert not document["ok"] and "UNAVAILABLE" in document["error"] and document["calls"][0]["status"] == "UNAVAILABLE"
@@ -992,7 +992,9 @@ def fields(data):
 class Runtime:
     """A CRI runtime that makes nothing, but remembers what it was asked for."""
 
-    def __init__(self, path, fail=None, slow=None, version="1.0"):
+    def __init__(self, path, fail=None, slow=None, version="1.0", leaves=False, driver=None, parent=None):
+        """`leaves`: a failed RunPodSandbox leaves its sandbox. `driver`: what RuntimeConfig says (bytes; None: it is not
+        implemented). `parent`: takes a cgroup_parent and returns why it is refused, or None."""
         import concurrent.futures
 
         import grpc
@@ -1000,6 +1002,7 @@ class Runtime:
         self.calls, self.traceparents, self.requests = [], [], {}
         self.sandboxes, self.containers = {}, set()
         self.fail, self.slow, self.version = fail or {}, slow or {}, version
+        self.leaves, self.driver, self.parent, self.parents = leaves, driver, parent, []
         self.grpc = grpc
         runtime = self
 
@@ -1020,10 +1023,20 @@ class Runtime:
         result = b""
         if name == "Version":
             result = field(1, "0.1.0") + field(2, "fake") + field(3, self.version) + field(4, "v1")
-        elif name == "RunPodSandbox" and name not in self.fail:
+        elif name == "RuntimeConfig":
+            if self.driver is None:
+                context.abort(self.grpc.StatusCode.UNIMPLEMENTED, "unknown method RuntimeConfig")
+            result = self.driver
+        elif name == "RunPodSandbox":
             config = fields(message[1][0])
-            self.sandboxes["s" * 64] = config
-            result = field(1, "s" * 64)
+            self.parents.append(fields(config[8][0]).get(1, [b""])[0].decode())
+            refused = self.parent and self.parent(self.parents[-1])
+            sandbox = "s" * 63 + str(len(self.parents))
+            if self.leaves or not (refused or name in self.fail):
+                self.sandboxes[sandbox] = config
+            if refused:
+                context.abort(self.grpc.StatusCode.UNKNOWN, refused)
+            result = field(1, sandbox)
         elif name == "ListPodSandbox":
             result = b"".join(field(1, field(1, key) + field(2, value[1][0])) for key, value in self.sandboxes.items())
         elif name == "ImageStatus":
@@ -1048,7 +1061,7 @@ class Runtime:
         self.server.stop(None)
 
 
-START = ["Version", "ImageStatus", "RunPodSandbox", "CreateContainer", "StartContainer"]
+START = ["Version", "ImageStatus", "RuntimeConfig", "RunPodSandbox", "CreateContainer", "StartContainer"]
 END = ["StopContainer", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox"]
 
 
@@ -1112,16 +1125,19 @@ def test_probe_runs_a_pod_and_shows_its_trace(tmp_path, collector):
         assert runtime.calls == START + END and not runtime.sandboxes and not runtime.containers
         assert document["ok"] and document["error"] is None and document["runtime_version"] == "1\x1b[31m"
         assert [c["method"].rsplit("/")[1] for c in document["calls"]] == START + END
-        assert {c["status"] for c in document["calls"]} == {"OK"}
+        assert {c["method"].rsplit("/")[1]: c["status"] for c in document["calls"]} == {
+            **dict.fromkeys(START + END, "OK"), "RuntimeConfig": "UNIMPLEMENTED"}
 
         # Each call has a span of its own, sampled, and the runtime was given that span's context.
         spans = [s for r in document["trace"]["resourceSpans"] for c in r["scopeSpans"] for s in c["spans"]]
         (root,) = [s for s in spans if s["name"] == "podspan probe"]
         calls = {s["spanId"]: s for s in spans if s is not root}
-        assert len(calls) == 9 and all(s["parentSpanId"] == root["spanId"] for s in calls.values())
+        assert len(calls) == 10 and all(s["parentSpanId"] == root["spanId"] for s in calls.values())
         for parent in runtime.traceparents:
             version, trace, span, flags = parent.split("-")
             assert (version, trace) == ("00", document["trace_id"]) and int(flags, 16) & 1 and span in calls
+        # What only newer runtimes have is no failure of an older one.
+        assert not any(s.get("status") for s in spans)
         resource = {a["key"]: a["value"].get("stringValue") for a in
                     document["trace"]["resourceSpans"][0]["resource"]["attributes"]}
         assert resource["service.name"] == "podspan-probe" and resource["k8s.pod.uid"] == document["pod_uid"]
@@ -1147,8 +1163,95 @@ def test_probe_takes_everything_away_when_a_call_fails(tmp_path, method):
         assert f"{method}: INTERNAL: out of \\x1b[31mluck" in told
         assert not runtime.sandboxes and not (runtime.containers and method != "StopContainer")
         if method == "RunPodSandbox":
-            assert runtime.calls[-1] == "RunPodSandbox"
+            assert runtime.calls[-2:] == ["RunPodSandbox", "ListPodSandbox"]
     assert not log_dirs(tmp_path)
+
+
+def test_probe_takes_away_the_sandbox_of_a_failed_run(tmp_path):
+    """CNI fails, and so does undoing it: the runtime says that it made no pod, and has one."""
+    probe_dirs(tmp_path)
+    other = {1: [field(1, "other") + field(2, "other-uid")]}
+    args = ("probe", "--runtime-endpoint", tmp_path / "cri.sock")
+    with Runtime(tmp_path / "cri.sock", fail={"RunPodSandbox": "failed to setup network"}, leaves=True) as runtime:
+        runtime.sandboxes["o" * 64] = other
+        assert "RunPodSandbox: INTERNAL: failed to setup network" in podspan(tmp_path, *args, check=1)
+        assert runtime.sandboxes == {"o" * 64: other}
+        assert runtime.calls[-3:] == ["ListPodSandbox", "StopPodSandbox", "RemovePodSandbox"]
+        # It cannot be taken away either: its id is said.
+        runtime.fail["RemovePodSandbox"] = "plugin not found"
+        told = podspan(tmp_path, *args, check=1)
+        assert "failed to setup network" in told and "crictl rmp -f " + "s" * 63 + "2" in told
+
+
+RUNC = 'runc create failed: expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got "/k8s.io/x" instead'
+
+
+@pytest.mark.parametrize("driver, parent, parents", [
+    (None, None, [""]),
+    (b"", None, [""]),
+    (field(1, b"\x08\x01"), None, [""]),
+    (field(1, b""), None, ["system.slice"]),
+    (None, lambda p: None if p.endswith(".slice") else RUNC, ["", "system.slice"]),
+    # RuntimeConfig speaks of the default handler, and this one is another.
+    (field(1, b""), lambda p: p and "configured with cgroupfs cgroup manager, but received systemd slice as parent: " + p,
+     ["system.slice", ""]),
+    (field(1, b"\x08\x01"), lambda p: None if p.endswith(".slice") else RUNC, ["", "system.slice"]),
+], ids=["not-told", "told-nothing", "cgroupfs", "systemd", "not-told-systemd", "other-handler", "other-handler-systemd"])
+def test_probe_finds_the_cgroup_parent(tmp_path, driver, parent, parents):
+    """It runs its pod with either cgroup driver, whether the runtime says which it has or not, and leaves nothing."""
+    probe_dirs(tmp_path)
+    with Runtime(tmp_path / "cri.sock", driver=driver, parent=parent, leaves=True) as runtime:
+        done = podspan(tmp_path, "probe", "--json", "--image", "x", "--runtime-endpoint", tmp_path / "cri.sock", check=3,
+                       text=False)
+        document = json.loads(done.stdout)
+        assert document["ok"] and document["error"] is None
+        assert runtime.parents == parents and not runtime.sandboxes and not runtime.containers
+
+
+def test_probe_gives_up_where_neither_cgroup_parent_is_taken(tmp_path):
+    probe_dirs(tmp_path)
+    with Runtime(tmp_path / "cri.sock", parent=lambda _: RUNC, leaves=True) as runtime:
+        told = podspan(tmp_path, "probe", "--runtime-endpoint", tmp_path / "cri.sock", check=1)
+        assert "RunPodSandbox: UNKNOWN: runc create failed" in told
+        assert runtime.parents == ["", "system.slice"] and not runtime.sandboxes
+
+
+@pytest.mark.parametrize("listener", ["own", "passed"])
+def test_probe_names_the_runtime_behind_podspan_cri(tmp_path, listener):
+    """With a runtime that is dead, the one at fault is that one, not podspan-cri's socket."""
+    probe_dirs(tmp_path)
+    listen, runtime = tmp_path / "cri.sock", tmp_path / "runtime.sock"
+    command = [BUILD / "cri-hooks" / "podspan-cri", "--runtime", runtime, "--state-dir", tmp_path / "state"]
+    with socket.socket(socket.AF_UNIX) as passed:
+        if listener == "passed":
+            # As systemd does: who made the socket says nothing, the link that `podspan install` laid does.
+            passed.bind(str(listen))
+            passed.listen()
+            (tmp_path / "cri.sock.bypass").symlink_to(runtime)
+            command = ["/bin/bash", "-c", 'exec 3<&"$0"; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', str(passed.fileno()), *command]
+        else:
+            command += ["--listen", listen]
+        process = subprocess.Popen([str(part) for part in command], pass_fds=[passed.fileno()], stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 20
+            while not pathlib.Path(f"{listen}.upgrade").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            args = ("probe", "--runtime-endpoint", f"unix://{listen}")
+            told = podspan(tmp_path, *args, check=1)
+            assert f"podspan-cri listens at {listen}, but the runtime behind it does not: {runtime} (No such file" in told
+            with socket.socket(socket.AF_UNIX) as dead:
+                dead.bind(str(runtime))
+            assert f"{runtime} (Connection refused)" in podspan(tmp_path, *args, check=1)
+            runtime.unlink()
+            with Runtime(runtime):
+                podspan(tmp_path, *args, check=3, text=False)
+        finally:
+            process.terminate()
+            process.wait(20)
+    if listener == "passed":
+        listen.unlink()
+        assert f"podspan-cri does not listen at {listen} (No such file" in podspan(tmp_path, *args, check=1)
 
 
 @pytest.mark.parametrize("method, signals", [("RunPodSandbox", 1), ("RunPodSandbox", 2), ("StartContainer", 1),
@@ -1201,7 +1304,7 @@ def test_probe_without_a_collector_says_so(tmp_path):
         done = podspan(tmp_path, "probe", "--runtime-endpoint", tmp_path / "cri.sock", check=3, text=False)
         assert b"podspand is not running" in done.stderr
         (tmp_path / "state" / "spool").rename(tmp_path / "spool")
-        assert runtime.calls == 2 * ["Version", "RunPodSandbox", "StopPodSandbox", "RemovePodSandbox"]
+        assert runtime.calls == 2 * ["Version", "RuntimeConfig", "RunPodSandbox", "StopPodSandbox", "RemovePodSandbox"]
         done = podspan(tmp_path, "probe", "--keep", "--runtime-endpoint", tmp_path / "cri.sock", check=3, text=False)
         assert b"still there: sandbox sss" in done.stderr and runtime.sandboxes
         assert len(log_dirs(tmp_path)) == 1

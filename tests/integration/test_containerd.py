@@ -1,6 +1,7 @@
 """podspan with containerd 1.6.20 and 2.3.7, runc and crun."""
 
 import collections
+import json
 import time
 
 import grpc
@@ -206,6 +207,52 @@ def test_command_line():
         status = one.podspan.cli_json("status")
         assert (status["podspand"]["state"], status["podspan_cri"]["state"]) == ("running", "running")
         assert one.backend.endpoint in str(one.podspan.cli_json("config"))
+
+
+# A CNI plugin that never sets up a network, and fails as well to take down the first time: containerd then keeps the sandbox.
+FAILING_PLUGIN = """#!/bin/sh
+cat > /dev/null
+case $CNI_COMMAND in
+VERSION) echo '{"cniVersion": "0.4.0", "supportedVersions": ["0.4.0"]}'; exit 0 ;;
+DEL) [ -e "$0.failed" ] && exit 0; touch "$0.failed" ;;
+esac
+echo '{"cniVersion": "0.4.0", "code": 999, "msg": "no address left"}'
+exit 1
+"""
+
+
+@both_runc
+def test_probe_leaves_nothing_where_cni_fails(make):
+    """RunPodSandbox fails and the runtime keeps the sandbox: the probe takes it away."""
+    with node(make, runtime_options={"cni_script": FAILING_PLUGIN}) as one:
+        document = json.loads(one.podspan.cli("probe", "--json", "--runtime-endpoint", f"unix://{one.socket}", check=False))
+        assert not document["ok"] and "no address left" in document["error"]
+        assert (one.runtime.folder / "cni-plugins/script.failed").exists(), "taking down was tried, and failed"
+        calls = [call["method"].rpartition("/")[2] for call in document["calls"]]
+        after = calls[calls.index("RunPodSandbox") + 1:]
+        # containerd 2 has taken it away by then, 1.6 keeps it.
+        assert after[0] == "ListPodSandbox"
+        assert after[1:] == (["StopPodSandbox", "RemovePodSandbox"] if make.args[0] == "1.6.20" else [])
+        assert not one.direct("ListPodSandbox").items
+
+
+@both_runc
+def test_probe_tries_a_slice_for_the_systemd_driver(make):
+    """SystemdCgroup = true, kubeadm's default: runc is given a slice. On this host there is no systemd to ask for it, so
+    that is as far as the pod gets here; the guest runs it."""
+    with node(make, runtime_options={"systemd_cgroup": True}) as one:
+        document = json.loads(one.podspan.cli("probe", "--json", "--runtime-endpoint", f"unix://{one.socket}", check=False))
+        calls = {}
+        for call in document["calls"]:
+            calls.setdefault(call["method"].rpartition("/")[2], []).append(call)
+        assert not document["error"] or "slice:prefix:name" not in document["error"], document["error"]
+        told = calls["RuntimeConfig"][0]["status"] == "OK"
+        assert told == (make.args[0] != "1.6.20"), "containerd 2 says which driver it has"
+        tries = calls["RunPodSandbox"]
+        if not told:
+            assert "slice:prefix:name" in tries[0]["message"] and len(tries) == 2
+        assert "slice:prefix:name" not in tries[-1]["message"]
+        assert not one.direct("ListPodSandbox").items
 
 
 def test_probe():

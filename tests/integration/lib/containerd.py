@@ -40,6 +40,7 @@ _VERSION_2 = """version = 2""" + _COMMON + """
       base_runtime_spec = "{spec}"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{runtime}.options]
         BinaryName = "{runtime_path}"
+        SystemdCgroup = {systemd_cgroup}
 """
 
 _VERSION_3 = """version = 3""" + _COMMON + """
@@ -61,20 +62,21 @@ _VERSION_3 = """version = 3""" + _COMMON + """
       base_runtime_spec = "{spec}"
       [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{runtime}.options]
         BinaryName = "{runtime_path}"
+        SystemdCgroup = {systemd_cgroup}
 """
 
 
 class Containerd(Runtime):
     """hooks: {stage: [argv, …]}; otel_endpoint: "http://127.0.0.1:PORT" for containerd's own spans (2.x only);
-    registries: addresses of registries that speak plain HTTP.
+    registries: addresses of registries that speak plain HTTP; systemd_cgroup: as kubeadm sets it; cni_script: the text of a CNI plugin.
     """
 
     kind = "containerd"
 
     def __init__(self, version="2.3.7", runtime="runc", hooks=None, otel_endpoint=None, cni=True, registries=(),
-                 env=None):
-        super().__init__(cni)
-        self._registries = registries
+                 env=None, systemd_cgroup=False, cni_script=None):
+        super().__init__(cni, cni_script)
+        self._registries, self._systemd_cgroup = registries, systemd_cgroup
         self.version, self.runtime, self.hooks = version, runtime, hooks or {}
         self._packaged = version.startswith("1.")
         self._env = dict(env or {})
@@ -114,6 +116,7 @@ class Containerd(Runtime):
         path.write_text(template.format(
             folder=self.folder, socket=self.socket, runtime=self.runtime, runtime_path=oci_runtime(self.runtime),
             cni_folder=cni_folder, cni_plugins=cni_plugins, spec=self._write_spec(), restrict="true",
+            systemd_cgroup="true" if self._systemd_cgroup else "false",
             disabled="" if "OTEL_EXPORTER_OTLP_ENDPOINT" in self._env else
             ', "io.containerd.internal.v1.tracing", "io.containerd.tracing.processor.v1.otlp"'), encoding="utf-8")
         return path

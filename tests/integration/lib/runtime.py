@@ -36,18 +36,27 @@ class Runtime:
 
     kind = ""
 
-    def __init__(self, cni=True):
+    def __init__(self, cni=True, cni_script=None):
         self.number = next(_serial)
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.kind}{self.number}-"))
         self.cgroup = f"/{self.folder.parent.name}-{self.folder.name}"
         self.socket = self.folder / f"{self.kind}.sock"
         self.daemon = None
-        self._cni = cni
+        self._cni, self._cni_script = cni, cni_script
 
     def write_cni(self):
-        """A bridge of this runtime's own; without CNI an empty folder."""
+        """A bridge of this runtime's own, or a plugin that is a script; without CNI an empty folder."""
         folder = self.folder / "cni"
         folder.mkdir()
+        if self._cni_script:
+            plugins = self.folder / "cni-plugins"
+            plugins.mkdir()
+            (plugins / "loopback").symlink_to(f"{CNI_PLUGINS}/loopback")
+            (plugins / "script").write_text(self._cni_script, encoding="utf-8")
+            (plugins / "script").chmod(0o755)
+            (folder / "10-tests.conflist").write_text(json.dumps(
+                {"cniVersion": "0.4.0", "name": "tests", "plugins": [{"type": "script"}]}), encoding="utf-8")
+            return folder, plugins
         if self._cni:
             (folder / "10-tests.conflist").write_text(json.dumps({
                 "cniVersion": "0.4.0", "name": f"tests{self.number}", "plugins": [
