@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "agent.h"
+#include "filelimit.h"
 #include "log.h"
 #include "notify.h"
 #include "reload.h"
@@ -179,6 +180,7 @@ int main(int argc, char **argv) {
         };
         int r;
 
+        filelimit_ignore();
         util_fill_standard_fds();
         log_setup("podspand", LOG_LEVEL_INFO);
 

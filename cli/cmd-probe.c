@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "cli.h"
+#include "filelimit.h"
 
 /* The probe links gRPC; nobody who asks for a trace shall wait for that to be loaded. */
 
@@ -61,6 +62,7 @@ CliExit cmd_probe(Cli *cli, int argc, char **argv) {
                 args[n++] = argv[i];
         args[n] = NULL;
 
+        filelimit_restore();
         r = exec_beside(args);
         if (r == -ENOENT) {
                 (void) execv(PODSPAN_LIBEXECDIR "/" PROGRAM, args);

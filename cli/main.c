@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "cli.h"
+#include "filelimit.h"
 
 static const struct {
         const char *name;
@@ -56,6 +57,7 @@ int main(int argc, char **argv) {
         char label[32];
         int r, first;
 
+        filelimit_ignore();
         (void) setlocale(LC_ALL, "");
 
         r = parse_argv(&cli, argc, argv);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include "cli.h"
+#include "filelimit.h"
 #include "probe.h"
 #include "status.h"
 
@@ -295,6 +296,7 @@ int main(int argc, char **argv) {
         char endpoint[256];
         int r;
 
+        filelimit_ignore();
         (void) setlocale(LC_ALL, "");
         r = parse_argv(&cli, &options, argc, argv);
         if (r < 0)

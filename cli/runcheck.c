@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include "filelimit.h"
 #include "runcheck.h"
 
 extern char **environ;
@@ -38,17 +39,37 @@ int runcheck_find(const char *name, char **ret) {
         }
 }
 
+/* What this process ignores, the command does not. */
+static int set_signals(posix_spawnattr_t *attributes) {
+        sigset_t set;
+        int r;
+
+        (void) sigemptyset(&set);
+        if (filelimit_was_default())
+                (void) sigaddset(&set, SIGXFSZ);
+        r = posix_spawnattr_setsigdefault(attributes, &set);
+        return r != 0 ? r : posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGDEF);
+}
+
 static int start(char *const argv[], int out_fd, int err_fd, pid_t *ret) {
         posix_spawn_file_actions_t actions;
+        posix_spawnattr_t attributes;
         int r;
 
         r = posix_spawn_file_actions_init(&actions);
         if (r != 0)
                 return -r;
+        r = posix_spawnattr_init(&attributes);
+        if (r != 0) {
+                (void) posix_spawn_file_actions_destroy(&actions);
+                return -r;
+        }
         if ((r = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)) == 0 &&
             (r = posix_spawn_file_actions_adddup2(&actions, out_fd, STDOUT_FILENO)) == 0 &&
-            (r = posix_spawn_file_actions_adddup2(&actions, err_fd, STDERR_FILENO)) == 0)
-                r = posix_spawnp(ret, argv[0], &actions, NULL, argv, environ);
+            (r = posix_spawn_file_actions_adddup2(&actions, err_fd, STDERR_FILENO)) == 0 &&
+            (r = set_signals(&attributes)) == 0)
+                r = posix_spawnp(ret, argv[0], &actions, &attributes, argv, environ);
+        (void) posix_spawnattr_destroy(&attributes);
         (void) posix_spawn_file_actions_destroy(&actions);
         return -r;
 }

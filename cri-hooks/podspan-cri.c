@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include "confine.h"
+#include "filelimit.h"
 #include "notify.h"
 #include "reload.h"
 #include "server.h"
@@ -348,6 +349,7 @@ static void teardown(Program *p) {
 int main(int argc, char **argv) {
         int r;
 
+        filelimit_ignore();
         util_fill_standard_fds();
         log_setup("podspan-cri", LOG_LEVEL_INFO);
         r = parse_argv(argc, argv);

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "child.h"
+#include "filelimit.h"
 #include "util.h"
 
 #define EXIT_BY_SIGNAL 128 /* plus its number, as a shell says it */
@@ -40,6 +41,7 @@ static _Noreturn void child_exec(const Child *child, char *const *argv, char *co
                 _exit(EXIT_FAILURE);
         }
         (void) sigaction(SIGCHLD, sigchld, NULL);
+        filelimit_restore();
         (void) sigprocmask(SIG_SETMASK, &child->old_mask, NULL);
 
         if (strchr(argv[0], '/'))

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/time.h>
 #include "clk.h"
+#include "filelimit.h"
 #include "hook.h"
 #include "log.h"
 #include "wrap.h"
@@ -20,9 +21,8 @@ static void bound_time(void) {
         struct sigaction ignore = { .sa_handler = SIG_IGN }, alarm = { .sa_handler = on_alarm };
         sigset_t set;
 
-        /* A full disk or a reader that is gone is no reason to die either. */
+        /* A reader that is gone is no reason to die either. */
         (void) sigaction(SIGPIPE, &ignore, NULL);
-        (void) sigaction(SIGXFSZ, &ignore, NULL);
 
         (void) sigaction(SIGALRM, &alarm, NULL);
         (void) sigemptyset(&set);
@@ -43,6 +43,7 @@ int main(int argc, char **argv, char **envp) {
 
         /* A file opened later would else be standard error. Closed on exec, so a wrapped hook starts without them too.
          */
+        filelimit_ignore();
         util_fill_standard_fds();
 
         r = options_parse(argc, argv, &options, &message, &word);

@@ -20,6 +20,7 @@
 #include "child.h"
 #include "clk.h"
 #include "envcarrier.h"
+#include "filelimit.h"
 #include "hook.h"
 #include "log.h"
 #include "origin.h"
@@ -60,6 +61,7 @@ static int exec_failed(const char *command, int error) {
 }
 
 static int become(const Options *options, char *const *envp) {
+        filelimit_restore();
         if (strchr(options->argv[0], '/'))
                 (void) execve(options->argv[0], options->argv, envp);
         else

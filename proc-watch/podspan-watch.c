@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "cgroup.h"
+#include "filelimit.h"
 #include "log.h"
 #include "notify.h"
 #include "privilege.h"
@@ -198,6 +199,7 @@ static void teardown(Program *p) {
 int main(int argc, char **argv) {
         int r;
 
+        filelimit_ignore();
         util_fill_standard_fds();
         log_setup("podspan-watch", LOG_LEVEL_INFO);
         r = parse_argv(argc, argv);

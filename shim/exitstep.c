@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "atomicfile.h"
 #include "exitstep.h"
+#include "filelimit.h"
 #include "monitor.h"
 #include "report.h"
 #include "runtimecall.h"
@@ -65,6 +66,7 @@ _Noreturn static void become(const ExitCommand *command, const char **argv) {
         (void) close_range(STDERR_FILENO + 1, ~0U, 0);
         if (command->default_sigpipe)
                 (void) sigaction(SIGPIPE, &def, NULL);
+        filelimit_restore();
         (void) sigprocmask(SIG_SETMASK, command->mask, NULL);
         if (command->oom_score_adj != RUNTIMECALL_NO_SCORE)
                 (void) runtimecall_oom_score(command->oom_score_adj);

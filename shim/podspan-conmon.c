@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "conmon.h"
+#include "filelimit.h"
 
 /* Who starts monitors reads the first line, and wants conmon's name and a version it can compare. */
 #define CONMON_VERSION_LINE "conmon version 2.1.13\n"
@@ -15,6 +16,7 @@ int main(int argc, char **argv, char **envp) {
         ConmonLine line;
         int r;
 
+        filelimit_ignore();
         util_fill_standard_fds();
         /* Before anything of ours is opened. */
         (void) inherited_init(&inherited);

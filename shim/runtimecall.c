@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "filelimit.h"
 #include "runtimecall.h"
 #include "util.h"
 
@@ -99,6 +100,7 @@ _Noreturn static void become(const RuntimeCall *call, char **environment, char *
                 give_up("Failed to set PDEATHSIG");
         if (call->default_sigpipe)
                 (void) sigaction(SIGPIPE, &def, NULL);
+        filelimit_restore();
         if (sigprocmask(SIG_SETMASK, call->mask, NULL) < 0)
                 give_up("Failed to unblock signals");
 
