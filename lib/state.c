@@ -12,10 +12,12 @@
 #include <string.h>
 #include <yajl/yajl_parse.h>
 #include "state.h"
+#include "yajlmem.h"
 
 struct StateParser {
         State *state;
         const char *link_keys;
+        YajlMem memory;
         yajl_handle handle;
         size_t n_bytes;
         unsigned depth;
@@ -257,8 +259,7 @@ StateParser *state_parser_new(State *state, const char *link_keys) {
                 .link_keys = link_keys,
         };
 
-        parser->handle = yajl_alloc(&callbacks, NULL, parser);
-        if (!parser->handle)
+        if (yajlmem_alloc(&parser->memory, &callbacks, parser, &parser->handle) < 0)
                 return NULL;
 
         /* A runtime may pass on what it did not check; each string that is kept is checked here. */
@@ -294,6 +295,7 @@ StateParser *state_parser_free(StateParser *parser) {
 
 int state_parser_feed(StateParser *parser, const uint8_t *bytes, size_t len) {
         yajl_status status;
+        int r;
 
         assert(parser);
         assert(bytes || len == 0);
@@ -302,7 +304,11 @@ int state_parser_feed(StateParser *parser, const uint8_t *bytes, size_t len) {
                 return -EFBIG;
         parser->n_bytes += len;
 
-        status = yajl_parse(parser->handle, bytes, len);
+        if (len == 0)
+                return 0;
+        r = yajlmem_parse(&parser->memory, parser->handle, bytes, len, &status);
+        if (r < 0)
+                return r;
         if (parser->complete)
                 return util_id_valid(parser->state->id) ? 1 : -EBADMSG;
         return status == yajl_status_ok && !parser->bad ? 0 : -EBADMSG;

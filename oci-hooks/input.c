@@ -56,9 +56,10 @@ int input_read(int fd, uint64_t timeout_ns, const char *link_keys, State *state)
         bool any = false;
         int result = 0;
 
+        /* Also without memory for a parser the runtime's bytes are taken. */
         parser = state_parser_new(state, link_keys);
         if (!parser)
-                return -ENOMEM;
+                result = -ENOMEM;
 
         for (;;) {
                 /* The writer of a whole object has nothing left to wait for; what else is in the pipe goes quickly. */

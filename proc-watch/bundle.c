@@ -4,6 +4,7 @@
 #include <string.h>
 #include <yajl/yajl_parse.h>
 #include "bundle.h"
+#include "yajlmem.h"
 
 #define DEPTH_MAX 32
 
@@ -39,6 +40,7 @@ static const struct {
 };
 
 struct BundleParser {
+        YajlMem memory;
         yajl_handle yajl;
         Bundle *bundle;
         size_t n_bytes;
@@ -131,8 +133,9 @@ BundleParser *bundle_parser_new(Bundle *bundle) {
         *bundle = (Bundle){};
         parser->bundle = bundle;
         parser->stage = parser->field = -1;
-        parser->yajl = yajl_alloc(&callbacks, NULL, parser);
-        return parser->yajl ? parser : bundle_parser_free(parser);
+        if (yajlmem_alloc(&parser->memory, &callbacks, parser, &parser->yajl) < 0)
+                return bundle_parser_free(parser);
+        return parser;
 }
 
 BundleParser *bundle_parser_free(BundleParser *parser) {
@@ -146,14 +149,16 @@ BundleParser *bundle_parser_free(BundleParser *parser) {
 
 int bundle_parser_feed(BundleParser *parser, const char *bytes, size_t len) {
         yajl_status status;
+        int r;
 
         assert(parser);
 
         if (len > BUNDLE_SIZE_MAX - parser->n_bytes)
                 return -EFBIG;
         parser->n_bytes += len;
-        status = len > 0 ? yajl_parse(parser->yajl, (const unsigned char *) bytes, len)
-                         : yajl_complete_parse(parser->yajl);
+        r = yajlmem_parse(&parser->memory, parser->yajl, bytes, len, &status);
+        if (r < 0)
+                return r;
         return status == yajl_status_ok ? 0 : -EBADMSG;
 }
 

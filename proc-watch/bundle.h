@@ -54,7 +54,8 @@ BundleParser *bundle_parser_new(Bundle *bundle);
 BundleParser *bundle_parser_free(BundleParser *parser);
 DEFINE_CLEANUP(BundleParser *, bundle_parser_free);
 
-/* Feeds @len bytes; the last call has none. 0, -EBADMSG, or -EFBIG above BUNDLE_SIZE_MAX; then not to be fed again. */
+/* Feeds @len bytes; the last call has none. 0, -EBADMSG, -ENOMEM, or -EFBIG above
+ * BUNDLE_SIZE_MAX; then not to be fed again. */
 int bundle_parser_feed(BundleParser *parser, const char *bytes, size_t len);
 
 /* Who runs the container @id whose bundle is at @path. */

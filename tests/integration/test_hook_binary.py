@@ -282,6 +282,36 @@ def test_wrap_keeps_closed_descriptors_closed(state):
     assert done.stdout == without.stdout and done.stdout
 
 
+@pytest.fixture(name="trivial", scope="module")
+def fixture_trivial(tmp_path_factory):
+    """A static program that does nothing, and one that limits its address space (KiB) before it executes another."""
+    folder = tmp_path_factory.mktemp("trivial")
+    (folder / "nothing.c").write_text("int main(void) { return 0; }\n", encoding="ascii")
+    (folder / "limited.c").write_text(
+        "#include <stdlib.h>\n#include <sys/resource.h>\n#include <unistd.h>\n"
+        "int main(int argc, char **argv) { rlim_t n = strtoul(argv[1], 0, 10) << 10; struct rlimit as = { n, n };\n"
+        "setrlimit(RLIMIT_AS, &as); execv(argv[2], argv + 2); return argc; }\n", encoding="ascii")
+    for name in ("nothing", "limited"):
+        subprocess.run(["gcc", "-O2", "-static", "-o", folder / name, folder / f"{name}.c"], check=True)
+    return folder
+
+
+@pytest.mark.parametrize("data", [STATE, b"", b"{" * 300, STATE[:-2] + b'"x":"' + b"\\u0041" * 3000 + b'"}}'],
+                         ids=["state", "none", "nonsense", "large"])
+def test_little_address_space(state, trivial, data):
+    """Under every RLIMIT_AS from 1 MiB on, where a trivial static program lives, the hook exits 0, and soon."""
+    outcomes = []
+    for limit in (*range(1024, 1400, 8), 2048, 4096):
+        nothing, _ = run([trivial / "limited", str(limit), trivial / "nothing"])
+        assert nothing.returncode == 0, f"{limit} KiB are too little for any static program here"
+        done, took = run([trivial / "limited", str(limit), *hook_command(state)], input=data, capture_output=True)
+        outcomes.append((limit, done.returncode))
+        assert took < SOON
+    assert all(code == 0 for _, code in outcomes), outcomes
+    if data == STATE:
+        assert len(collected(state)) > 0, "with enough memory there is a span"
+
+
 def test_wrap_changes_nothing_else(state, tmp_path):
     """Directory, process group, session, signal mask and dispositions, limits and environment are as without us."""
     script = ("import os, resource, signal; print(os.getcwd(), os.getpgrp(), os.getsid(0), "
