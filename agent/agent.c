@@ -6,6 +6,7 @@
 #include "clk.h"
 #include "intake.h"
 #include "log.h"
+#include "reading.h"
 #include "sender.h"
 #include "statedir.h"
 #include "stopping.h"
@@ -23,6 +24,7 @@ struct Agent {
         StateDir state;
         Stopping stopping;
         int lock_fd;
+        Reading reading;
         Store *store;
         Intake *intake;
         Sender *sender; /* NULL: nothing is exported */
@@ -158,6 +160,11 @@ static int open_all(Agent *agent) {
                 return log_error_errno(r, "%s: another podspand uses it", agent->store_dir);
         if (r < 0)
                 return log_error_errno(r, "%s/podspand.lock: %m", agent->store_dir);
+        r = reading_init(&agent->reading, store_fd);
+        if (r < 0 && agent->reading.fd < 0)
+                return log_error_errno(r, "%s/" READING_FILE ": %m", agent->store_dir);
+        if (r < 0)
+                (void) log_warning_errno(r, "%s/" READING_FILE " cannot be written, ignoring: %m", agent->store_dir);
 
         r = statedir_open(&agent->state, agent->state_dir, agent->loop, on_change);
         if (r < 0)
@@ -216,6 +223,7 @@ int agent_new(Loop *loop, const Config *config, const char *state_dir, const cha
                 .started_ns = clk_realtime(),
                 .state = STATEDIR_NULL,
                 .lock_fd = -EBADF,
+                .reading = READING_NULL,
                 .turn = LOOP_TIMER_NULL,
                 .tick = LOOP_TIMER_NULL,
                 .scan_needed = true,
@@ -256,6 +264,7 @@ Agent *agent_free(Agent *agent) {
         statedir_close(&agent->state);
         intake_free(agent->intake);
         store_free(agent->store);
+        reading_deinit(&agent->reading);
         close_fd(agent->lock_fd);
         free(agent->gone);
         free(agent->taken);
@@ -333,7 +342,39 @@ static void remove_taken(Agent *agent) {
         agent->n_taken = 0;
 }
 
-/* Takes one file in. Adds to @size what was read. Negative: the store failed. */
+/*
+ * May @name be read now? 1, or 0 where it was set aside. -EAGAIN: not in this turn, since podspand died over it and a
+ * second death shall have one possible reason.
+ */
+static int begin_reading(Agent *agent, const char *name, bool alone) {
+        unsigned deaths = reading_deaths(&agent->reading, name);
+        int r;
+
+        if (deaths > 0 && !alone)
+                return -EAGAIN;
+        if (deaths >= READING_DEATHS_MAX) {
+                r = collect_set_aside(&agent->state.collect, name);
+                log_error("%s/spool/%s: podspand ended %u times while it read this file; it is set aside%s",
+                          agent->state_dir, name, deaths, r < 0 ? ", but cannot be renamed" : " as " COLLECT_ASIDE "…");
+                counters_add(agent->state.counters, COUNTERS_AGENT, COUNTERS_AGENT_SET_ASIDE, 1);
+                reading_forget(&agent->reading, name);
+                return 0;
+        }
+
+        r = reading_begin(&agent->reading, name);
+        if (r < 0 && log_ratelimit(&file_limit))
+                log_warning_errno(r, "%s/" READING_FILE " cannot be written, ignoring: %m", agent->store_dir);
+        return 1;
+}
+
+static void end_reading(Agent *agent) {
+        int r = reading_end(&agent->reading);
+
+        if (r < 0 && log_ratelimit(&file_limit))
+                log_warning_errno(r, "%s/" READING_FILE " cannot be written, ignoring: %m", agent->store_dir);
+}
+
+/* Takes one file in. Adds to @size what was read. -EAGAIN: it is for the next turn; else negative: the store failed. */
 static int take_file(Agent *agent, const char *name, size_t *size) {
         _cleanup_free_ uint8_t *data = NULL;
         size_t n = 0;
@@ -342,7 +383,12 @@ static int take_file(Agent *agent, const char *name, size_t *size) {
         r = store_file_known(agent->store, name);
         if (r < 0)
                 return r;
-        if (r == 0) {
+        if (r > 0)
+                reading_forget(&agent->reading, name);
+        else {
+                r = begin_reading(agent, name, agent->n_taken == 0);
+                if (r <= 0)
+                        return r;
                 r = collect_read(&agent->state.collect, name, &data, &n);
                 if (r == -EBADMSG) {
                         refused = r;
@@ -379,16 +425,23 @@ static int take_files(Agent *agent, bool *ret_more) {
         }
 
         *ret_more = true;
-        while (agent->n_taken < AGENT_TURN_FILES && size < AGENT_TURN_BYTES) {
+        while (agent->n_taken < AGENT_TURN_FILES && size < AGENT_TURN_BYTES &&
+               intake_made_bytes(agent->intake) < AGENT_TURN_MADE) {
                 const char *name = collect_next(&agent->state.collect);
+                bool suspect;
 
                 if (!name) {
                         *ret_more = false;
                         return 0;
                 }
+                suspect = reading_deaths(&agent->reading, name) > 0;
                 r = take_file(agent, name, &size);
-                if (r < 0)
+                if (r == -EAGAIN)
+                        collect_back(&agent->state.collect);
+                else if (r < 0)
                         return r;
+                if (suspect)
+                        return 0;
         }
         return 0;
 }
@@ -415,6 +468,7 @@ static int turn(Agent *agent, bool *ret_more) {
                 r = retain(agent, &retained);
         if (r == 0)
                 r = intake_commit(agent->intake, &more_traces);
+        end_reading(agent);
         if (r < 0) {
                 agent->n_taken = 0;
                 intake_rollback(agent->intake);
@@ -433,10 +487,8 @@ static int turn(Agent *agent, bool *ret_more) {
 
 /* The disk is full: what comes is counted and goes, so that the spool does not fill up and nobody is held up. */
 static int refuse_turn(Agent *agent, bool *ret_more) {
-        size_t n = 0;
-
         *ret_more = true;
-        while (n++ < AGENT_TURN_FILES) {
+        for (size_t n = 0; n < AGENT_TURN_FILES; n++) {
                 _cleanup_free_ uint8_t *data = NULL;
                 const char *name = collect_next(&agent->state.collect);
                 size_t size;
@@ -444,13 +496,20 @@ static int refuse_turn(Agent *agent, bool *ret_more) {
 
                 if (!name) {
                         *ret_more = false;
-                        return 0;
+                        break;
                 }
                 /* Its spans are in the store already. */
                 r = store_file_known(agent->store, name);
                 if (r < 0)
                         return r;
                 if (r == 0) {
+                        r = begin_reading(agent, name, /* alone= */ n == 0);
+                        if (r == -EAGAIN) {
+                                collect_back(&agent->state.collect);
+                                break;
+                        }
+                        if (r == 0)
+                                continue;
                         r = collect_read(&agent->state.collect, name, &data, &size);
                         if (r == 0)
                                 r = intake_refuse(agent->intake, data, size);
@@ -459,6 +518,7 @@ static int refuse_turn(Agent *agent, bool *ret_more) {
                 }
                 (void) collect_remove(&agent->state.collect, name);
         }
+        end_reading(agent);
         return 0;
 }
 
@@ -476,6 +536,14 @@ static bool check_disk(Agent *agent) {
         return low;
 }
 
+static void count_foreign(Agent *agent) {
+        size_t n = collect_take_foreign(&agent->state.collect);
+
+        counters_add(agent->state.counters, COUNTERS_AGENT, COUNTERS_AGENT_FOREIGN, n);
+        if (n > 0 && log_ratelimit(&file_limit))
+                log_warning("%s/spool: %zu names that are no spool file's were removed", agent->state_dir, n);
+}
+
 /* Scans if need be, and takes one turn's files. */
 static int work(Agent *agent, bool *ret_more) {
         int r;
@@ -489,6 +557,7 @@ static int work(Agent *agent, bool *ret_more) {
                         return 0;
                 }
                 agent->scan_needed = false;
+                count_foreign(agent);
         }
 
         if (check_disk(agent))
@@ -498,6 +567,7 @@ static int work(Agent *agent, bool *ret_more) {
         if (collect_empty(&agent->state.collect) && agent->n_gone == 0 && !agent->unfinished) {
                 StoreUndecided undecided;
 
+                (void) reading_clear(&agent->reading);
                 r = store_retain_due(agent->store, clk_realtime());
                 if (r == 0)
                         r = store_undecided_next(agent->store, clk_realtime(), &undecided);

@@ -11,6 +11,7 @@
 #include "collect.h"
 
 #define DIR_NAME "spool"
+#define SUFFIX   ".otlp"
 
 /* Only that something came is of interest. Events that are left in the queue bring the next turn. */
 static int on_inotify(LoopSource *source, uint32_t events) {
@@ -64,7 +65,7 @@ void collect_deinit(Collect *collect) {
         free(collect->names);
         collect->names = NULL;
         collect->n_names = collect->n_allocated = collect->at = 0;
-        collect->n_ignored = 0;
+        collect->n_ignored = collect->n_aside = 0;
 }
 
 bool collect_current(const Collect *collect) {
@@ -99,16 +100,60 @@ static int add_name(Collect *collect, const char *name) {
         return 0;
 }
 
-/* What a producer that died was writing. */
-static void remove_stale(const Collect *collect, const char *name) {
+static int remove_entry(const Collect *collect, const char *name) {
+        if (unlinkat(collect->dir_fd, name, 0) == 0)
+                return 0;
+        if (errno == EISDIR && unlinkat(collect->dir_fd, name, AT_REMOVEDIR) == 0)
+                return 0;
+        return -errno;
+}
+
+/* Under a dot name it is out of the way. The name may be as long as a file system allows. */
+static int hide(const Collect *collect, const char *name) {
+        char aside[sizeof(COLLECT_ASIDE) + SPOOL_NAME_MAX + 1];
+
+        if (strlen(name) <= SPOOL_NAME_MAX)
+                (void) snprintf(aside, sizeof(aside), COLLECT_ASIDE "%s", name);
+        else
+                (void) snprintf(aside, sizeof(aside), COLLECT_ASIDE "%016llx",
+                                (unsigned long long) util_hash(UTIL_HASH_INIT, name, strlen(name)));
+        return renameat(collect->dir_fd, name, collect->dir_fd, aside) < 0 ? -errno : 0;
+}
+
+/* Was it last changed longer ago than @age_ns? A file is asked by its content, a directory by its entries. */
+static bool older(const Collect *collect, const char *name, uint64_t age_ns) {
         uint64_t now_ns = clk_realtime(), changed_ns;
         struct stat st;
 
-        if (fstatat(collect->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || S_ISDIR(st.st_mode))
-                return;
+        if (fstatat(collect->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return false;
         changed_ns = (uint64_t) st.st_mtim.tv_sec * NSEC_PER_SEC;
-        if (now_ns > changed_ns && now_ns - changed_ns > COLLECT_STALE_NS)
-                (void) unlinkat(collect->dir_fd, name, 0);
+        return now_ns > changed_ns && now_ns - changed_ns > age_ns;
+}
+
+/* What a producer that died was writing, and what was set aside. */
+static void see_dot_name(Collect *collect, const char *name) {
+        bool aside = strncmp(name, COLLECT_ASIDE, strlen(COLLECT_ASIDE)) == 0;
+
+        if (older(collect, name, aside ? COLLECT_ASIDE_NS : COLLECT_STALE_NS))
+                (void) remove_entry(collect, name);
+        else if (aside)
+                collect->n_aside++;
+}
+
+/* "N-….otlp": of a podspan to come, or one that was. */
+static bool other_version(const char *name) {
+        size_t n = strspn(name, "0123456789"), len = strlen(name);
+
+        return n > 0 && name[n] == '-' && strncmp(name, SPOOL_VERSION "-", n + 1) != 0 && len > strlen(SUFFIX) &&
+               strcmp(name + len - strlen(SUFFIX), SUFFIX) == 0;
+}
+
+static void see_foreign_name(Collect *collect, const char *name) {
+        if (other_version(name) && !older(collect, name, COLLECT_STALE_NS))
+                return;
+        if (remove_entry(collect, name) == 0 || hide(collect, name) == 0)
+                collect->n_foreign++;
 }
 
 static int compare_names(const void *a, const void *b) {
@@ -120,7 +165,7 @@ int collect_scan(Collect *collect) {
         DIR *dir;
         int fd, r = 0;
 
-        collect->n_names = collect->at = 0;
+        collect->n_names = collect->at = collect->n_aside = 0;
         /* A flood's list shall not stay. */
         if (collect->n_allocated > 1024) {
                 free(collect->names);
@@ -143,12 +188,15 @@ int collect_scan(Collect *collect) {
 
                 if (name[0] == '.') {
                         if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
-                                remove_stale(collect, name);
+                                see_dot_name(collect, name);
                         continue;
                 }
-                if (!spool_name_valid(name) || strlen(name) > SPOOL_NAME_MAX ||
-                    (collect->n_ignored > 0 && is_ignored(collect, util_hash(UTIL_HASH_INIT, name, strlen(name)))))
+                if (collect->n_ignored > 0 && is_ignored(collect, util_hash(UTIL_HASH_INIT, name, strlen(name))))
                         continue;
+                if (!spool_name_valid(name) || strlen(name) > SPOOL_NAME_MAX) {
+                        see_foreign_name(collect, name);
+                        continue;
+                }
                 r = add_name(collect, name);
                 if (r < 0)
                         break;
@@ -163,6 +211,12 @@ int collect_scan(Collect *collect) {
 
 const char *collect_next(Collect *collect) {
         return collect->at < collect->n_names ? collect->names[collect->at++] : NULL;
+}
+
+void collect_back(Collect *collect) {
+        assert(collect->at > 0);
+
+        collect->at--;
 }
 
 bool collect_empty(const Collect *collect) {
@@ -192,14 +246,26 @@ int collect_read(const Collect *collect, const char *name, uint8_t **ret, size_t
 int collect_remove(Collect *collect, const char *name) {
         int r;
 
-        if (unlinkat(collect->dir_fd, name, 0) == 0 || errno == ENOENT)
+        r = remove_entry(collect, name);
+        if (r == 0 || r == -ENOENT)
                 return 0;
-        r = -errno;
         /* Somebody's joke: a directory with a spool file's name. */
-        if (r == -EISDIR && unlinkat(collect->dir_fd, name, AT_REMOVEDIR) == 0)
+        if (r == -ENOTEMPTY && hide(collect, name) == 0)
                 return 0;
 
         if (collect->n_ignored < COLLECT_IGNORED_MAX)
                 collect->ignored[collect->n_ignored++] = util_hash(UTIL_HASH_INIT, name, strlen(name));
         return r;
+}
+
+int collect_set_aside(Collect *collect, const char *name) {
+        if (collect->n_aside >= COLLECT_ASIDE_MAX || hide(collect, name) < 0)
+                return collect_remove(collect, name);
+
+        collect->n_aside++;
+        return 0;
+}
+
+size_t collect_take_foreign(Collect *collect) {
+        return TAKE(collect->n_foreign, 0);
 }

@@ -34,7 +34,9 @@ typedef struct Attribute {
         bool replaces; /* a value that is already there */
 } Attribute;
 
-#define OWN_ATTRIBUTES_MAX 6 /* host.name, k8s.node.name, telemetry.sdk.*, service.name */
+#define ENVELOPES_PER_CHUNK 4
+#define UTF8_MAX            4 /* bytes of a sequence */
+#define OWN_ATTRIBUTES_MAX  6 /* host.name, k8s.node.name, telemetry.sdk.*, service.name */
 
 struct Ingest {
         Arena arena;
@@ -46,6 +48,8 @@ struct Ingest {
         TracesData *data;
         IngestRow *rows;
         size_t n_rows;
+        size_t envelope; /* bytes of the largest resource with its largest scope, without spans */
+        size_t n_made;   /* bytes of chunks */
 
         /* scratch for one chunk: as many as rows */
         OtlpSpan **spans;
@@ -158,8 +162,17 @@ Ingest *ingest_free(Ingest *ingest) {
         return NULL;
 }
 
+/* Cuts @s, at the start of a UTF-8 sequence, and replaces what is no UTF-8. */
 static void repair(char *s) {
-        if (util_utf8_valid(s, strlen(s)))
+        size_t len = strlen(s);
+
+        if (len > INGEST_VALUE_MAX) {
+                len = INGEST_VALUE_MAX;
+                for (int i = 0; i < UTF8_MAX - 1 && ((uint8_t) s[len] & 0xc0) == 0x80; i++)
+                        len--;
+                s[len] = '\0';
+        }
+        if (util_utf8_valid(s, len))
                 return;
         for (; *s; s++)
                 if ((uint8_t) *s >= 0x80)
@@ -174,6 +187,9 @@ static void repair_value(AnyValue *value) {
         switch (value->value_case) {
         case PODSPAN__OTLP__ANY_VALUE__VALUE_STRING_VALUE:
                 repair(value->string_value);
+                break;
+        case PODSPAN__OTLP__ANY_VALUE__VALUE_BYTES_VALUE:
+                value->bytes_value.len = MIN(value->bytes_value.len, (size_t) INGEST_VALUE_MAX);
                 break;
         case PODSPAN__OTLP__ANY_VALUE__VALUE_ARRAY_VALUE:
                 for (size_t i = 0; i < value->array_value->n_values; i++)
@@ -198,11 +214,25 @@ static size_t cut(size_t n, uint32_t *n_dropped) {
         return INGEST_ITEMS_MAX;
 }
 
-static void repair_attributes(KeyValue **attributes, size_t n) {
+/* A list of strings, each within its bound, may still be as large as the file. */
+static bool too_large(const AnyValue *value) {
+        return value && podspan__otlp__any_value__get_packed_size(value) > 2 * (size_t) INGEST_VALUE_MAX;
+}
+
+/* Repairs, and drops what is too many or too large. */
+static size_t tidy_attributes(KeyValue **attributes, size_t n, uint32_t *n_dropped) {
+        size_t n_kept = 0;
+
+        n = cut(n, n_dropped);
         for (size_t i = 0; i < n; i++) {
                 repair(attributes[i]->key);
                 repair_value(attributes[i]->value);
+                if (too_large(attributes[i]->value))
+                        (*n_dropped)++;
+                else
+                        attributes[n_kept++] = attributes[i];
         }
+        return n_kept;
 }
 
 static void tidy_span(OtlpSpan *span) {
@@ -211,16 +241,15 @@ static void tidy_span(OtlpSpan *span) {
         if (span->status)
                 repair(span->status->message);
 
-        span->n_attributes = cut(span->n_attributes, &span->dropped_attributes_count);
-        repair_attributes(span->attributes, span->n_attributes);
+        span->n_attributes = tidy_attributes(span->attributes, span->n_attributes, &span->dropped_attributes_count);
 
         span->n_events = cut(span->n_events, &span->dropped_events_count);
         for (size_t i = 0; i < span->n_events; i++) {
                 Podspan__Otlp__Event *event = span->events[i];
 
                 repair(event->name);
-                event->n_attributes = cut(event->n_attributes, &event->dropped_attributes_count);
-                repair_attributes(event->attributes, event->n_attributes);
+                event->n_attributes =
+                        tidy_attributes(event->attributes, event->n_attributes, &event->dropped_attributes_count);
         }
 
         span->n_links = cut(span->n_links, &span->dropped_links_count);
@@ -228,8 +257,8 @@ static void tidy_span(OtlpSpan *span) {
                 Podspan__Otlp__Link *link = span->links[i];
 
                 repair(link->trace_state);
-                link->n_attributes = cut(link->n_attributes, &link->dropped_attributes_count);
-                repair_attributes(link->attributes, link->n_attributes);
+                link->n_attributes =
+                        tidy_attributes(link->attributes, link->n_attributes, &link->dropped_attributes_count);
         }
 }
 
@@ -250,6 +279,62 @@ static const char *get_string(KeyValue *const *attributes, size_t n, const char 
         return NULL;
 }
 
+/* The size of a resource without its scopes. */
+static size_t resource_size(const ResourceSpans *resource_spans) {
+        ResourceSpans bare = *resource_spans;
+
+        bare.n_scope_spans = 0;
+        return podspan__otlp__resource_spans__get_packed_size(&bare);
+}
+
+static size_t scope_size(const ScopeSpans *scope_spans) {
+        ScopeSpans bare = *scope_spans;
+
+        bare.n_spans = 0;
+        return podspan__otlp__scope_spans__get_packed_size(&bare);
+}
+
+static void drop_unknown(ProtobufCMessage *message) {
+        message->n_unknown_fields = 0;
+}
+
+static void drop_largest(Resource *resource) {
+        size_t at = 0, max = 0;
+
+        for (size_t i = 0; i < resource->n_attributes; i++) {
+                size_t size = podspan__otlp__key_value__get_packed_size(resource->attributes[i]);
+
+                if (size > max) {
+                        max = size;
+                        at = i;
+                }
+        }
+        resource->n_attributes--;
+        memmove(resource->attributes + at, resource->attributes + at + 1,
+                (resource->n_attributes - at) * sizeof(*resource->attributes));
+        resource->dropped_attributes_count++;
+}
+
+/* What each chunk repeats is bounded: first goes what nobody here knows, then the largest attributes. */
+static void bound_resource(ResourceSpans *resource_spans) {
+        Resource *resource = resource_spans->resource;
+
+        if (resource_size(resource_spans) <= INGEST_ENVELOPE_MAX)
+                return;
+        drop_unknown(&resource_spans->base);
+        drop_unknown(&resource->base);
+        while (resource->n_attributes > 0 && resource_size(resource_spans) > INGEST_ENVELOPE_MAX)
+                drop_largest(resource);
+}
+
+static void bound_scope(ScopeSpans *scope_spans) {
+        if (scope_size(scope_spans) <= INGEST_ENVELOPE_MAX)
+                return;
+        drop_unknown(&scope_spans->base);
+        if (scope_spans->scope)
+                drop_unknown(&scope_spans->scope->base);
+}
+
 static int complete_resource(Ingest *ingest, ResourceSpans *resource_spans) {
         Resource *resource = resource_spans->resource;
         KeyValue **attributes;
@@ -263,8 +348,9 @@ static int complete_resource(Ingest *ingest, ResourceSpans *resource_spans) {
                 resource_spans->resource = resource;
         }
 
-        resource->n_attributes = cut(resource->n_attributes, &resource->dropped_attributes_count);
-        repair_attributes(resource->attributes, resource->n_attributes);
+        resource->n_attributes =
+                tidy_attributes(resource->attributes, resource->n_attributes, &resource->dropped_attributes_count);
+        bound_resource(resource_spans);
 
         attributes = arena_alloc(&ingest->arena, (resource->n_attributes + ingest->n_attributes) * sizeof(*attributes));
         if (!attributes)
@@ -349,15 +435,16 @@ static bool make_row(IngestRow *row, IngestPlace *place, const IngestRow *of_res
 }
 
 static int parse_resource(Ingest *ingest, ResourceSpans *resource_spans, IngestPlace *places, size_t *n_invalid) {
+        size_t scope_max = 0;
         IngestRow of_resource = {};
         const Resource *resource;
         int r;
 
+        repair(resource_spans->schema_url);
         r = complete_resource(ingest, resource_spans);
         if (r < 0)
                 return r;
 
-        repair(resource_spans->schema_url);
         resource = resource_spans->resource;
         of_resource.service = get_string(resource->attributes, resource->n_attributes, "service.name");
         of_resource.pod_uid = get_string(resource->attributes, resource->n_attributes, "k8s.pod.uid");
@@ -375,6 +462,8 @@ static int parse_resource(Ingest *ingest, ResourceSpans *resource_spans, IngestP
                         repair(scope_spans->scope->name);
                         repair(scope_spans->scope->version);
                 }
+                bound_scope(scope_spans);
+                scope_max = MAX(scope_max, scope_size(scope_spans));
 
                 for (size_t j = 0; j < scope_spans->n_spans; j++) {
                         IngestPlace *place = places + ingest->n_rows;
@@ -394,6 +483,7 @@ static int parse_resource(Ingest *ingest, ResourceSpans *resource_spans, IngestP
                 }
         }
 
+        ingest->envelope = MAX(ingest->envelope, resource_size(resource_spans) + scope_max);
         return 0;
 }
 
@@ -409,6 +499,7 @@ int ingest_parse(Ingest *ingest, const uint8_t *data, size_t size, IngestRow **r
         arena_reset(&ingest->arena);
         ingest->data = NULL;
         ingest->n_rows = 0;
+        ingest->envelope = ingest->n_made = 0;
 
         r = wiredepth_check(&podspan__otlp__traces_data__descriptor, data, size, INGEST_DEPTH_MAX);
         if (r < 0)
@@ -497,6 +588,12 @@ static void make_chunk(Ingest *ingest, const IngestRow *rows, size_t n, TracesDa
         ret->n_resource_spans = n_resources;
 }
 
+static size_t chunk_limit(const Ingest *ingest) {
+        size_t limit = MAX(ingest->chunk_max, ENVELOPES_PER_CHUNK * ingest->envelope);
+
+        return MIN(limit, (size_t) INGEST_CHUNK_MAX);
+}
+
 static int encode_rows(Ingest *ingest, IngestTarget target, const IngestRow *rows, size_t n, IngestChunkFn fn,
                        void *userdata, size_t *n_too_large) {
         TracesData data;
@@ -509,16 +606,17 @@ static int encode_rows(Ingest *ingest, IngestTarget target, const IngestRow *row
         make_chunk(ingest, rows, n, &data);
         size = podspan__otlp__traces_data__get_packed_size(&data);
 
-        if (size > ingest->chunk_max && n > 1) {
+        if (size > chunk_limit(ingest) && n > 1) {
                 r = encode_rows(ingest, target, rows, n / 2, fn, userdata, n_too_large);
                 if (r < 0)
                         return r;
                 return encode_rows(ingest, target, rows + n / 2, n - n / 2, fn, userdata, n_too_large);
         }
-        if (size > INGEST_CHUNK_MAX) {
-                (*n_too_large)++;
+        if (size > INGEST_CHUNK_MAX || size > INGEST_MADE_MAX - ingest->n_made) {
+                *n_too_large += n;
                 return 0;
         }
+        ingest->n_made += size;
 
         if (size > ingest->packed_size) {
                 uint8_t *packed = realloc(ingest->packed, size);

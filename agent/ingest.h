@@ -19,12 +19,19 @@
 #include "tracecontext.h"
 #include "util.h"
 
-#define INGEST_SPANS_MAX  16384 /* of one file; the others are dropped and counted */
-#define INGEST_ITEMS_MAX  128   /* attributes, events and links of a span each; OTLP's dropped_*_count says so */
-#define INGEST_DEPTH_MAX  32    /* nested messages */
+#define INGEST_SPANS_MAX  16384        /* of one file; the others are dropped and counted */
+#define INGEST_ITEMS_MAX  128          /* attributes, events and links of a span each; OTLP's dropped_*_count says so */
+#define INGEST_VALUE_MAX  (16U * 1024) /* bytes of a string; of an attribute's encoded value, which is dropped above */
+#define INGEST_DEPTH_MAX  32           /* nested messages */
 #define INGEST_MEMORY_MAX (24U * 1024 * 1024) /* of one file, decoded */
 #define INGEST_CHUNK_MAX  (4U * 1024 * 1024)  /* bytes of a chunk: what a collector takes in one message */
-#define INGEST_PAIRS_MAX  64                  /* of OTEL_RESOURCE_ATTRIBUTES */
+/*
+ * Encoded bytes of a resource, and of a scope, without their spans. Every chunk repeats them, so the largest attributes
+ * of a larger resource are dropped, and OTLP's dropped_attributes_count says so.
+ */
+#define INGEST_ENVELOPE_MAX (64U * 1024)
+#define INGEST_MADE_MAX     (32U * 1024 * 1024) /* bytes of all chunks of one file; spans beyond are dropped */
+#define INGEST_PAIRS_MAX    64                  /* of OTEL_RESOURCE_ATTRIBUTES */
 
 typedef enum IngestTarget {
         INGEST_LOCAL,  /* for the store alone */
@@ -70,7 +77,9 @@ typedef struct IngestSettings {
         const char *node_name;           /* likewise */
         const char *service_name;        /* OTEL_SERVICE_NAME; "": each program's own */
         const char *resource_attributes; /* OTEL_RESOURCE_ATTRIBUTES */
-        size_t chunk_max; /* bytes a chunk should have at most; a larger span goes alone, up to INGEST_CHUNK_MAX */
+        /* Bytes a chunk should have at most. A larger span goes alone, up to INGEST_CHUNK_MAX. Where a resource alone
+         * is more than a quarter of it, chunks get four times the resource's size: less would be mostly repetition. */
+        size_t chunk_max;
 } IngestSettings;
 
 /*
@@ -95,7 +104,7 @@ int ingest_parse(Ingest *ingest, const uint8_t *data, size_t size, IngestRow **r
 
 /*
  * Encodes the rows of @target, in the order of the file, and hands them to @fn in chunks. Call it once per target and
- * file. Returns 0 with the number of spans that are too large even alone, -ENOMEM, or what
- * @fn returned.
+ * file. Returns 0 with the number of spans that were left out, being too large even alone or beyond INGEST_MADE_MAX;
+ * -ENOMEM; or what @fn returned.
  */
 int ingest_encode(Ingest *ingest, IngestTarget target, IngestChunkFn fn, void *userdata, size_t *ret_n_too_large);

@@ -36,6 +36,7 @@ struct Intake {
         Ledger ledger;                     /* likewise */
         int64_t n_refused; /* spans that a full disk cost: entered once the store takes something again */
         size_t pending_bytes;
+        size_t made_bytes;
 };
 
 static const int build_state[_BUILD_MAX] = {
@@ -99,7 +100,7 @@ int intake_begin(Intake *intake, Store *store, uint64_t now_ns) {
 
         intake->store = store;
         intake->now_ns = now_ns;
-        intake->pending_bytes = 0;
+        intake->pending_bytes = intake->made_bytes = 0;
         return store_begin(store);
 }
 
@@ -161,6 +162,7 @@ static int on_chunk(IngestTarget target, const uint8_t *data, size_t size, const
         if (r < 0)
                 return r;
 
+        intake->made_bytes += size;
         for (size_t i = 0; i < n_rows; i++) {
                 r = store_span_add(intake->store, builder->batch.id, rows + i);
                 if (r < 0)
@@ -400,6 +402,10 @@ void intake_rollback(Intake *intake) {
                 store_rollback(intake->store);
         intake->pending_bytes = 0;
         reset(intake);
+}
+
+size_t intake_made_bytes(const Intake *intake) {
+        return intake->made_bytes;
 }
 
 size_t intake_committed_bytes(const Intake *intake) {

@@ -53,5 +53,8 @@ void intake_count_file(Intake *intake, bool good);
 int intake_commit(Intake *intake, bool *ret_more);
 void intake_rollback(Intake *intake);
 
+/* Bytes that the turn has made so far, of all batches; a file adds at most INGEST_MADE_MAX. */
+size_t intake_made_bytes(const Intake *intake);
+
 /* Bytes of batches to be exported that the last turn committed. */
 size_t intake_committed_bytes(const Intake *intake);

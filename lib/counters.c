@@ -79,6 +79,8 @@ static const char *const id_names[_COUNTERS_ID_MAX] = {
         [COUNTERS_CRI_CLOSED] = "cri_closed",
         [COUNTERS_CRI_TAKEN_OVER] = "cri_taken_over",
         [COUNTERS_CRI_CRASHED] = "cri_crashed",
+        [COUNTERS_AGENT_SET_ASIDE] = "agent_set_aside",
+        [COUNTERS_AGENT_FOREIGN] = "agent_foreign",
 };
 
 static void header_init(CountersFile *file) {

@@ -62,6 +62,8 @@ typedef enum CountersId {
         COUNTERS_CRI_CLOSED,            /* connections closed by podspan-cri: no memory, or no descriptors */
         COUNTERS_CRI_TAKEN_OVER,        /* connections taken over from a podspan-cri before this one */
         COUNTERS_CRI_CRASHED,           /* calls with a context file that the death of a podspan-cri cut off */
+        COUNTERS_AGENT_SET_ASIDE,       /* spool files set aside: podspand died over them twice */
+        COUNTERS_AGENT_FOREIGN,         /* removed from the spool: their names are not those of spool files */
         _COUNTERS_ID_MAX,
 } CountersId;
 

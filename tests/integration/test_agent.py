@@ -788,7 +788,7 @@ def test_hostile_files():
         (name(4) / "something").touch()
         with open(name(5), "wb") as big:
             big.truncate((4 << 20) + 1)
-        (spool / "2-later-version").touch()
+        (spool / "2-later-version.otlp").touch()
         (spool / ".being-written").touch()
         old = spool / ".abandoned"
         old.touch()
@@ -796,7 +796,7 @@ def test_hostile_files():
         sent = podspand.put(Span(), Span(name="bad \udcff".encode("utf-8", "surrogateescape")))
         collector.wait_spans(sent)
         podspand.wait(lambda: sorted(path.name for path in spool.iterdir()) ==
-                      sorted([".being-written", "2-later-version", name(4).name]), "the rest removed")
+                      sorted([".being-written", "2-later-version.otlp", f".aside-{name(4).name}"]), "the rest removed")
         assert "bad ?" in {span.name for span in collector.spans}
         assert podspand.counter("input_bad") >= 9
         size = int([line for line in open(f"/proc/{podspand.process.pid}/status") if line.startswith("VmHWM")][0].split()[1])

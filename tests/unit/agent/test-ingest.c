@@ -313,6 +313,148 @@ static void memory_is_bounded(void **state) {
         assert_int_equal(n, 0);
 }
 
+typedef struct Sum {
+        size_t made;
+        size_t n_chunks;
+        size_t n_rows;
+        size_t max;
+} Sum;
+
+static int on_sum(IngestTarget target, const uint8_t *data, size_t size, const IngestRow *chunk_rows, size_t n_rows,
+                  void *userdata) {
+        Sum *sum = userdata;
+
+        (void) target;
+        (void) data;
+        (void) chunk_rows;
+        sum->made += size;
+        sum->n_chunks++;
+        sum->n_rows += n_rows;
+        sum->max = MAX(sum->max, size);
+        /* A test that fails shall not take a minute for it. */
+        return sum->made > (size_t) 256 * 1024 * 1024 ? -EFBIG : 0;
+}
+
+/* Packs @n_spans small spans below a resource with @n_pairs attributes of @len bytes, or one scope's version that long.
+ */
+static uint8_t *pack_envelope(size_t n_spans, size_t n_pairs, size_t len, bool in_scope, size_t *ret_size) {
+        static uint8_t trace_id[16] = { 1 }, span_id[8] = { 2 };
+        Podspan__Otlp__Resource of_resource = PODSPAN__OTLP__RESOURCE__INIT;
+        Podspan__Otlp__InstrumentationScope scope = PODSPAN__OTLP__INSTRUMENTATION_SCOPE__INIT;
+        Podspan__Otlp__ScopeSpans scope_spans = PODSPAN__OTLP__SCOPE_SPANS__INIT, *scopes[] = { &scope_spans };
+        Podspan__Otlp__ResourceSpans resource_spans = PODSPAN__OTLP__RESOURCE_SPANS__INIT, *all[] = { &resource_spans };
+        Podspan__Otlp__TracesData traces = PODSPAN__OTLP__TRACES_DATA__INIT;
+        Podspan__Otlp__Span span = PODSPAN__OTLP__SPAN__INIT;
+        _cleanup_free_ Podspan__Otlp__KeyValue *pairs = calloc(n_pairs + 1, sizeof(*pairs));
+        _cleanup_free_ Podspan__Otlp__KeyValue **pair_list = calloc(n_pairs + 1, sizeof(*pair_list));
+        _cleanup_free_ Podspan__Otlp__AnyValue *values = calloc(n_pairs + 1, sizeof(*values));
+        _cleanup_free_ Podspan__Otlp__Span **list = calloc(n_spans, sizeof(*list));
+        _cleanup_free_ char *text = malloc(len + 1);
+        uint8_t *packed;
+
+        assert_true(pairs && pair_list && values && list && text);
+        memset(text, 'x', len);
+        text[len] = '\0';
+        for (size_t i = 0; i < n_pairs; i++) {
+                fixture_attribute(pairs + i, values + i, "k", text);
+                pair_list[i] = pairs + i;
+        }
+        if (in_scope)
+                scope.version = text;
+        span.trace_id = (ProtobufCBinaryData){ sizeof(trace_id), trace_id };
+        span.span_id = (ProtobufCBinaryData){ sizeof(span_id), span_id };
+        span.start_time_unix_nano = FIXTURE_START;
+        span.end_time_unix_nano = FIXTURE_START;
+        span.flags = 1;
+        for (size_t i = 0; i < n_spans; i++)
+                list[i] = &span;
+        of_resource.attributes = pair_list;
+        of_resource.n_attributes = n_pairs;
+        scope_spans.scope = &scope;
+        scope_spans.spans = list;
+        scope_spans.n_spans = n_spans;
+        resource_spans.resource = &of_resource;
+        resource_spans.scope_spans = scopes;
+        resource_spans.n_scope_spans = 1;
+        traces.resource_spans = all;
+        traces.n_resource_spans = 1;
+
+        *ret_size = podspan__otlp__traces_data__get_packed_size(&traces);
+        packed = malloc(*ret_size);
+        assert_non_null(packed);
+        assert_int_equal(podspan__otlp__traces_data__pack(&traces, packed), *ret_size);
+        return packed;
+}
+
+/* What a file is made into is a small multiple of the file, however its bytes are spread over values, however small the
+ * chunks shall be. */
+static void what_is_made_is_bounded(void **state) {
+        static const struct {
+                size_t n_spans, n_pairs, len;
+                bool in_scope;
+        } cases[] = {
+                { 12000, 1, 3300 * 1024, false }, /* one large value */
+                { 12000, 128, 25 * 1024, false }, /* many smaller ones */
+                { 12000, 128, 1000, false },      /* each within its bound */
+                { 12000, 4000, 800, false },      /* more than are kept */
+                { 12000, 0, 3300 * 1024, true },  /* in the scope */
+                { 16384, 1, 16, false },
+        };
+        static const size_t chunk_maxes[] = { 1024, 16 * 1024, 512 * 1024, INGEST_CHUNK_MAX };
+
+        (void) state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_free_ uint8_t *data = NULL;
+                size_t size;
+
+                data = pack_envelope(cases[i].n_spans, cases[i].n_pairs, cases[i].len, cases[i].in_scope, &size);
+                assert_true(size <= 4U * 1024 * 1024);
+                for (size_t k = 0; k < ARRAY_SIZE(chunk_maxes); k++) {
+                        IngestSettings with = settings;
+                        _cleanup_(ingest_freep) Ingest *ingest = NULL;
+                        size_t n, n_invalid, n_too_large;
+                        Sum sum = {};
+                        IngestRow *got;
+
+                        with.chunk_max = chunk_maxes[k];
+                        ingest = make(&with);
+                        assert_int_equal(ingest_parse(ingest, data, size, &got, &n, &n_invalid), 0);
+                        assert_int_equal(n, cases[i].n_spans);
+                        assert_int_equal(ingest_encode(ingest, INGEST_EXPORT, on_sum, &sum, &n_too_large), 0);
+                        assert_int_equal(n_too_large, 0);
+                        assert_int_equal(sum.n_rows, n);
+                        assert_true(sum.made <= 3 * size + 64U * 1024);
+                        assert_true(sum.max <= MAX(chunk_maxes[k], (size_t) 576 * 1024));
+                }
+        }
+}
+
+/* A value that is too long is cut between two characters; a list that is too large is dropped and counted. */
+static void values_are_bounded(void **state) {
+        static char pad[INGEST_VALUE_MAX + 10];
+        static const Fixture fixture = { .trace = 1, .span = 1, .flags = 1, .name = pad, .pad = pad };
+        _cleanup_(ingest_freep) Ingest *ingest = make(&settings);
+        _cleanup_free_ uint8_t *data = NULL;
+        size_t size, n, n_invalid, n_too_large;
+        Podspan__Otlp__Span *span;
+        Chunks chunks = {};
+        IngestRow *got;
+
+        (void) state;
+
+        memset(pad, 'x', sizeof(pad) - 1);
+        memcpy(pad + INGEST_VALUE_MAX - 2, "\xf0\x9f\x98\x80", 4);
+        data = fixture_pack(&fixture, 1, &size);
+        assert_int_equal(ingest_parse(ingest, data, size, &got, &n, &n_invalid), 0);
+        assert_int_equal(ingest_encode(ingest, INGEST_EXPORT, on_chunk, &chunks, &n_too_large), 0);
+        span = chunks.data[0]->resource_spans[0]->scope_spans[0]->spans[0];
+        assert_int_equal(strlen(span->name), INGEST_VALUE_MAX - 2);
+        assert_int_equal(strlen(span->attributes[0]->value->string_value), INGEST_VALUE_MAX - 2);
+        assert_int_equal(span->dropped_attributes_count, 0);
+        chunks_deinit(&chunks);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(rows),
@@ -324,6 +466,8 @@ int main(void) {
                 cmocka_unit_test(text_is_repaired),
                 cmocka_unit_test(truncated_anywhere),
                 cmocka_unit_test(memory_is_bounded),
+                cmocka_unit_test(what_is_made_is_bounded),
+                cmocka_unit_test(values_are_bounded),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
