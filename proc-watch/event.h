@@ -67,7 +67,7 @@ typedef enum EventFlags {
         EVENT_CONTAINER = 1 << 3,  /* exit: of a container's own process; exec: such a one that runs already */
         EVENT_NAMED = 1 << 4,      /* exec: of a program known by name that is to be believed, see watch.bpf.c */
         EVENT_FOUND = 1 << 6,      /* exec: runs already */
-        EVENT_INSIDE = 1 << 5,     /* exec: in a pid namespace below the host's */
+        EVENT_INSIDE = 1 << 5,     /* exec: of a process that is not the host's own, see host.bpf.h */
 } EventFlags;
 
 /*
@@ -90,7 +90,7 @@ typedef struct Event {
         uint32_t pid;    /* process id (tgid), in the host's pid namespace */
         uint32_t parent; /* fork, found: the process that forked, whoever becomes the parent; work: the thread */
         int32_t status;  /* exit: as wait(2) has it; work: EventWork */
-        uint32_t uid;    /* exec: the effective user, as the host has it; of a container found its monitor's */
+        uint32_t uid;    /* exec: on whose behalf, as the host has it; of a container found its monitor's */
         uint16_t file_size;
         uint16_t args_size;
         uint16_t env_size;

@@ -83,7 +83,7 @@ struct path {
 };
 
 struct fs_struct {
-        struct path pwd;
+        struct path root, pwd;
 };
 
 struct sock_common {
@@ -135,8 +135,13 @@ struct pid {
         unsigned int level;
 };
 
+struct user_namespace {
+        int level;
+};
+
 struct cred {
-        kuid_t euid;
+        kuid_t uid, euid;
+        struct user_namespace *user_ns;
 };
 
 struct mm_struct {
@@ -174,13 +179,16 @@ struct kernfs_node {
         const char *name;
 };
 
-struct cgroup {
-        struct kernfs_node *kn;
-};
+struct cgroup;
 
 struct cgroup_subsys_state {
         struct cgroup *cgroup;
         struct cgroup_subsys_state *parent;
+};
+
+struct cgroup {
+        struct cgroup_subsys_state self;
+        struct kernfs_node *kn;
 };
 
 enum cgroup_subsys_id {
@@ -189,6 +197,7 @@ enum cgroup_subsys_id {
 
 struct css_set {
         struct cgroup_subsys_state *subsys[1];
+        struct cgroup *dfl_cgrp;
 };
 
 struct task_struct {

@@ -179,6 +179,52 @@ static int set_names(Source *source) {
         return 0;
 }
 
+typedef struct Found {
+        Event event;
+        char file[EVENT_FILE_MAX];
+} Found;
+
+/* Has the kernel side look at each process; @fn (NULL: nobody asks) is called for what it finds. */
+static int iterate(Source *source, SourceFoundFn fn, void *userdata) {
+        _cleanup_close_ int fd = -EBADF;
+        size_t have = 0;
+        Found found;
+        int r;
+
+        fd = bpf_iter_create(bpf_link__fd(source->bpf->links.on_task));
+        if (fd < 0)
+                return fd;
+        for (;;) {
+                ssize_t n = read(fd, (char *) &found + have, sizeof(found) - have);
+
+                if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                        continue; /* so it says between a million processes and the next */
+                if (n <= 0)
+                        return n < 0 ? -errno : 0;
+                have += (size_t) n;
+                if (have < sizeof(found))
+                        continue;
+                have = 0;
+                found.file[sizeof(found.file) - 1] = '\0';
+                r = fn ? fn(userdata, &found.event, found.file) : 0;
+                if (r < 0)
+                        return r;
+        }
+}
+
+/*
+ * What the kernel side has to know before it believes in anything: the host's root directory, and which is the first
+ * process of each container, the one that has run for longest.
+ */
+static int collect(Source *source) {
+        int r;
+
+        __atomic_store_n(&source->bpf->bss->collecting, 1, __ATOMIC_RELEASE);
+        r = iterate(source, NULL, NULL);
+        __atomic_store_n(&source->bpf->bss->collecting, 0, __ATOMIC_RELEASE);
+        return r;
+}
+
 int source_new(Loop *loop, SourceFn fn, SourceLostFn lost, SourceBatchFn batch, void *userdata, Source **ret) {
         _cleanup_(source_freep) Source *source = NULL;
         struct stat st;
@@ -220,6 +266,9 @@ int source_new(Loop *loop, SourceFn fn, SourceLostFn lost, SourceBatchFn batch, 
         r = watch_bpf__attach(source->bpf);
         if (r < 0)
                 return r;
+        r = collect(source);
+        if (r < 0)
+                return r;
         r = loop_timer_add(&source->look_timer, loop, on_look);
         if (r < 0)
                 return r;
@@ -244,36 +293,13 @@ Source *source_free(Source *source) {
 }
 
 int source_scan(Source *source, SourceFoundFn fn, void *userdata) {
-        struct {
-                Event event;
-                char file[EVENT_FILE_MAX];
-        } found;
-        _cleanup_close_ int fd = -EBADF;
-        size_t have = 0;
         int r;
 
         assert(source);
         assert(fn);
 
-        fd = bpf_iter_create(bpf_link__fd(source->bpf->links.on_task));
-        if (fd < 0)
-                return fd;
-        for (;;) {
-                ssize_t n = read(fd, (char *) &found + have, sizeof(found) - have);
-
-                if (n < 0 && (errno == EAGAIN || errno == EINTR))
-                        continue; /* so it says between a million processes and the next */
-                if (n <= 0)
-                        return n < 0 ? -errno : 0;
-                have += (size_t) n;
-                if (have < sizeof(found))
-                        continue;
-                have = 0;
-                found.file[sizeof(found.file) - 1] = '\0';
-                r = fn(userdata, &found.event, found.file);
-                if (r < 0)
-                        return r;
-        }
+        r = collect(source);
+        return r < 0 ? r : iterate(source, fn, userdata);
 }
 
 /* Another number each time, never 0. */

@@ -6,7 +6,7 @@
  * process that lives 0.3 ms has been read whole before it runs its first instruction. A container's own processes are
  * never followed: tracking of a branch ends with the exec of the container's command, of which only the exit is told.
  *
- * A name alone is not believed: its process must be in the host's pid namespace, and either only root can have written
+ * A name alone is not believed: its process must be the host's own (host.bpf.h), and either only root can have written
  * the program, or a container engine is among its ancestors.
  *
  * An unrelated process pays a hash look-up each for its fork, exec, rename and exit, and wakes nobody.
@@ -24,6 +24,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define WRITABLE_BY_OTHERS 0022
 #define OOM_GROUPS_MAX     1024
 #define OOM_LEVELS_MAX     16 /* of cgroups in cgroups */
+#define GROUPS_MAX         1024
 
 struct {
         __uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -119,9 +120,7 @@ static bool roots_own(struct file *file) {
         return BPF_CORE_READ(inode, i_uid.val) == 0 && !(BPF_CORE_READ(inode, i_mode) & WRITABLE_BY_OTHERS);
 }
 
-static bool on_host(struct task_struct *task) {
-        return BPF_CORE_READ(task, thread_pid, level) == 0;
-}
+#include "host.bpf.h"
 
 static __u32 mount_namespace(struct task_struct *task) {
         struct nsproxy *nsproxy = task->nsproxy;
@@ -340,11 +339,12 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
         if (!room)
                 return 0;
         fill(&room->event, EVENT_EXEC, task);
-        room->event.uid = task->cred->euid.val;
+        room->event.uid = user_of(task);
         if (entrypoint) {
+                note_container(task);
                 room->event.flags = EVENT_ENTRYPOINT;
         } else {
-                room->event.flags = (named ? EVENT_NAMED : 0) | (on_host(task) ? 0 : EVENT_INSIDE);
+                room->event.flags = (named ? EVENT_NAMED : 0) | (named || on_host(task) ? 0 : EVENT_INSIDE);
                 copy_exec(room, binprm, task);
                 if (now.flags & TRACK_CWD)
                         copy_cwd(room, task);
@@ -413,14 +413,6 @@ static void hand_over(__u32 child) {
 
         if (entry && !(entry->flags & TRACK_CONTAINER))
                 entry->flags |= TRACK_CRUN_CHILD;
-}
-
-static struct cgroup_subsys_state *memory_of(struct task_struct *task) {
-        struct cgroup_subsys_state *memory = NULL;
-        int id = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
-
-        bpf_probe_read_kernel(&memory, sizeof(memory), BPF_CORE_READ(task, cgroups)->subsys + id);
-        return memory;
 }
 
 /* Has the OOM killer killed anybody in this task's cgroup? */
@@ -526,7 +518,7 @@ static void tell_found(struct bpf_iter__task *ctx, struct task_struct *task, __u
         }
         room->found.age_ns = bpf_ktime_get_boot_ns() - room->found.start_ns;
         /* A container is its monitor's, whatever user its own process has. */
-        room->found.uid = BPF_CORE_READ(parent ? parent : task, cred, euid.val);
+        room->found.uid = user_of(parent ? parent : task);
         len = bpf_probe_read_kernel_str(room->found_file, EVENT_FILE_MAX, text);
         room->found.file_size = len > 0 && len <= EVENT_FILE_MAX ? (__u16) len : 0;
         bpf_seq_write(ctx->meta->seq, &room->found, sizeof(room->found) + EVENT_FILE_MAX);
@@ -549,7 +541,7 @@ static void find_container(struct bpf_iter__task *ctx, struct task_struct *task,
                 return;
         file = BPF_CORE_READ(parent, mm, exe_file);
         memory = memory_of(task);
-        if (!file || !memory || !on_host(parent) || !roots_own(file))
+        if (!file || !memory || !on_host(parent) || !roots_own(file) || !is_first(task, parent))
                 return;
         entry = bpf_map_lookup_elem(&tracked, &pid);
         if (entry ? entry->flags & TRACK_CONTAINER : track_found(task, &now))
@@ -570,11 +562,13 @@ int on_task(struct bpf_iter__task *ctx) {
 
         if (!task || task->pid != task->tgid)
                 return 0;
+        if (collecting == COLLECT_ALL && learn_host())
+                collecting = COLLECT_CONTAINERS;
         bpf_probe_read_kernel_str(comm, sizeof(comm), task->comm);
         name = bpf_map_lookup_elem(&names, comm);
         if (!name)
                 find_container(ctx, task, comm);
-        if (!name || !(*name & TRACK_RESIDENT))
+        if (!name || !(*name & TRACK_RESIDENT) || collecting)
                 return 0;
 
         pid = (__u32) task->tgid;
