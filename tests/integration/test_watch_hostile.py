@@ -8,6 +8,7 @@ from lib.node import CONTAINERD, MODERN, node
 from lib.process import run, wait_for
 from lib.spans import Caller
 from lib.watch import Watch, has, of
+from lib.watch import one as watch_one
 
 NOBODY = 65534
 SIZE = 100 << 20
@@ -64,6 +65,11 @@ def _attack_as_nobody(attack, folder, cni):
         attack.run(links / name, user=NOBODY)
     attack.run(links / "conmon", "-b", attack._arguments[2], "-c", attack._arguments[3], user=NOBODY)
     attack.run(links / "containerd-shim-runc-v2", "-id", attack._arguments[3], "start", user=NOBODY)
+
+    # What is root's by its set-user-ID bit, not by who runs it.
+    risen = _program(folder / "risen", "runc")
+    risen.chmod(0o4755)
+    attack.run(risen, user=NOBODY)
 
     # An engine of the user's own, with a network plugin and a runtime below it.
     (links / "containerd").symlink_to("/bin/sh")
@@ -124,6 +130,97 @@ def test_nobody_is_taken_for_a_runtime(tmp_path):
                     continue
                 assert span in told or "runc exec" in {top.name for top in (span, *spans.ancestors(span))} or (
                     span.name == "wait_for_exit_code"), span
+
+
+# What a container with the host's pids and a file of root's own called "runc" does; $1 is the bundle, $2 the victim,
+# $3 its pod's UID, $4 a file that says go.
+_IN_A_CONTAINER = """
+mkdir -p /tmp; cp /bin/busybox /tmp/runc; cp /bin/busybox /tmp/crun; ln -s /bin/busybox /tmp/containerd
+ln -s /bin/busybox /tmp/containerd-shim-runc-v2
+cat >/tmp/attack <<'END'
+/tmp/runc create --bundle $1 $2
+/tmp/crun create --bundle $1 $2
+(setsid /tmp/runc create --bundle $1 $2 &)
+CNI_COMMAND=ADD CNI_CONTAINERID=$2 CNI_ARGS="K8S_POD_UID=$3;K8S_POD_NAME=x;K8S_POD_NAMESPACE=x" /tmp/runc true
+CNI_COMMAND=ADD CNI_CONTAINERID=$2 CNI_ARGS="K8S_POD_UID=$3;K8S_POD_NAME=x;K8S_POD_NAMESPACE=x" /bin/true
+test -d /host && chroot /host $5 create --bundle $1 $2
+true
+END
+# Two that run already when they are looked for, with a child each.
+for name in containerd containerd-shim-runc-v2
+do
+    (exec -a sh /tmp/$name -c 'sleep 300 & until test -e $4; do sleep 0.05; done; . /tmp/attack; sleep 300' \
+        sh "$@") &
+done
+until test -e $4; do sleep 0.05; done
+. /tmp/attack
+(exec -a sh /tmp/containerd -c '. /tmp/attack; true' sh "$@")
+(exec -a sh /tmp/containerd-shim-runc-v2 -id $2 -c '. /tmp/attack; true' sh "$@")
+touch /tmp/done
+sleep 300
+"""
+
+
+def test_a_pod_with_the_hosts_pids(tmp_path):
+    """Without a capability, and with those that a pod has by default and the host's files: none of its processes is
+    taken for the host's, and nothing is told of the pod that they name.
+    """
+    for above in (tmp_path, *tmp_path.parents):
+        if above.name.startswith(("pytest-", "test_")):
+            above.chmod(0o755)
+    program, go = _program(tmp_path / "root", "runc"), tmp_path / "go"
+    with node(_make, stages=()) as one:
+        victim = one.pod()
+        main = victim.containers["main"]
+        bundle = _bundle(one, main)
+        attackers = []
+        for container in ({"drop": ["ALL"], "mounts": {"/signal": tmp_path}},
+                          {"mounts": {"/signal": tmp_path, "/host": "/"}}):
+            attackers.append(one.pod(host_pid=True, container={
+                "host_pid": True, **container,
+                "command": ["sh", "-c", _IN_A_CONTAINER, "sh", str(bundle), main, victim.uid, "/signal/go",
+                            str(program)]}))
+        with Watch(one.podspan):
+            one.client("ExecSync", container_id=main, cmd=["false"], timeout=10)
+            one.backend.wait_for(has("runc exec", container=main), "a probe that fails is told")
+            go.touch()
+            for pod in attackers:
+                done = ["sh", "-c", "until test -e /tmp/done; do sleep 0.05; done"]
+                one.client("ExecSync", container_id=pod.containers["main"], cmd=done, timeout=20)
+            # What comes after all that has been seen.
+            for pod in (victim, *attackers):
+                one.client("StopContainer", container_id=pod.containers["main"], timeout=0)
+            spans = one.backend.wait_for(
+                lambda spans: all(of(spans, name="wait_for_exit_code", container=pod.containers["main"])
+                                  for pod in (victim, *attackers)), "the ends")
+            # All pods had been started before: nobody but the attackers creates anything.
+            for span in of(spans):
+                assert not span.name.endswith(" create") and "cni" not in span.name, f"{span} {span.attributes}"
+            probes = {span.trace_id for span in of(spans, name="runc exec")}
+            for pod in (victim, *attackers):
+                ends = [span for span in of(spans, name="wait_for_exit_code", container=pod.containers["main"])
+                        if span.trace_id not in probes]
+                assert len(ends) == 1, [(str(span), span.attributes) for span in ends]
+
+
+_ORPHANS = 400
+
+
+def test_orphans_of_a_pod_with_the_hosts_pids():
+    """They become the monitor's children, and are no containers: they take no room in the kernel side's table."""
+    script = f"i=0; while test $i -lt {_ORPHANS}; do (sleep 300 &); i=$((i + 1)); done; touch /tmp/done; sleep 300"
+    with node(_make, stages=()) as one:
+        pod = one.pod(host_pid=True, container={"host_pid": True, "drop": ["ALL"],
+                                                "command": ["sh", "-c", f"mkdir -p /tmp; {script}"]})
+        main = pod.containers["main"]
+        done = ["sh", "-c", "until test -e /tmp/done; do sleep 0.05; done"]
+        one.client("ExecSync", container_id=main, cmd=done, timeout=20)
+        with Watch(one.podspan) as watch:
+            assert watch.map_entries("tracked") < _ORPHANS / 4
+            one.client("StopContainer", container_id=main, timeout=0)
+            spans = one.backend.wait_for(has("wait_for_exit_code", container=main), "the container's end")
+            end = watch_one(spans, name="wait_for_exit_code", container=main)
+            assert end.attributes["process.exit.code"] == 137 and end.pod[0] == pod.uid
 
 
 def test_bundles_that_are_none(tmp_path):

@@ -59,7 +59,8 @@ class CriClient:
 class Pod:
     """The identity of a pod that a test starts, and what has been started of it."""
 
-    def __init__(self, runtime, name=None, namespace="tests", annotations=None, host_network=False, attempt=0):
+    def __init__(self, runtime, name=None, namespace="tests", annotations=None, host_network=False, attempt=0,
+                 host_pid=False):
         number = next(_serial)
         self.name = name or f"pod-{number}"
         self.namespace = namespace
@@ -70,10 +71,11 @@ class Pod:
         self.logs = runtime.folder / "pod-logs" / self.uid
         self._annotations = annotations or {}
         self._network = NODE if host_network else POD
+        self._pid = NODE if host_pid else CONTAINER
         self._cgroup = f"{runtime.cgroup}/pod{self.uid}"
 
     def config(self):
-        """PodSandboxConfig, with the sandbox's pid namespace per container as kubelet has it by default."""
+        """PodSandboxConfig, with the sandbox's pid namespace per container, as kubelet has it by default, or the host's."""
         return message(
             "PodSandboxConfig",
             metadata=message("PodSandboxMetadata", name=self.name, uid=self.uid, namespace=self.namespace,
@@ -84,12 +86,14 @@ class Pod:
                     "io.kubernetes.pod.uid": self.uid},
             linux=message("LinuxPodSandboxConfig", cgroup_parent=self._cgroup, security_context=message(
                 "LinuxSandboxSecurityContext",
-                namespace_options=message("NamespaceOption", network=self._network, pid=CONTAINER))))
+                namespace_options=message("NamespaceOption", network=self._network, pid=self._pid))))
 
     def container_config(self, name, image="localhost/busybox:1", command=("sleep", "1000"), read_only=False,
                          environment=None, attempt=0, memory=0, stdin=False, tty=False,
-                         host_pid=False, user=0):
-        """ContainerConfig; memory is a limit in bytes, user the UID."""
+                         host_pid=False, user=0, drop=(), mounts=None):
+        """ContainerConfig; memory is a limit in bytes, user the UID, drop the capabilities it goes without, mounts
+        {path in the container: path on the host}, read-only.
+        """
         return message(
             "ContainerConfig", metadata=message("ContainerMetadata", name=name, attempt=attempt),
             image=message("ImageSpec", image=image, user_specified_image=image), command=list(command),
@@ -97,9 +101,12 @@ class Pod:
             labels={"io.kubernetes.container.name": name, "io.kubernetes.pod.name": self.name,
                     "io.kubernetes.pod.namespace": self.namespace, "io.kubernetes.pod.uid": self.uid},
             log_path=f"{name}_{attempt}.log", stdin=stdin, tty=tty,
+            mounts=[message("Mount", container_path=str(inside), host_path=str(outside), readonly=True)
+                    for inside, outside in (mounts or {}).items()],
             linux=message("LinuxContainerConfig", resources=message(
                 "LinuxContainerResources", memory_limit_in_bytes=memory) if memory else None, security_context=message(
                 "LinuxContainerSecurityContext", readonly_rootfs=read_only,
+                capabilities=message("Capability", drop_capabilities=list(drop)),
                 run_as_user=message("Int64Value", value=user) if user else None,
                 namespace_options=message("NamespaceOption", network=self._network, pid=NODE if host_pid else CONTAINER))))
 

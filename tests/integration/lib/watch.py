@@ -61,6 +61,16 @@ class Watch:
             switch.write_text("0", encoding="ascii")
         return self._run_time_ns() - before
 
+    def map_entries(self, name):
+        """How many entries a table of its kernel side has."""
+        for path in Path(f"/proc/{self.daemon.pid}/fdinfo").iterdir():
+            for line in path.read_text(encoding="ascii").splitlines():
+                if line.startswith("map_id:"):
+                    table = ["id", line.split()[1]]
+                    if json.loads(run(packaged("bpftool"), "--json", "map", "show", *table).stdout).get("name") == name:
+                        return len(json.loads(run(packaged("bpftool"), "--json", "map", "dump", *table).stdout))
+        raise Failed(f"no table {name}")
+
     def _run_time_ns(self):
         result = 0
         for path in Path(f"/proc/{self.daemon.pid}/fdinfo").iterdir():
