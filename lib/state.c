@@ -314,59 +314,10 @@ int state_parser_feed(StateParser *parser, const uint8_t *bytes, size_t len) {
         return status == yajl_status_ok && !parser->bad ? 0 : -EBADMSG;
 }
 
-/* The last component of @path, which ends at @end; *@ret_len is its length. */
-static const char *last_component(const char *path, const char *end, size_t *ret_len) {
-        const char *begin = end;
-
-        while (begin > path && begin[-1] != '/')
-                begin--;
-        *ret_len = (size_t) (end - begin);
-        return begin;
-}
-
-/* Takes the last component off @path .. *@end if it is @name. */
-static bool strip_component(const char *path, const char **end, const char *name) {
-        size_t len;
-        const char *begin = last_component(path, *end, &len);
-
-        if (begin == path || len != strlen(name) || memcmp(begin, name, len) != 0)
-                return false;
-        *end = begin - 1;
-        return true;
-}
-
-static bool is_containerd(const State *state) {
-        const char *end = state->bundle + strlen(state->bundle);
-
-        return strip_component(state->bundle, &end, state->id) && strip_component(state->bundle, &end, "k8s.io") &&
-               strip_component(state->bundle, &end, "io.containerd.runtime.v2.task");
-}
-
-static bool is_containers_storage(const State *state) {
-        static const char suffix[] = "-containers";
-        const char *end = state->bundle + strlen(state->bundle), *begin;
-        size_t len;
-
-        if (!strip_component(state->bundle, &end, "userdata") || !strip_component(state->bundle, &end, state->id))
-                return false;
-
-        begin = last_component(state->bundle, end, &len);
-        return begin > state->bundle && len >= sizeof(suffix) &&
-               memcmp(begin + len - (sizeof(suffix) - 1), suffix, sizeof(suffix) - 1) == 0;
-}
-
 Manager state_manager(const State *state) {
         assert(state);
 
-        if (is_containerd(state))
-                return MANAGER_CONTAINERD;
-        if (!is_containers_storage(state))
-                return MANAGER_UNKNOWN;
-        if (strcmp(state->annotations.crio_manager, "cri-o") == 0)
-                return MANAGER_CRIO;
-        if (strcmp(state->annotations.crio_manager, "libpod") == 0)
-                return MANAGER_PODMAN;
-        return MANAGER_UNKNOWN;
+        return manager_of_bundle(state->bundle, state->id, state->annotations.crio_manager);
 }
 
 static void copy(char *to, size_t size, const char *from) {

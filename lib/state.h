@@ -8,11 +8,7 @@
  * annotations only keys in tables of ours are kept, each bounded.
  *
  * Annotations are mostly what a pod's author wrote, so they name a pod only under the keys of the manager that is
- * really there, and that is told by the bundle's path, which no author chooses:
- *
- *     …/io.containerd.runtime.v2.task/k8s.io/ID      containerd, for the CRI (other namespaces: other clients)
- *     …/DRIVER-containers/ID/userdata                containers/storage: CRI-O or podman, told apart by
- *                                                    io.container.manager
+ * really there, and that is told by the bundle's path (manager.h).
  *
  * CRI-O writes a pod's annotations over its own, and over those the labels, which are the kubelet's; a container gets
  * its own labels only. So under CRI-O the pod and container come from the label keys io.kubernetes.pod.* and

@@ -163,18 +163,7 @@ int bundle_parser_feed(BundleParser *parser, const char *bytes, size_t len) {
 }
 
 Manager bundle_manager(const Bundle *bundle, const char *path, const char *id) {
-        char storage[IDENTITY_ID_MAX + 32];
-
-        (void) snprintf(storage, sizeof(storage), "-containers/%s/userdata", id);
-        if (strstr(path, "/io.containerd.runtime.v2.task/"))
-                return MANAGER_CONTAINERD;
-        if (!strstr(path, storage))
-                return MANAGER_UNKNOWN;
-        if (strcmp(bundle->manager, "cri-o") == 0)
-                return MANAGER_CRIO;
-        if (strcmp(bundle->manager, "libpod") == 0)
-                return MANAGER_PODMAN;
-        return MANAGER_UNKNOWN;
+        return manager_of_bundle(path, id, bundle->manager);
 }
 
 static void copy(char *to, size_t size, const char *from) {

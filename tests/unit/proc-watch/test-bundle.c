@@ -122,6 +122,12 @@ static void identities(void **state) {
                 { "/run/containers/storage/overlay-containers/c1/userdata", MANAGER_CRIO, "u-2", "c1", "" },
                 { "/run/containers/storage/overlay-containers/c2/userdata", MANAGER_UNKNOWN, "", "", "" },
                 { "/tmp/c1", MANAGER_UNKNOWN, "", "", "" },
+                /* Other clients of containerd write what annotations they like, as do those who choose a path. */
+                { "/run/containerd/io.containerd.runtime.v2.task/moby/c1", MANAGER_UNKNOWN, "", "", "" },
+                { "/run/containerd/io.containerd.runtime.v2.task/k8s.io/c2", MANAGER_UNKNOWN, "", "", "" },
+                { "/run/containerd/io.containerd.runtime.v2.task/k8s.io/x/c1", MANAGER_UNKNOWN, "", "", "" },
+                { "/run/x-io.containerd.runtime.v2.task/k8s.io/c1", MANAGER_UNKNOWN, "", "", "" },
+                { "/tmp/-containers/c1/userdata/x", MANAGER_UNKNOWN, "", "", "" },
         };
         Bundle bundle;
 
