@@ -35,7 +35,7 @@ typedef struct RulesetAttr {
 } RulesetAttr;
 
 /* With CAP_BPF, which before 5.19 is needed for any bpf(), the filter below still allows nothing but an iterator. */
-static const unsigned kept_capabilities[] = { CAP_BPF, CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE };
+static const unsigned kept_capabilities[] = { CAP_BPF, CAP_DAC_READ_SEARCH };
 
 /* clang-format off */
 static const char *const allowed[] = {
