@@ -306,6 +306,22 @@ int context_get(const Context *context, ContextKind kind, const char *id, Contex
         return r < 0 ? r : contextfile_read(context, kind, name, ret);
 }
 
+int context_get_start(const Context *context, const char *id, const Identity *asker, ContextRecord *ret) {
+        ContextRecord record;
+        int r;
+
+        assert(asker);
+        assert(ret);
+
+        r = context_get(context, CONTEXT_START, id, &record);
+        if (r < 0)
+                return r;
+        if (contextmatch_contradicts(&record.identity, asker))
+                return -ENOENT;
+        *ret = record;
+        return 0;
+}
+
 int context_read_live(const Context *context, const char *name, ContextRecord *ret) {
         assert(context);
         assert(name);
@@ -548,7 +564,7 @@ int context_find(const Context *context, const ContextQuery *query, ContextMatch
         for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
                 ContextRecord record;
 
-                if (!*ids[i] || context_get(context, CONTEXT_START, ids[i], &record) < 0)
+                if (!*ids[i] || context_get_start(context, ids[i], query->identity, &record) < 0)
                         continue;
 
                 ret->found = CONTEXT_FOUND_START;

@@ -119,6 +119,12 @@ int context_put(Context *context, ContextKind kind, const char *id, ContextRecor
 int context_get(const Context *context, ContextKind kind, const char *id, ContextRecord *ret);
 int context_remove(Context *context, ContextKind kind, const char *id);
 
+/*
+ * Reads the start file of @id for one who knows @asker of itself. Returns as context_get(), and -ENOENT if the file
+ * contradicts: it is that of a sandbox or container before, which went without podspan-cri being told.
+ */
+int context_get_start(const Context *context, const char *id, const Identity *asker, ContextRecord *ret);
+
 /* Reads the live file @name. 0, -ENOENT, -EBADMSG or another negative errno. */
 int context_read_live(const Context *context, const char *name, ContextRecord *ret);
 

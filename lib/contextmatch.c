@@ -76,19 +76,22 @@ static bool names_container(const Identity *identity) {
         return !is_sandbox(identity);
 }
 
-/*
- * On which level does the call @call match @asker? Image and handler are not compared: runtimes write one image in
- * several ways.
- */
+/* Image and handler are not compared: runtimes write one image in several ways. */
+bool contextmatch_contradicts(const Identity *a, const Identity *b) {
+        assert(a);
+        assert(b);
+
+        return differ(a->pod_uid, b->pod_uid) || differ(a->pod_name, b->pod_name) ||
+               differ(a->pod_namespace, b->pod_namespace) || differ(a->sandbox_id, b->sandbox_id) ||
+               differ(a->container_id, b->container_id) || differ(a->container_name, b->container_name) ||
+               (a->sandbox_attempt_known && b->sandbox_attempt_known && a->sandbox_attempt != b->sandbox_attempt) ||
+               (a->container_attempt_known && b->container_attempt_known &&
+                a->container_attempt != b->container_attempt);
+}
+
+/* On which level does the call @call match @asker? */
 ContextLevel contextmatch_level(const Identity *call, const Identity *asker) {
-        if (differ(call->pod_uid, asker->pod_uid) || differ(call->pod_name, asker->pod_name) ||
-            differ(call->pod_namespace, asker->pod_namespace) || differ(call->sandbox_id, asker->sandbox_id) ||
-            differ(call->container_id, asker->container_id) || differ(call->container_name, asker->container_name))
-                return CONTEXT_LEVEL_NONE;
-        if ((call->sandbox_attempt_known && asker->sandbox_attempt_known &&
-             call->sandbox_attempt != asker->sandbox_attempt) ||
-            (call->container_attempt_known && asker->container_attempt_known &&
-             call->container_attempt != asker->container_attempt))
+        if (contextmatch_contradicts(call, asker))
                 return CONTEXT_LEVEL_NONE;
 
         /* A sandbox's own runtime container has its id: it knows that it has no name. */

@@ -52,5 +52,8 @@ bool contextmatch_name_may(const char *name, const ContextKeys *keys, const char
 /* Is @operation of @len characters one of @operations? */
 bool contextmatch_operation_asked(const char *const *operations, const char *operation, size_t len);
 
+/* Is there a field that both know, and that is not the same? */
+bool contextmatch_contradicts(const Identity *a, const Identity *b);
+
 /* On which level does a call with the identity @call match @asker? */
 ContextLevel contextmatch_level(const Identity *call, const Identity *asker);

@@ -72,7 +72,7 @@ static int find_call(const Session *session, const State *state, Stage stage, ui
                 return 0;
         case CONTEXT_FOUND_PARENT:
                 merge_identity(origin, &match.record.identity, state);
-                if (ends && context_get(&session->context, CONTEXT_START, state->id, &start) == 0) {
+                if (ends && context_get_start(&session->context, state->id, &origin->identity, &start) == 0) {
                         merge_identity(origin, &start.identity, state);
                         spanlinks_add(&origin->links, &start.trace, "start");
                 }

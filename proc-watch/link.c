@@ -272,7 +272,8 @@ static bool leads_back(const Command *command) {
 static void link_start(Link *link, const Command *command, Identity *identity, StoryOrigin *origin) {
         ContextRecord start;
 
-        if (!leads_back(command) || !*command->id || context_get(link->context, CONTEXT_START, command->id, &start) < 0)
+        if (!leads_back(command) || !*command->id ||
+            context_get_start(link->context, command->id, identity, &start) < 0)
                 return;
         complete(identity, &start.identity);
         add_link(origin, &start.trace, "start");

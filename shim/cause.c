@@ -74,7 +74,7 @@ static bool find_call(const Session *session, RuntimeVerb verb, Manager manager,
 
         /* An exec's container is known by its start, also where the call that executes is in flight. */
         if (verb == RUNTIME_EXEC && match.found != CONTEXT_FOUND_START &&
-            context_get(&session->context, CONTEXT_START, id, &start) == 0) {
+            context_get_start(&session->context, id, &cause->identity, &start) == 0) {
                 merge_identity(cause, &start.identity, id);
                 spanlinks_add(&cause->links, &start.trace, "start");
         }

@@ -406,6 +406,37 @@ static void start_is_a_link(void **state) {
         assert_int_equal(count(fixture, CONTEXT_START), 1);
 }
 
+/* The file of what had this id before, and went unseen, is nobody's start. */
+static void start_of_another(void **state) {
+        static const struct {
+                Identity asker;
+                ContextFound found;
+        } cases[] = {
+                { { .sandbox_id = S1, .pod_uid = "u1", .pod_name = "p" }, CONTEXT_FOUND_START },
+                { { .sandbox_id = S1, .container_id = C1 }, CONTEXT_FOUND_START },
+                { { .sandbox_id = S1, .pod_uid = "u2" }, CONTEXT_FOUND_NONE },
+                { { .sandbox_id = S1, .container_id = C1, .pod_uid = "u2" }, CONTEXT_FOUND_NONE },
+                { { .sandbox_id = S1, .pod_name = "q" }, CONTEXT_FOUND_NONE },
+                { { .sandbox_id = S1, .pod_namespace = "other" }, CONTEXT_FOUND_NONE },
+                { { .sandbox_id = S1, .sandbox_attempt = 1, .sandbox_attempt_known = true }, CONTEXT_FOUND_NONE },
+        };
+        Fixture *fixture = *state;
+        const Identity gone = { .sandbox_id = S1,
+                                .pod_uid = "u1",
+                                .pod_name = "p",
+                                .pod_namespace = "n",
+                                .sandbox_attempt_known = true };
+        ContextRecord run = call("RunPodSandbox", &gone), out;
+
+        assert_int_equal(context_put(&fixture->context, CONTEXT_START, S1, &run), 0);
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                bool found = cases[i].found == CONTEXT_FOUND_START;
+
+                assert_int_equal(find(fixture, &cases[i].asker, "StopContainer").found, cases[i].found);
+                assert_int_equal(context_get_start(&fixture->context, S1, &cases[i].asker, &out), found ? 0 : -ENOENT);
+        }
+}
+
 static void ids_that_are_no_names(void **state) {
         static const char *const ids[] = { "", ".", "..", "../x", "a/b", "-a", ".a", "a b", "a\n", "\xc3\xa4" };
         Fixture *fixture = *state;
@@ -1164,6 +1195,7 @@ int main(void) {
                 TEST(best_level_decides),
                 TEST(parallel_probes),
                 TEST(start_is_a_link),
+                TEST(start_of_another),
                 TEST(ids_that_are_no_names),
                 TEST(operations_that_are_no_names),
                 TEST(forged_collision),
