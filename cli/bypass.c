@@ -19,10 +19,20 @@ static void names_deinit(Names *names) {
         close_fd(names->dir_fd);
 }
 
+static bool is_roots(uid_t uid) {
+        return uid == 0 || uid == geteuid();
+}
+
 static int names_init(Names *names, int root_fd, const char *path) {
+        struct stat st;
+
         names->dir_fd = nodefile_open_parent(root_fd, path, &names->name);
         if (names->dir_fd < 0)
                 return names->dir_fd;
+        if (fstat(names->dir_fd, &st) < 0)
+                return -errno;
+        if (!is_roots(st.st_uid) || (st.st_mode & 022 && !(st.st_mode & S_ISVTX)))
+                return -EPERM;
         if (snprintf(names->other, sizeof(names->other), "%s" BYPASS_SUFFIX, names->name) >= (int) sizeof(names->other))
                 return -ENAMETOOLONG;
         return 0;
@@ -38,7 +48,8 @@ static int type_of(int dir_fd, const char *name, mode_t *ret) {
                 if (errno != ENOENT)
                         return -errno;
                 st.st_mode = 0;
-        }
+        } else if (!is_roots(st.st_uid))
+                return -EPERM;
         *ret = st.st_mode & S_IFMT;
         return 0;
 }
@@ -64,11 +75,13 @@ int bypass_state(int root_fd, const char *path, BypassState *ret) {
 int bypass_target(int root_fd, const char *path, char **ret) {
         _cleanup_(names_deinit) Names names = NAMES_NULL;
         char target[PATH_MAX];
+        mode_t type;
         ssize_t n;
         int r;
 
         r = names_init(&names, root_fd, path);
-        if (r < 0)
+        if (r < 0 || (r = type_of(names.dir_fd, names.name, &type)) < 0 ||
+            (r = type_of(names.dir_fd, names.other, &type)) < 0)
                 return r;
         n = readlinkat(names.dir_fd, names.name, target, sizeof(target) - 1);
         if (n < 0)
@@ -121,6 +134,8 @@ int bypass_switch(int root_fd, const char *path, bool on) {
 int bypass_dial(int root_fd, const char *path) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         _cleanup_close_ int node_fd = nodefile_open(root_fd, path, O_PATH), fd = -EBADF;
+        struct ucred peer = { .uid = (uid_t) -1 };
+        socklen_t peer_n = sizeof(peer);
 
         if (node_fd < 0)
                 return node_fd;
@@ -128,6 +143,10 @@ int bypass_dial(int root_fd, const char *path) {
         if (fd < 0)
                 return -errno;
         (void) snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", node_fd);
-        /* A full backlog: somebody listens. */
-        return connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0 && errno != EAGAIN ? -errno : 0;
+        if (connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
+                /* A full backlog: somebody listens. */
+                return errno == EAGAIN ? 0 : -errno;
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_n) < 0)
+                return -errno;
+        return is_roots(peer.uid) ? 0 : -EPERM;
 }

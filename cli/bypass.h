@@ -7,6 +7,9 @@
  * bypass is to exchange the two names (renameat2(2), RENAME_EXCHANGE): at each moment the path leads somewhere,
  * kubelet's endpoint and so its suffix stay the same, podspan-cri's socket lives on under the other name, and nothing
  * is written to any disk: it works when they are full, and when everything of podspan is dead.
+ *
+ * The folder must be one that only root can write (or have the sticky bit), and what stands under the two names root's:
+ * otherwise others would choose where kubelet's calls go. Each function returns -EPERM where that is not so.
  */
 
 #include "util.h"
@@ -32,5 +35,6 @@ int bypass_prepare(int root_fd, const char *path, const char *target);
  * errno. */
 int bypass_switch(int root_fd, const char *path, bool on);
 
-/* Does a connect(2) to what is at @path, through a link, succeed? Returns 0 or a negative errno. Nothing is sent. */
+/* Does a connect(2) to what is at @path, through a link, succeed, and is it root who listens? Returns 0, -EPERM if it
+ * is somebody else, or another negative errno. Nothing is sent. */
 int bypass_dial(int root_fd, const char *path);

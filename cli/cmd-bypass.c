@@ -6,10 +6,10 @@
 #include <sys/syscall.h>
 #include "bypass.h"
 #include "cli.h"
-#include "flagedit.h"
 #include "kube.h"
 #include "netunix.h"
 #include "nodefile.h"
+#include "nodeproc.h"
 
 #define END_WAIT_MS 500
 
@@ -29,7 +29,8 @@ static const char help[] =
         "\n"
         "Options:\n"
         "  --now             do not wait for open connections to end; calls in flight fail as UNAVAILABLE\n"
-        "  --socket PATH     podspan-cri's socket (else kubelet's endpoint, or what is in the state directory)\n"
+        "  --socket PATH     podspan-cri's socket (else kubelet's endpoint, or what is in the state directory);\n"
+        "                    elsewhere all its folders must be root's\n"
         "  --runtime PATH    the runtime's socket, where none was prepared (else /run/NAME/NAME.sock)\n"
         "  --force           off although podspan-cri does not listen; on although the runtime does not\n"
         "  --root DIR        a node's tree below DIR instead of this node\n"
@@ -60,7 +61,9 @@ typedef struct Bypass {
         const char *socket_arg;
         const char *runtime_arg;
         int root_fd;
+        int folder_fd; /* of the socket: what is done is done below it, whatever becomes of the path */
         char *socket;
+        char *at; /* the socket's name below folder_fd, "/containerd.sock" */
         char *target;
         bool dialled; /* kubelet's endpoint is this socket */
         bool changed;
@@ -70,7 +73,9 @@ typedef struct Bypass {
 
 static void bypass_deinit(Bypass *bypass) {
         close_fd(bypass->root_fd);
+        close_fd(bypass->folder_fd);
         free(bypass->socket);
+        free(bypass->at);
         free(bypass->target);
 }
 
@@ -129,10 +134,11 @@ static int parse_argv(Bypass *bypass, int argc, char **argv) {
 static bool is_there(const Bypass *bypass, const char *path) {
         _cleanup_free_ char *target = NULL;
         BypassState state;
+        int r;
 
-        /* What was prepared counts: podspan-cri and its socket may be gone. */
-        return (bypass_state(bypass->root_fd, path, &state) >= 0 && state != BYPASS_ABSENT) ||
-               bypass_target(bypass->root_fd, path, &target) >= 0;
+        /* What was prepared counts: podspan-cri and its socket may be gone. And so does what is refused later. */
+        r = bypass_state(bypass->root_fd, path, &state);
+        return r == -EPERM || (r >= 0 && state != BYPASS_ABSENT) || bypass_target(bypass->root_fd, path, &target) >= 0;
 }
 
 /* Kubelet's endpoint if it is ours, else what is there. */
@@ -140,15 +146,14 @@ static int find_socket(Bypass *bypass) {
         static const char *const names[] = { "crio", "containerd" };
         _cleanup_(kube_deinit) Kube kube = KUBE_NULL;
         _cleanup_free_ char *path = NULL;
-        size_t state_n = strlen(bypass->cli->state_dir);
 
         if (kube_find(bypass->root_fd, &kube) >= 0) {
                 path = kube_path(kube.running_endpoint ? kube.running_endpoint : kube_endpoint(&kube, false, NULL));
                 if (!path)
                         return -ENOMEM;
                 bypass->dialled = bypass->socket_arg
-                                          ? strcmp(path, bypass->socket_arg) == 0
-                                          : strncmp(path, bypass->cli->state_dir, state_n) == 0 && path[state_n] == '/';
+                                          ? nodefile_same(bypass->root_fd, path, bypass->socket_arg)
+                                          : nodefile_is_beneath(bypass->root_fd, bypass->cli->state_dir, path);
         }
         if (bypass->socket_arg || bypass->dialled) {
                 bypass->socket = strdup(bypass->socket_arg ? bypass->socket_arg : path);
@@ -169,11 +174,37 @@ static int find_socket(Bypass *bypass) {
         return -ENOENT;
 }
 
+/* From here on the folder is what was checked. One that --socket names must be root's, all the way down to it. */
+static int open_folder(Bypass *bypass) {
+        _cleanup_free_ char *folder = NULL;
+        const char *name;
+        int r;
+
+        bypass->folder_fd = nodefile_open_beneath(bypass->root_fd, bypass->cli->state_dir, bypass->socket, &name);
+        if (bypass->folder_fd == -EXDEV && bypass->socket_arg && *bypass->socket == '/') {
+                name = strrchr(bypass->socket, '/') + 1;
+                folder = strndup(bypass->socket, (size_t) (name - bypass->socket));
+                if (!folder)
+                        return -ENOMEM;
+                r = nodefile_check_owner(bypass->root_fd, folder);
+                if (r < 0)
+                        return r;
+                bypass->folder_fd = nodefile_open(bypass->root_fd, folder, O_RDONLY | O_DIRECTORY);
+        }
+        if (bypass->folder_fd < 0)
+                return bypass->folder_fd;
+        if (asprintf(&bypass->at, "/%s", name) < 0) {
+                bypass->at = NULL;
+                return -ENOMEM;
+        }
+        return 0;
+}
+
 static int find_target(Bypass *bypass) {
         const char *name;
         int r;
 
-        r = bypass_target(bypass->root_fd, bypass->socket, &bypass->target);
+        r = bypass_target(bypass->folder_fd, bypass->at, &bypass->target);
         if (r != -ENOENT)
                 return r;
         name = kube_runtime(bypass->socket);
@@ -195,34 +226,33 @@ static void look(Bypass *bypass) {
 }
 
 /* Ends the podspan-cri that serves this socket; where systemd keeps it, it is back at once, at the other name. */
-static int on_process(const char *path, void *userdata) {
-        Bypass *bypass = userdata;
-        _cleanup_bytes_ Bytes cmdline = BYTES_NULL;
-        _cleanup_free_ char *listen = NULL, *file = NULL;
+static int end_interceptor(Bypass *bypass, char *reterr, size_t reterr_size) {
+        _cleanup_nodeprocs_ Nodeprocs found = NODEPROC_NULL, again = NODEPROC_NULL;
+        const Nodeproc *proc, *same;
         _cleanup_close_ int fd = -EBADF;
-        const char *pid = strrchr(path, '/') + 1, *base;
         struct pollfd pollfd = { .events = POLLIN };
-        uint64_t n;
+        int r;
 
-        if (util_parse_u64(pid, strlen(pid), &n) < 0 || n > INT32_MAX)
-                return 0;
-        /* Held before it is looked at: the number may be somebody else's by then. */
-        fd = (int) syscall(SYS_pidfd_open, (pid_t) n, 0);
-        if (fd < 0)
-                return 0;
-        if (asprintf(&file, "%s/cmdline", path) < 0) {
-                file = NULL;
-                return -ENOMEM;
+        r = nodeproc_find(bypass->root_fd, NODEPROC_CRI, &found);
+        if (r < 0)
+                return r;
+        proc = nodeproc_one(&found, "--listen", bypass->socket);
+        if (!proc) {
+                nodeproc_describe(&found, reterr, reterr_size);
+                return nodeproc_count(&found, "--listen", bypass->socket) > 1 ? -EEXIST : 0;
         }
-        if (nodefile_read_proc(bypass->root_fd, file, &cmdline) < 0 || cmdline.n == 0)
-                return 0;
-        base = strrchr(cmdline.p, '/');
-        base = base ? base + 1 : cmdline.p;
-        if (strcmp(base, "podspan-cri") != 0 || flagedit_argv(cmdline.p, cmdline.n, "--listen", &listen) < 0 ||
-            strcmp(listen, bypass->socket) != 0)
-                return 0;
+        /* Looked at once more with the number held: it may have become another's in between. */
+        fd = (int) syscall(SYS_pidfd_open, proc->pid, 0);
+        if (fd < 0)
+                return errno == ESRCH ? 0 : -errno;
+        r = nodeproc_find(bypass->root_fd, NODEPROC_CRI, &again);
+        if (r < 0)
+                return r;
+        same = nodeproc_one(&again, "--listen", bypass->socket);
+        if (!same || same->pid != proc->pid || same->start_ticks != proc->start_ticks)
+                return -EAGAIN;
         if (syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0) < 0)
-                return -errno;
+                return errno == ESRCH ? 0 : -errno;
         pollfd.fd = fd;
         /* One that hangs is what a bypass is for. */
         if (poll(&pollfd, 1, END_WAIT_MS) <= 0 && syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0 &&
@@ -285,25 +315,33 @@ static CliExit print(const Bypass *bypass, BypassState state) {
 }
 
 static CliExit turn_on(Bypass *bypass, BypassState state) {
+        char who[512] = "";
         int r;
 
         if (state != BYPASS_ON) {
                 r = bypass_dial(bypass->root_fd, bypass->target);
+                if (r == -EPERM)
+                        return cli_failure("who listens on %s is not root, so it is no runtime; nothing was changed",
+                                           bypass->target);
                 if (r < 0 && !bypass->force)
                         return cli_failure(
                                 "the runtime does not listen on %s: %s; nothing was changed (--force, --runtime)",
                                 bypass->target, strerror(-r));
-                r = bypass_prepare(bypass->root_fd, bypass->socket, bypass->target);
+                r = bypass_prepare(bypass->folder_fd, bypass->at, bypass->target);
                 if (r >= 0)
-                        r = bypass_switch(bypass->root_fd, bypass->socket, true);
+                        r = bypass_switch(bypass->folder_fd, bypass->at, true);
                 if (r < 0)
                         return cli_failure("%s: %s; nothing was changed", bypass->socket, strerror(-r));
                 bypass->changed = true;
         }
         if (bypass->now) {
-                r = nodefile_list(bypass->root_fd, "/proc", "", on_process, bypass);
+                r = end_interceptor(bypass, who, sizeof(who));
+                if (r == -EEXIST)
+                        return cli_failure("bypass on, but more than one process could be podspan-cri (%s): none was "
+                                           "ended, open connections go on",
+                                           who);
                 if (r < 0)
-                        return cli_failure("podspan-cri could not be ended: %s", strerror(-r));
+                        return cli_failure("bypass on, but podspan-cri could not be ended: %s", strerror(-r));
         }
         look(bypass);
         return print(bypass, BYPASS_ON);
@@ -314,21 +352,24 @@ static CliExit turn_off(Bypass *bypass, BypassState state) {
         int r;
 
         if (state == BYPASS_ON) {
-                if (asprintf(&ours, "%s" BYPASS_SUFFIX, bypass->socket) < 0) {
+                if (asprintf(&ours, "%s" BYPASS_SUFFIX, bypass->at) < 0) {
                         ours = NULL;
                         return cli_failure("out of memory");
                 }
-                r = bypass_dial(bypass->root_fd, ours);
+                r = bypass_dial(bypass->folder_fd, ours);
+                if (r == -EPERM)
+                        return cli_failure("who listens on %s" BYPASS_SUFFIX " is not root; nothing was changed",
+                                           bypass->socket);
                 if (r < 0 && !bypass->force)
-                        return cli_failure(
-                                "podspan-cri does not listen (%s: %s), kubelet would have no runtime; nothing was "
-                                "changed (start it, or --force)",
-                                ours, strerror(-r));
-                r = bypass_switch(bypass->root_fd, bypass->socket, false);
+                        return cli_failure("podspan-cri does not listen (%s" BYPASS_SUFFIX
+                                           ": %s), kubelet would have no runtime; nothing was changed (start it, or "
+                                           "--force)",
+                                           bypass->socket, strerror(-r));
+                r = bypass_switch(bypass->folder_fd, bypass->at, false);
                 if (r < 0)
                         return cli_failure("%s: %s; nothing was changed", bypass->socket, strerror(-r));
                 bypass->changed = true;
-                r = bypass_state(bypass->root_fd, bypass->socket, &state);
+                r = bypass_state(bypass->folder_fd, bypass->at, &state);
                 if (r < 0)
                         return cli_failure("%s: %s", bypass->socket, strerror(-r));
         }
@@ -347,12 +388,27 @@ static CliExit run(Bypass *bypass) {
         if (r == -ENOENT)
                 return cli_nothing("no socket of podspan-cri's below %s (--socket names another)",
                                    bypass->cli->state_dir);
+        if (r >= 0) {
+                r = open_folder(bypass);
+                if (r == -EXDEV || r == -ELOOP)
+                        return cli_failure(
+                                "%s leads out of %s: that is no socket of podspan-cri's; nothing was changed",
+                                bypass->socket, bypass->cli->state_dir);
+                if (r == -EPERM)
+                        return cli_failure("others than root can write a folder of %s; nothing was changed",
+                                           bypass->socket);
+                if (r == -ENOENT || r == -EINVAL)
+                        return cli_nothing("no socket of podspan-cri's at %s (--socket names another)", bypass->socket);
+        }
         if (r >= 0)
                 r = find_target(bypass);
         if (r == -ENOENT)
                 return cli_usage("--runtime has to say where the runtime listens");
         if (r >= 0)
-                r = bypass_state(bypass->root_fd, bypass->socket, &state);
+                r = bypass_state(bypass->folder_fd, bypass->at, &state);
+        if (r == -EPERM)
+                return cli_failure("%s: others than root can change it or its folder; nothing was changed",
+                                   bypass->socket);
         if (r < 0)
                 return cli_failure("%s: %s", bypass->socket ? bypass->socket : bypass->root,
                                    r == -EEXIST ? "neither a socket nor a link" : strerror(-r));
@@ -368,7 +424,7 @@ static CliExit run(Bypass *bypass) {
 }
 
 CliExit cmd_bypass(Cli *cli, int argc, char **argv) {
-        _cleanup_(bypass_deinit) Bypass bypass = { .cli = cli, .root = "/", .root_fd = -EBADF };
+        _cleanup_(bypass_deinit) Bypass bypass = { .cli = cli, .root = "/", .root_fd = -EBADF, .folder_fd = -EBADF };
         int r;
 
         r = parse_argv(&bypass, argc, argv);

@@ -9,9 +9,7 @@
 #define TRACING_LINES "tracing:\n  endpoint: localhost:4317\n  samplingRatePerMillion: 10000"
 
 static bool is_ours(const Doctor *doctor, const char *path) {
-        size_t n = strlen(doctor->state_dir);
-
-        return strncmp(path, doctor->state_dir, n) == 0 && path[n] == '/';
+        return nodefile_is_beneath(doctor->root_fd, doctor->state_dir, path);
 }
 
 static void check_endpoint(Doctor *doctor, bool image) {
@@ -29,7 +27,8 @@ static void check_endpoint(Doctor *doctor, bool image) {
         else
                 (void) snprintf(evidence, sizeof(evidence), "kubelet's default: %s", endpoint);
         if (running && strcmp(running, endpoint) != 0) {
-                (void) snprintf(evidence, sizeof(evidence), "/proc/%d/cmdline: %s", doctor->kube.pid, running);
+                (void) snprintf(evidence, sizeof(evidence), "/proc/%d/cmdline: %s", (int) doctor->kube.proc->pid,
+                                running);
                 doctor_add(doctor, id, DOCTOR_WARNING, evidence, "systemctl daemon-reload && systemctl restart kubelet",
                            "the kubelet that runs was started with another %s than the files say",
                            image ? "image service endpoint" : "endpoint");
@@ -120,11 +119,45 @@ static void check_semconv(Doctor *doctor) {
                            minor, old ? "old" : "new");
 }
 
+void doctor_process(Doctor *doctor, const char *id, const Nodeprocs *found, const Nodeproc *one) {
+        const char *name = nodeproc_name(found->kind);
+        char who[1024], evidence[64];
+        bool unknown = false;
+
+        nodeproc_describe(found, who, sizeof(who));
+        if (one) {
+                (void) snprintf(evidence, sizeof(evidence), "/proc/%d", (int) one->pid);
+                if (one->trust == NODEPROC_ELSEWHERE)
+                        doctor_add(doctor, id, DOCTOR_WARNING, evidence,
+                                   "configure it by what starts it (Talos: the machine configuration)",
+                                   "%s runs in a mount namespace of its own: its files are not seen, and never edited",
+                                   name);
+                else
+                        doctor_add(doctor, id, DOCTOR_OK, evidence, NULL, "%s runs (pid %d)", name, (int) one->pid);
+        } else if (nodeproc_ambiguous(found))
+                doctor_add(doctor, id, DOCTOR_WARNING, who, "end those that are not it, then look again",
+                           "more than one process could be %s: none of them is believed", name);
+        for (size_t i = 0; i < found->n; i++)
+                unknown = unknown || found->procs[i].unknown;
+        if (one || nodeproc_ambiguous(found) || found->n == 0)
+                return;
+        if (unknown)
+                doctor_add(doctor, id, DOCTOR_NOTE, who, "podspan doctor as root, with CAP_SYS_PTRACE",
+                           "whether the process that is called %s is it cannot be seen, so it is not believed", name);
+        else
+                doctor_add(doctor, id, DOCTOR_NOTE, who, "ps -o user,cgroup,args -p PID     # who started it, and why?",
+                           "a process is called %s and is not it", name);
+}
+
 void doctor_kubelet(Doctor *doctor) {
-        if (doctor->kube.pid == 0 && !doctor->kube.config_file && doctor->kube.n_places == 0) {
+        if (doctor->kube.procs.n > 0)
+                doctor_process(doctor, "kubelet.process", &doctor->kube.procs, doctor->kube.proc);
+        if (!doctor->kube.proc && !doctor->kube.config_file && doctor->kube.n_places == 0) {
                 doctor_add(doctor, "kubelet.found", DOCTOR_WARNING, KUBE_DEFAULT_CONFIG,
                            "podspan doctor on the node that kubelet runs on, as root",
-                           "there is no kubelet: neither a process nor its configuration");
+                           "there is no kubelet: neither a process that is believed nor its configuration");
+                if (doctor->config_known)
+                        check_semconv(doctor);
                 return;
         }
         check_endpoint(doctor, false);
@@ -163,6 +196,7 @@ void doctor_cri(Doctor *doctor) {
         BypassState state;
         const char *name;
         char fix[160];
+        int r;
 
         if (!path || !is_ours(doctor, path))
                 return;
@@ -174,10 +208,21 @@ void doctor_cri(Doctor *doctor) {
                 doctor->runtime_path = NULL;
         check_suffix(doctor, path);
 
-        if (nodefile_read_proc(doctor->root_fd, "/proc/net/unix", &text) < 0 ||
-            bypass_state(doctor->root_fd, path, &state) < 0)
+        r = bypass_state(doctor->root_fd, path, &state);
+        if (r == -EPERM)
+                doctor_add(
+                        doctor, "cri.folder", DOCTOR_ERROR, path,
+                        "systemd-tmpfiles --create podspan.conf; then restart podspan-cri's socket unit",
+                        "others than root can change podspan-cri's socket or its folder: they choose where kubelet's "
+                        "calls go");
+        if (r < 0 || nodefile_read_proc(doctor->root_fd, "/proc/net/unix", &text) < 0)
                 return;
         netunix_find(text.p, path, &open);
+        /* The list has the names that processes gave, in whatever mount namespace: a connect asks the socket itself. */
+        if (doctor->here && state == BYPASS_OFF && geteuid() == 0) {
+                r = bypass_dial(doctor->root_fd, path);
+                open.listening = r >= 0;
+        }
         if (state == BYPASS_ON)
                 doctor_add(doctor, "cri.bypass", DOCTOR_WARNING, path, "podspan bypass off",
                            "podspan-cri is bypassed: kubelet's new connections go to the runtime directly");

@@ -62,6 +62,9 @@ void doctor_add(Doctor *doctor, const char *id, DoctorSeverity severity, const c
 /* Tells whether somebody answers at the collector's @endpoint, which @who is configured with. */
 void doctor_check_endpoint(Doctor *doctor, const char *id, const char *who, const char *endpoint);
 
+/* Tells of the processes that are called @found's name: @one is believed, or NULL. */
+void doctor_process(Doctor *doctor, const char *id, const Nodeprocs *found, const Nodeproc *one);
+
 /* The groups of checks. */
 void doctor_kubelet(Doctor *doctor);
 void doctor_cri(Doctor *doctor);

@@ -222,9 +222,33 @@ int install_crio(Install *install) {
 /* kubelet */
 
 static bool is_ours(const Install *install, const char *path) {
-        size_t n = strlen(install->state_dir);
+        return nodefile_is_beneath(install->root_fd, install->state_dir, path);
+}
 
-        return strncmp(path, install->state_dir, n) == 0 && strncmp(path + n, "/run/", 5) == 0;
+/* A file that others can write says nothing about kubelet, and what it names may be anything. */
+static int check_place(Install *install, const KubePlace *place) {
+        _cleanup_bytes_ Bytes text = BYTES_NULL;
+        int r;
+
+        r = nodefile_check_owner(install->root_fd, place->path);
+        if (r == -EPERM)
+                return install_fail(install, r,
+                                    "%s: not edited: others than root can write it, or a folder above it; "
+                                    "chown root and chmod go-w, then again",
+                                    place->path);
+        if (r < 0)
+                return install_fail(install, r, "%s: %s", place->path, strerror(-r));
+        if (place->kind != KUBE_CONFIG)
+                return 0;
+        r = nodefile_read(install->root_fd, place->path, &text, NULL);
+        if (r < 0)
+                return install_fail(install, r, "%s: %s", place->path, strerror(-r));
+        if (!kube_is_configuration(&text, place->patch))
+                return install_fail(install, -EINVAL,
+                                    "%s: not edited: it is no KubeletConfiguration (apiVersion: "
+                                    "kubelet.config.k8s.io/…, kind: KubeletConfiguration)",
+                                    place->path);
+        return 0;
 }
 
 static int edit_place(Install *install, const KubePlace *place, const char *endpoint) {
@@ -233,6 +257,9 @@ static int edit_place(Install *install, const KubePlace *place, const char *endp
         const Bytes *now;
         int r;
 
+        r = check_place(install, place);
+        if (r < 0)
+                return r;
         r = plan_read(&install->plan, place->edit_path, &now);
         if (r == -ENOENT)
                 r = plan_read(&install->plan, place->path, &now);
@@ -276,7 +303,7 @@ static int edit_places(Install *install, const Kube *kube, const char *runtime_p
 
                 if (!path)
                         return -ENOMEM;
-                if (strcmp(path, runtime_path) == 0) {
+                if (nodefile_same(install->root_fd, path, runtime_path)) {
                         r = edit_place(install, place, endpoint);
                         if (r < 0)
                                 return r;
@@ -316,11 +343,12 @@ static int check_running(Install *install, const Kube *kube, const char *runtime
                         return -ENOMEM;
                 for (size_t j = 0; j < kube->n_places; j++)
                         found = found || (kube->places[j].kind == KUBE_FLAGS && kube->places[j].image == (i == 1));
-                if (!found && strcmp(path, runtime_path) == 0)
+                if (!found && nodefile_same(install->root_fd, path, runtime_path))
                         return install_fail(install, -ENOENT,
                                             "kubelet (pid %d) runs with --%s=%s, and no file known to say "
                                             "so was found: change it where kubelet is started",
-                                            kube->pid, i == 1 ? "image-service-endpoint" : "container-runtime-endpoint",
+                                            (int) kube->proc->pid,
+                                            i == 1 ? "image-service-endpoint" : "container-runtime-endpoint",
                                             running[i]);
         }
         return 0;
@@ -383,6 +411,28 @@ static int verify(Install *install, const char *endpoint) {
         return 0;
 }
 
+/* Whose files are to be edited? Of a process that is not believed nothing is taken, and it is named. */
+static int check_process(Install *install, const Kube *kube) {
+        char who[512];
+
+        nodeproc_describe(&kube->procs, who, sizeof(who));
+        if (nodeproc_ambiguous(&kube->procs))
+                return install_fail(install, -EEXIST,
+                                    "more than one process could be kubelet, so none is believed: %s; end those that "
+                                    "are not it, then again",
+                                    who);
+        if (kube->proc && kube->proc->trust == NODEPROC_ELSEWHERE)
+                return install_fail(install, -EXDEV,
+                                    "kubelet (pid %d) runs in a mount namespace of its own: its files are not this "
+                                    "node's and are not edited; set containerRuntimeEndpoint by what starts it",
+                                    (int) kube->proc->pid);
+        for (size_t i = 0; i < kube->procs.n; i++)
+                if (kube->procs.procs[i].trust == NODEPROC_REFUSED)
+                        fprintf(install->notes, "pid %d is called kubelet and is not believed: %s\n",
+                                (int) kube->procs.procs[i].pid, kube->procs.procs[i].why);
+        return 0;
+}
+
 int install_kubelet(Install *install) {
         _cleanup_(kube_deinit) Kube kube = KUBE_NULL;
         _cleanup_free_ char *path = NULL, *listen = NULL, *endpoint = NULL;
@@ -392,10 +442,15 @@ int install_kubelet(Install *install) {
         r = kube_find(install->root_fd, &kube);
         if (r < 0)
                 return install_fail(install, r, "looking for kubelet's endpoints: %s", strerror(-r));
+        r = check_process(install, &kube);
+        if (r < 0)
+                return r;
         now = kube_endpoint(&kube, false, NULL);
         path = kube_path(now);
         if (!path)
                 return -ENOMEM;
+        if (*path != '/')
+                return install_fail(install, -EINVAL, "%s is no path of a socket", now);
         name = install->runtime ? install->runtime : kube_runtime(path);
         if (!name)
                 return install_fail(install, -EINVAL,

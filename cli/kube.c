@@ -26,6 +26,7 @@ static const char *const config_files[] = { KUBE_DEFAULT_CONFIG, "/etc/kubernete
 typedef struct Walk {
         int root_fd;
         Kube *kube;
+        bool patch; /* the file is kubeadm's patch */
 } Walk;
 
 void kube_deinit(Kube *kube) {
@@ -36,6 +37,7 @@ void kube_deinit(Kube *kube) {
         }
         for (size_t i = 0; i < kube->n_seen; i++)
                 free(kube->seen[i]);
+        nodeproc_deinit(&kube->procs);
         free(kube->config_file);
         free(kube->config_dir);
         free(kube->running_endpoint);
@@ -62,6 +64,28 @@ bool kube_cadvisor_stats(const char *endpoint) {
         size_t n = strlen(endpoint), suffix_n = strlen(KUBE_CRIO_SUFFIX);
 
         return n >= suffix_n && strcmp(endpoint + n - suffix_n, KUBE_CRIO_SUFFIX) == 0;
+}
+
+/* Is the value of @key @want, or with a "/" at its end a value that begins so? -ENOENT without the key. */
+static int key_is(const Bytes *text, const char *key, const char *want) {
+        size_t n = strlen(want);
+        YamlScalar at = {};
+        YamlProblem problem;
+        int r;
+
+        r = yamledit_find(text->p, text->n, key, &at, &problem);
+        if (r < 0)
+                return r;
+        r = strncmp(at.value, want, n) == 0 && (want[n - 1] == '/' || at.value[n] == '\0');
+        free(at.value);
+        return r;
+}
+
+bool kube_is_configuration(const Bytes *text, bool patch) {
+        int kind = key_is(text, "kind", "KubeletConfiguration"),
+            version = key_is(text, "apiVersion", "kubelet.config.k8s.io/");
+
+        return (kind == 1 && version == 1) || (patch && kind == -ENOENT && version == -ENOENT);
 }
 
 /* Has this file, by whatever name, been looked at? Notes it. */
@@ -125,6 +149,7 @@ static int add_place(Walk *walk, const char *path, KubeKind kind, bool image, co
                 .edit_path = edit_path(path),
                 .kind = kind,
                 .image = image,
+                .patch = walk->patch,
                 .value = strndup(value, value_n),
                 .line = line,
         };
@@ -277,30 +302,37 @@ static int units(Walk *walk) {
         return 0;
 }
 
-static int on_process(const char *path, void *userdata) {
-        Walk *walk = userdata;
-        Kube *kube = walk->kube;
-        _cleanup_bytes_ Bytes cmdline = BYTES_NULL;
-        char name[64];
-        const char *pid = strrchr(path, '/') + 1, *base;
-        uint64_t n;
+static int take_flag(const Nodeproc *proc, const char *flag, char **ret) {
+        return flagedit_argv(proc->cmdline.p, proc->cmdline.n, flag, ret) == -ENOMEM ? -ENOMEM : 0;
+}
 
-        if (util_parse_u64(pid, strlen(pid), &n) < 0 || n > INT32_MAX)
+/* A relative path is relative to kubelet's working directory, which no file says. */
+static void absolute_only(char **path) {
+        if (*path && **path != '/') {
+                free(*path);
+                *path = NULL;
+        }
+}
+
+static int process(Walk *walk) {
+        Kube *kube = walk->kube;
+        int r;
+
+        r = nodeproc_find(walk->root_fd, NODEPROC_KUBELET, &kube->procs);
+        if (r < 0)
+                return r;
+        kube->proc = nodeproc_one(&kube->procs, NULL, NULL);
+        if (!kube->proc)
                 return 0;
-        (void) snprintf(name, sizeof(name), "/proc/%s/cmdline", pid);
-        if (nodefile_read_proc(walk->root_fd, name, &cmdline) < 0 || cmdline.n == 0)
-                return 0;
-        base = strrchr(cmdline.p, '/');
-        base = base ? base + 1 : cmdline.p;
-        if (strcmp(base, "kubelet") != 0)
-                return 0;
-        kube->pid = (int) n;
-        if (flagedit_argv(cmdline.p, cmdline.n, flags[0], &kube->running_endpoint) == -ENOMEM ||
-            flagedit_argv(cmdline.p, cmdline.n, flags[1], &kube->running_image) == -ENOMEM ||
-            flagedit_argv(cmdline.p, cmdline.n, "--config", &kube->config_file) == -ENOMEM ||
-            flagedit_argv(cmdline.p, cmdline.n, "--config-dir", &kube->config_dir) == -ENOMEM)
-                return -ENOMEM;
-        return 1;
+        if ((r = take_flag(kube->proc, flags[0], &kube->running_endpoint)) < 0 ||
+            (r = take_flag(kube->proc, flags[1], &kube->running_image)) < 0 || kube->proc->trust == NODEPROC_ELSEWHERE)
+                return r;
+        if ((r = take_flag(kube->proc, "--config", &kube->config_file)) < 0 ||
+            (r = take_flag(kube->proc, "--config-dir", &kube->config_dir)) < 0)
+                return r;
+        absolute_only(&kube->config_file);
+        absolute_only(&kube->config_dir);
+        return 0;
 }
 
 static bool is_there(int root_fd, const char *path) {
@@ -329,15 +361,18 @@ static int configs(Walk *walk) {
         if (kube->config_file && (r = on_config(kube->config_file, walk)) < 0)
                 return r;
         /* kubeadm 1.34 keeps the node's own endpoint here and patches the other with it on upgrades. */
-        return on_config("/var/lib/kubelet/instance-config.yaml", walk);
+        walk->patch = true;
+        r = on_config("/var/lib/kubelet/instance-config.yaml", walk);
+        walk->patch = false;
+        return r;
 }
 
 int kube_find(int root_fd, Kube *ret) {
-        Walk walk = { root_fd, ret };
+        Walk walk = { .root_fd = root_fd, .kube = ret };
         int r;
 
         *ret = (Kube) KUBE_NULL;
-        r = nodefile_list(root_fd, "/proc", "", on_process, &walk);
+        r = process(&walk);
         if (r < 0)
                 return r;
         r = units(&walk);
@@ -356,7 +391,7 @@ const char *kube_endpoint(const Kube *kube, bool image, const KubePlace **ret_pl
                         found = place;
                         break;
                 }
-                if (strcmp(place->path, "/var/lib/kubelet/instance-config.yaml") == 0)
+                if (place->patch)
                         continue;
                 /* The last drop-in wins over the file. */
                 if (!found || !kube->config_file || strcmp(place->path, kube->config_file) != 0)

@@ -10,7 +10,7 @@
  * (kubeadm-flags.env, /etc/default/kubelet …); and on the command line of the kubelet that runs.
  */
 
-#include "bytes.h"
+#include "nodeproc.h"
 
 #define KUBE_PLACES_MAX 64
 
@@ -31,12 +31,14 @@ typedef struct KubePlace {
         char *edit_path; /* the file to write: a vendor's unit is overridden by a copy in /etc */
         KubeKind kind;
         bool image;  /* the image service's endpoint */
+        bool patch;  /* kubeadm's instance-config.yaml: keys for the next upgrade, no configuration of its own */
         char *value; /* as it stands there */
         unsigned line;
 } KubePlace;
 
 typedef struct Kube {
-        int pid;                /* of the kubelet that runs; 0: none seen */
+        Nodeprocs procs;        /* all that are called kubelet */
+        const Nodeproc *proc;   /* the one that is it, maybe in another mount namespace; NULL: none is believed */
         char *config_file;      /* the KubeletConfiguration that is there; NULL: none */
         char *config_dir;       /* of --config-dir; NULL */
         char *running_endpoint; /* flags of the one that runs; NULL: not given there */
@@ -53,6 +55,9 @@ typedef struct Kube {
 /* Looks at the node below @root_fd. Returns 0 or a negative errno; what is not there is left out. */
 int kube_find(int root_fd, Kube *ret);
 void kube_deinit(Kube *kube);
+
+/* Is @text a KubeletConfiguration, by its apiVersion and kind? With @patch it may lack both. */
+bool kube_is_configuration(const Bytes *text, bool patch);
 
 /* The endpoint that counts when kubelet starts anew (@image: of the image service), and the place which says so, NULL
  * if none does. Points into @kube or is a literal. */

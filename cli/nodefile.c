@@ -10,6 +10,7 @@
 
 #define LABEL_MAX   256
 #define ENTRIES_MAX 4096
+#define DEPTH_MAX   128 /* folders above a file */
 
 int nodefile_root(const char *root) {
         int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -29,6 +30,87 @@ int nodefile_open(int root_fd, const char *path, int flags) {
                 if (errno != EINTR && errno != EAGAIN)
                         return -errno;
         }
+}
+
+/* @path without @dir at its begin, as components: "" for @dir itself; NULL if it does not begin so. */
+static const char *strip_folder(const char *dir, const char *path) {
+        for (;;) {
+                size_t n;
+
+                dir += strspn(dir, "/");
+                path += strspn(path, "/");
+                if (!*dir)
+                        return path;
+                n = strcspn(dir, "/");
+                if (strncmp(dir, path, n) != 0 || (path[n] != '/' && path[n] != '\0'))
+                        return NULL;
+                dir += n;
+                path += n;
+        }
+}
+
+static bool is_dots(const char *name, size_t n) {
+        return (n == 1 && name[0] == '.') || (n == 2 && memcmp(name, "..", 2) == 0);
+}
+
+int nodefile_open_beneath(int root_fd, const char *dir, const char *path, const char **ret_name) {
+        struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+                                .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
+        const char *rest = strip_folder(dir, path), *name = rest ? strrchr(rest, '/') : NULL;
+        _cleanup_close_ int dir_fd = -EBADF;
+        _cleanup_free_ char *folder = NULL;
+        long fd;
+
+        if (!rest)
+                return -EXDEV;
+        name = name ? name + 1 : rest;
+        if (!*name || is_dots(name, strlen(name)))
+                return -EINVAL;
+        folder = name == rest ? strdup(".") : strndup(rest, (size_t) (name - rest));
+        if (!folder)
+                return -ENOMEM;
+        dir_fd = nodefile_open(root_fd, dir, O_RDONLY | O_DIRECTORY);
+        if (dir_fd < 0)
+                return dir_fd;
+        do
+                fd = syscall(SYS_openat2, dir_fd, folder, &how, sizeof(how));
+        while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+        if (fd < 0)
+                return -errno;
+        *ret_name = name;
+        return (int) fd;
+}
+
+bool nodefile_is_beneath(int root_fd, const char *dir, const char *path) {
+        const char *name, *rest = strip_folder(dir, path);
+        _cleanup_close_ int fd = nodefile_open_beneath(root_fd, dir, path, &name);
+
+        if (fd >= 0 || fd != -ENOENT || !rest)
+                return fd >= 0;
+        for (size_t n; *rest; rest += n) {
+                rest += strspn(rest, "/");
+                n = strcspn(rest, "/");
+                if (is_dots(rest, n))
+                        return false;
+        }
+        return true;
+}
+
+bool nodefile_same(int root_fd, const char *a, const char *b) {
+        _cleanup_close_ int a_fd = -EBADF, b_fd = -EBADF;
+        const char *a_name, *b_name;
+        struct stat a_st, b_st;
+
+        if (strcmp(a, b) == 0)
+                return true;
+        a_fd = nodefile_open_parent(root_fd, a, &a_name);
+        b_fd = nodefile_open_parent(root_fd, b, &b_name);
+        return a_fd >= 0 && b_fd >= 0 && strcmp(a_name, b_name) == 0 && fstat(a_fd, &a_st) >= 0 &&
+               fstat(b_fd, &b_st) >= 0 && a_st.st_dev == b_st.st_dev && a_st.st_ino == b_st.st_ino;
+}
+
+bool nodefile_owner_only(const struct stat *st) {
+        return (st->st_uid == 0 || st->st_uid == geteuid()) && !(st->st_mode & 022);
 }
 
 static int read_all(int fd, Bytes *ret) {
@@ -122,6 +204,47 @@ static int open_target(int root_fd, const char *path, char real[static PATH_MAX]
         *ret_name = slash + 1;
         *ret_fd = TAKE_FD(dir_fd);
         return 0;
+}
+
+int nodefile_check_owner(int root_fd, const char *path) {
+        _cleanup_close_ int fd = nodefile_open(root_fd, path, O_PATH), dir_fd = -EBADF;
+        char real[PATH_MAX];
+        const char *name;
+        struct stat st, root, above;
+        int r;
+
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &st) < 0 || fstat(root_fd, &root) < 0)
+                return -errno;
+        if (!nodefile_owner_only(&st))
+                return -EPERM;
+        r = open_target(root_fd, path, real, &name, &dir_fd);
+        if (r < 0)
+                return r == -EBADF ? -ENOENT : r;
+        if (fstat(dir_fd, &st) < 0)
+                return -errno;
+        for (unsigned depth = 0; depth < DEPTH_MAX; depth++) {
+                int up;
+
+                if (!nodefile_owner_only(
+                            &(struct stat){ .st_uid = st.st_uid, .st_mode = st.st_mode & S_ISVTX ? 0 : st.st_mode }))
+                        return -EPERM;
+                if (st.st_dev == root.st_dev && st.st_ino == root.st_ino)
+                        return 0;
+                up = openat(dir_fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+                if (up < 0)
+                        return -errno;
+                close_fd(dir_fd);
+                dir_fd = up;
+                if (fstat(dir_fd, &above) < 0)
+                        return -errno;
+                /* The top without having met our root: it lies elsewhere. */
+                if (above.st_dev == st.st_dev && above.st_ino == st.st_ino)
+                        return -EXDEV;
+                st = above;
+        }
+        return -ELOOP;
 }
 
 /* Without a name until it is whole: CRI-O reads every file of its folder, also one that a crash left there. */

@@ -54,5 +54,29 @@ void nodefile_rmdir(int root_fd, const char *path);
 int nodefile_list(int root_fd, const char *path, const char *suffix, int (*fn)(const char *path, void *userdata),
                   void *userdata);
 
+/*
+ * Opens the folder of @path, which must lie in the folder @dir: what follows @dir is resolved by openat2(2) with
+ * RESOLVE_BENEATH and without symbolic links, so that neither ".." nor a link leads out of it. Returns a descriptor
+ * with the last component in @ret_name; -EXDEV or -ELOOP if the path is or leads elsewhere, -ENOENT if there is no such
+ * folder, or another negative errno.
+ */
+int nodefile_open_beneath(int root_fd, const char *dir, const char *path, const char **ret_name);
+
+/* Does @path lie in the folder @dir, as above? Where there is no such folder yet, a path without "." and ".." does. */
+bool nodefile_is_beneath(int root_fd, const char *dir, const char *path);
+
+/* Do both paths name the same entry of the same folder, through whatever links of folders? */
+bool nodefile_same(int root_fd, const char *a, const char *b);
+
+/* Is a file or folder of this owner and mode one that only root can write? We ourselves are as good as root. */
+bool nodefile_owner_only(const struct stat *st);
+
+/*
+ * Can only root change what is in the file @path, or put another there? Asks for the owner and the mode of the file,
+ * links followed, and of all folders above it; a folder that others write needs the sticky bit. Returns 0, -EPERM, or
+ * another negative errno.
+ */
+int nodefile_check_owner(int root_fd, const char *path);
+
 /* The folder of @path and its last component, in @dir_fd below @root_fd. Returns a descriptor or a negative errno. */
 int nodefile_open_parent(int root_fd, const char *path, const char **ret_name);

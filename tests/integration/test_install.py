@@ -108,6 +108,26 @@ class Node:
         path.chmod(mode)
         return path
 
+    def process(self, pid, *argv, exe="/usr/bin/kubelet", uid=0, nspid=None, parent=1, mnt="mnt:[4026531841]",
+                cgroup="0::/system.slice/kubelet.service\n", mode=0o755, without=()):
+        """What a tree has to show of a process for it to be believed; PID 1 comes with it."""
+        if not self.path("/proc/1").exists():
+            self.write("/proc/1/cgroup", "0::/init.scope\n")
+            self.path("/proc/1/ns").mkdir()
+            self.path("/proc/1/ns/mnt").symlink_to("mnt:[4026531841]")
+        folder = f"/proc/{pid}"
+        shutil.rmtree(self.path(folder), ignore_errors=True)
+        self.write(f"{folder}/cmdline", b"".join(a.encode() + b"\0" for a in argv))
+        self.write(f"{folder}/status", f"Name:\tkubelet\nUmask:\t0022\nPid:\t{pid}\nPPid:\t{parent}\n"
+                   f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}\nNSpid:\t{nspid or pid}\n")
+        self.write(f"{folder}/cgroup", cgroup)
+        self.path(f"{folder}/ns").mkdir()
+        self.path(f"{folder}/ns/mnt").symlink_to(mnt)
+        self.path(f"{folder}/exe").symlink_to(exe)
+        self.write(exe, "", mode)
+        for name in without:
+            self.path(f"{folder}/{name}").unlink()
+
     def read(self, name):
         return self.path(name).read_text()
 
@@ -264,20 +284,154 @@ def test_json_config_and_drop_ins_and_image_service(node):
     assert node.snapshot() == before
 
 
+SHORT_CONFIG = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 10"
+
+
 def test_the_running_kubelets_command_line_counts(node):
-    node.write("/srv/kubelet.yaml", "kind: KubeletConfiguration\nmaxPods: 10")
-    node.write("/proc/4711/cmdline", b"/usr/bin/kubelet\0--config\0/srv/kubelet.yaml\0")
+    node.write("/srv/kubelet.yaml", SHORT_CONFIG)
+    node.process(4711, "/usr/bin/kubelet", "--config", "/srv/kubelet.yaml")
     before = node.snapshot()
     node.install("kubelet")
-    assert node.read("/srv/kubelet.yaml") == f"kind: KubeletConfiguration\nmaxPods: 10\ncontainerRuntimeEndpoint: {OURS}\n"
+    assert node.read("/srv/kubelet.yaml") == f"{SHORT_CONFIG}\ncontainerRuntimeEndpoint: {OURS}\n"
     node.uninstall("kubelet")
     assert node.snapshot() == before
     # A flag that stands in no file wins over every file.
-    node.write("/proc/4711/cmdline", b"/usr/bin/kubelet\0--config=/srv/kubelet.yaml\0"
-               b"--container-runtime-endpoint=unix:///run/containerd/containerd.sock\0")
+    node.process(4711, "/usr/bin/kubelet", "--config=/srv/kubelet.yaml",
+                 "--container-runtime-endpoint=unix:///run/containerd/containerd.sock")
     before = node.snapshot()
     done = node.install("kubelet", code=1)
     assert "pid 4711" in done.stderr and node.snapshot() == before
+
+
+POD = "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod2f1e6a1c_1111_4222_8333_0123456789ab.slice/x.scope\n"
+CONTAINER = f"1:name=systemd:/docker/{'0123456789abcdef' * 4}\n"
+
+
+@pytest.mark.parametrize("why,change", [
+    ("its user is 33", {"uid": 33}),
+    ("pid namespace of its own", {"nspid": "4711\t1"}),
+    ("it executes /usr/bin/sleep", {"exe": "/usr/bin/sleep"}),
+    ("it executes /usr/bin/kubelet-wrapper", {"exe": "/usr/bin/kubelet-wrapper"}),
+    ("others than root can write its program", {"mode": 0o775}),
+    ("in a pod or container", {"cgroup": POD}),
+    ("in a pod or container", {"cgroup": CONTAINER}),
+    ("not the main process of its unit", {"parent": 812}),
+    ("its cgroup cannot be read", {"without": ["cgroup"]}),
+    ("its program cannot be seen", {"without": ["exe"]}),
+    ("its status cannot be read", {"without": ["status"]}),
+    ("its mount namespace cannot be seen", {"without": ["ns/mnt"]}),
+])
+def test_a_name_that_a_process_gives_itself_proves_nothing(node, why, change):
+    """The file that such a process names is not looked at; with all that a kubelet has it is."""
+    node.write("/srv/kubelet.yaml", SHORT_CONFIG)
+    node.process(4711, "/usr/bin/kubelet", "--config=/srv/kubelet.yaml", **change)
+    before = node.snapshot()
+    done = node.install("kubelet", code=1)
+    assert "no KubeletConfiguration" in done.stderr and node.snapshot() == before
+    found = doctor(node)
+    assert why in found["kubelet.process"]["evidence"] and "pid 4711" in found["kubelet.process"]["evidence"]
+    assert found["kubelet.process"]["severity"] == "note" and "kubelet.found" in found
+    # It does not stand in the way of the files that are there, and is named.
+    node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG)
+    assert why in node.install("kubelet").stdout
+    assert node.read("/srv/kubelet.yaml") == SHORT_CONFIG
+
+
+@pytest.mark.parametrize("cgroup", [f"0::/docker/{'0123456789abcdef' * 4}/kubelet.slice/kubelet.service\n",
+                                    f"0::/docker/{'0123456789abcdef' * 4}/init\n"])
+def test_the_node_may_be_a_container_itself(node, cgroup):
+    """kind, minikube: the node is what PID 1 is in."""
+    node.write("/srv/kubelet.yaml", SHORT_CONFIG)
+    node.process(4711, "/usr/bin/kubelet", "--config=/srv/kubelet.yaml", cgroup=cgroup)
+    assert "kubelet.found" in doctor(node)
+    node.write("/proc/1/cgroup", f"0::/docker/{'0123456789abcdef' * 4}/init.scope\n")
+    assert doctor(node)["kubelet.process"]["severity"] == "ok"
+    node.install("kubelet")
+    assert OURS in node.read("/srv/kubelet.yaml")
+
+
+def test_of_two_kubelets_none_is_believed(kubeadm):
+    for pid in (4711, 4712):
+        kubeadm.process(pid, "/usr/bin/kubelet", "--config=/var/lib/kubelet/config.yaml")
+    before = kubeadm.snapshot()
+    done = kubeadm.install("kubelet", code=1)
+    assert "pid 4711" in done.stderr and "pid 4712" in done.stderr and kubeadm.snapshot() == before
+    found = doctor(kubeadm)["kubelet.process"]
+    assert found["severity"] == "warning" and "4711" in found["evidence"] and "4712" in found["evidence"]
+
+
+def test_a_crowd_of_that_name_hides_nothing(kubeadm):
+    for pid in range(100, 140):
+        kubeadm.process(pid, "/tmp/kubelet", uid=33)
+    kubeadm.process(4711, "/usr/bin/kubelet", "--config=/var/lib/kubelet/config.yaml")
+    assert doctor(kubeadm)["kubelet.process"]["evidence"] == "/proc/4711"
+    kubeadm.install("kubelet")
+
+
+def test_a_kubelet_in_another_mount_namespace_is_told_and_never_edited(kubeadm):
+    """Talos: init starts kubelet in a container of the host's pid namespace."""
+    kubeadm.process(4711, "/usr/local/bin/kubelet", "--config=/etc/kubernetes/kubelet.yaml",
+                    "--container-runtime-endpoint=unix:///run/containerd/containerd.sock",
+                    exe="/usr/local/bin/kubelet", mnt="mnt:[4026532999]", cgroup="0::/podruntime/kubelet\n", parent=600)
+    kubeadm.write("/etc/kubernetes/kubelet.yaml", SHORT_CONFIG)
+    before = kubeadm.snapshot()
+    done = kubeadm.install("kubelet", code=1)
+    assert "pid 4711" in done.stderr and "mount namespace" in done.stderr and kubeadm.snapshot() == before
+    found = doctor(kubeadm)["kubelet.process"]
+    assert found["severity"] == "warning" and found["evidence"] == "/proc/4711" and "never edited" in found["text"]
+
+
+SSHD_CONFIG = "# sshd\nPermitRootLogin: no\nUsePAM: yes\n"
+
+
+@pytest.mark.parametrize("text", [SSHD_CONFIG, "apiVersion: v1\nkind: KubeletConfiguration\n",
+                                  "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: Other\n", "kind: KubeletConfiguration\n"])
+def test_only_a_kubelet_configuration_is_edited(node, text):
+    node.write("/etc/ssh/sshd_config", text)
+    node.process(4711, "/usr/bin/kubelet", "--config=/etc/ssh/sshd_config")
+    before = node.snapshot()
+    done = node.install("kubelet", code=1)
+    assert "/etc/ssh/sshd_config: not edited: it is no KubeletConfiguration" in done.stderr
+    assert node.snapshot() == before
+
+
+def test_only_a_file_of_roots_is_edited(kubeadm):
+    for change in (lambda path: os.chown(path, 33, 33), lambda path: path.chmod(0o666),
+                   lambda path: os.chown(path.parent, 33, 33), lambda path: path.parent.chmod(0o777)):
+        for name in ("config.yaml", "kubeadm-flags.env"):
+            path = kubeadm.path(f"/var/lib/kubelet/{name}")
+            change(path)
+            before = kubeadm.snapshot()
+            done = kubeadm.install("kubelet", code=1)
+            assert "not edited: others than root can write it" in done.stderr and kubeadm.snapshot() == before
+            for one in (path, path.parent):
+                os.chown(one, 0, 0)
+            path.parent.chmod(0o755)
+            path.chmod(0o644)
+    kubeadm.install("kubelet")
+
+
+def test_kubeadms_patch_has_no_kind(kubeadm):
+    """kubeadm 1.34 writes instance-config.yaml with this one line."""
+    kubeadm.write("/var/lib/kubelet/instance-config.yaml",
+                  'containerRuntimeEndpoint: "unix:///var/run/containerd/containerd.sock"\n')
+    kubeadm.install("kubelet")
+    assert kubeadm.read("/var/lib/kubelet/instance-config.yaml") == f'containerRuntimeEndpoint: "{OURS}"\n'
+
+
+@pytest.mark.parametrize("path", ["/run/podspan/../../home/x/containerd.sock", "/run/podspan/run/../../../home/x/containerd.sock",
+                                  "/run/podspan/run/link/containerd.sock", "/run/podspan/../home/x/containerd.sock"])
+def test_ours_is_what_lies_in_our_folder(node, path):
+    """Opened beneath it: not a path that begins with its name."""
+    for folder in ("/run/podspan/run/containerd", "/home/x"):
+        node.path(folder).mkdir(parents=True)
+    node.path("/run/podspan/run/link").symlink_to("/home/x")
+    (node.path("/home/x/containerd.sock")).touch()
+    node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG.replace("/var/run/containerd/containerd.sock", path))
+    assert doctor(node)["kubelet.endpoint"]["severity"] == "error"
+    node.install("kubelet")
+    assert f"containerRuntimeEndpoint: {OURS}\n" in node.read("/var/lib/kubelet/config.yaml")
+    assert doctor(node)["kubelet.endpoint"]["severity"] == "ok"
 
 
 def test_another_socket_of_the_runtime(node):
@@ -714,6 +868,94 @@ def test_bypass_refuses_a_runtime_that_is_not_there(way):
     assert way.listen.is_symlink()
 
 
+@pytest.fixture
+def short():
+    """A node whose sockets' paths are short enough to be bound."""
+    top = pathlib.Path(tempfile.mkdtemp(prefix="n-"))
+    yield Node(top)
+    shutil.rmtree(top)
+
+
+def test_bypass_stays_in_our_folder(short):
+    """Neither kubelet's endpoint nor --socket leads out of it, and what others can change is not ours."""
+    home = Path(short.path("/home/x"), "containerd")
+    short.path("/run/podspan/run/containerd").mkdir(parents=True)
+    os.chown(home.listen.parent, 33, 33)
+    told = "/run/podspan/../../home/x/s/run/containerd/containerd.sock"
+    short.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG.replace("/var/run/containerd/containerd.sock", told))
+    before = short.snapshot()
+    for args, code in ((["on"], 3), (["on", "--socket", told], 1), (["on", "--force"], 3),
+                       (["on", "--force", "--socket", "/home/x/s/run/containerd/containerd.sock"], 1),
+                       (["on", "--force", "--socket", told], 1), (["status", "--socket", told], 1)):
+        done = short.run("bypass", *args, code=code)
+        assert "bypass on" not in done.stdout and short.snapshot() == before, args
+    # One that is root's from the top down may be named.
+    os.chown(home.listen.parent, 0, 0)
+    short.run("bypass", "on", "--force", "--socket", "/home/x/s/run/containerd/containerd.sock")
+    home.close()
+
+
+def test_bypass_believes_no_link_and_no_listener_of_others(way):
+    os.lchown(way.link, 33, 33)
+    assert "others than root" in way.run("on", code=1).stderr and way.listen.is_socket()
+    os.lchown(way.link, 0, 0)
+    way.listen.parent.chmod(0o777)
+    assert "others than root" in way.run("on", "--force", code=1).stderr and way.listen.is_socket()
+    way.listen.parent.chmod(0o755)
+    # The runtime's path is listened on by somebody else.
+    way.runtime.close()
+    os.unlink(way.runtime_path)
+    way.runtime_path.parent.chmod(0o777)
+    way.state.parent.chmod(0o755)
+    with subprocess.Popen([sys.executable, "-c", "import socket, sys\ns = socket.socket(socket.AF_UNIX)\n"
+                           "s.bind(sys.argv[1])\ns.listen()\nprint(flush=True)\nsys.stdin.read()", way.runtime_path],
+                          user=33, group=33, extra_groups=[], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"\n"
+        assert "not root" in way.run("on", "--force", code=1).stderr and way.listen.is_socket()
+        other.stdin.close()
+
+
+def test_bypass_now_ends_no_process_by_its_name(way):
+    """Another program or another user's process, with our name and arguments."""
+    argv = ["podspan-cri", "-c", "import time; time.sleep(60)", "--listen", str(way.listen)]
+    ids = {"user": 33, "group": 33, "extra_groups": []}
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        program = pathlib.Path(folder) / "podspan-cri"
+        shutil.copy(sys.executable, program)
+        others = [subprocess.Popen(argv, executable=sys.executable), subprocess.Popen(argv, executable=program, **ids)]
+        try:
+            time.sleep(0.3)
+            assert json.loads(way.run("on", "--now", "--json").stdout)["ended"] == 0
+            assert all(other.poll() is None for other in others)
+        finally:
+            for other in others:
+                other.kill()
+                other.wait()
+
+
+def test_bypass_now_ends_neither_of_two(way):
+    """Two of root's, both with the name and the arguments; one alone is ended."""
+    program = way.state.parent / "podspan-cri"
+    shutil.copy(sys.executable, program)
+    argv = ["podspan-cri", "-c", "import time; print(flush=True); time.sleep(60)", "--listen", str(way.listen)]
+    two = [subprocess.Popen(argv, executable=program, stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        assert all(process.stdout.readline() == b"\n" for process in two)
+        done = way.run("on", "--now", code=1)
+        assert all(f"pid {process.pid}" in done.stderr for process in two) and "bypass on, but" in done.stderr
+        assert way.listen.is_symlink() and all(process.poll() is None for process in two)
+        two[0].kill()
+        two[0].wait()
+        assert json.loads(way.run("on", "--now", "--json").stdout)["ended"] == 1
+        assert two[1].wait(timeout=10) == -15
+    finally:
+        for process in two:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
 def test_bypass_says_whether_kubelet_must_restart(node):
     node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG.replace("unix:///var/run/containerd", "unix:///run/crio")
                .replace("containerd.sock", "crio.sock"))
@@ -890,6 +1132,63 @@ def test_doctor_executes_nothing_of_a_process_that_calls_itself_kubelet(tmp_path
     # What nobody was asked is said to be unknown.
     found = {f["id"]: f for f in json.loads(done.stdout)["findings"]}
     assert "unknown" in found["kubelet.semconv"]["text"] and "--kubelet-version" in found["kubelet.semconv"]["fix"]
+
+
+# In a pid and mount namespace with a /proc of its own, as a node has them. Prints what doctor finds of each kubelet.
+REAL = """
+import json, os, subprocess, sys
+podspan, program, writable = sys.argv[1:]
+
+def start(executable, *before, **more):
+    process = subprocess.Popen([*before, executable, "--config=/nowhere.yaml"], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, **more)
+    assert process.stdout.readline() == b"up\\n"
+    return process
+
+def look(*processes):
+    found = json.loads(subprocess.run([podspan, "doctor", "--json"], capture_output=True, text=True).stdout)["findings"]
+    for process in processes:
+        process.stdin.close()
+        process.wait()
+    return next((f for f in found if f["id"] == "kubelet.process"), None)
+
+print(json.dumps({
+    "none": look(),
+    "one": look(start(program)),
+    "user": look(start(program, user=33, group=33, extra_groups=[])),
+    "writable": look(start(writable)),
+    "elsewhere": look(start(program, "unshare", "--mount")),
+    "inner": look(start(program, "unshare", "--pid", "--fork", "--kill-child")),
+    "two": look(start(program), start(program)),
+    "one of two": look(start(program), start(program, user=33, group=33, extra_groups=[])),
+}))
+"""
+
+
+def test_which_process_is_kubelet():
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        program = pathlib.Path(folder) / "kubelet"
+        subprocess.run(["cc", "-o", program, "-x", "c", "-"], check=True, text=True, input="""
+            #include <stdio.h>
+            int main(void) { puts("up"); fflush(stdout); return getchar() != EOF; }
+            """)
+        writable = pathlib.Path(folder) / "w" / "kubelet"
+        writable.parent.mkdir(mode=0o755)
+        shutil.copy(program, writable)
+        writable.chmod(0o777)
+        done = subprocess.run(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-c", REAL,
+                               PODSPAN, program, writable], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["none"] is None
+    assert found["one"]["severity"] == "ok"
+    for case, why in (("user", "its user is 33"), ("writable", "others than root can write"),
+                      ("inner", "pid namespace of its own")):
+        assert found[case]["severity"] == "note" and why in found[case]["evidence"], (case, found)
+    assert found["elsewhere"]["severity"] == "warning" and "mount namespace" in found["elsewhere"]["text"]
+    assert found["two"]["severity"] == "warning" and found["two"]["evidence"].count("pid ") == 2
+    assert found["one of two"]["severity"] == "ok"
 
 
 def test_doctor_crio(node):
