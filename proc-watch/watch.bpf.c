@@ -56,10 +56,12 @@ struct {
         __type(value, __u8);
 } oom_groups SEC(".maps");
 
+#define SCRATCH_MASK 8191
+
 /* Room for one exec event; the pad lets the verifier see that a masked offset stays inside. */
 struct Scratch {
         Event event;
-        char data[8192 + EVENT_VAR_MAX];
+        char data[SCRATCH_MASK + 1 + EVENT_VAR_MAX];
         Event found; /* resync: header and file name of a process that runs already */
         char found_file[EVENT_FILE_MAX];
 };
@@ -159,13 +161,6 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child) {
         return 0;
 }
 
-struct Environment {
-        unsigned long at, end;
-        __u32 offset; /* in Scratch.data */
-        __u32 first;
-        bool inside; /* of a variable longer than EVENT_VAR_MAX */
-};
-
 static bool variable_wanted(const char *s) {
         if (s[0] == 'C' && s[1] == 'N' && s[2] == 'I' && s[3] == '_')
                 return s[4] == 'C' || s[4] == 'A' || s[4] == 'I' || s[4] == 'N';
@@ -173,103 +168,108 @@ static bool variable_wanted(const char *s) {
                s[7] == 'R' && s[8] == 'E' && s[9] == 'N' && s[10] == 'T' && s[11] == '=';
 }
 
-static long copy_variable(__u32 index, struct Environment *env) {
-        __u32 zero = 0, offset = env->offset;
-        struct Scratch *room = bpf_map_lookup_elem(&scratch, &zero);
-        bool inside = env->inside;
-        long len;
+/*
+ * The loops below are bounded ones, which kernels before bpf_loop() (5.17) take, too. The verifier walks through each
+ * turn, and remembers a limited number of branches not taken yet. So each loop is a function that is verified by itself
+ * (not static), has few branches a turn, and masks an offset where it is set: two ways into a turn are one for the
+ * verifier only where it knows the same of both.
+ */
 
-        if (!room || env->at >= env->end || offset - env->first > EVENT_ENV_MAX - EVENT_VAR_MAX)
-                return 1;
-        offset &= 8191;
-        len = bpf_probe_read_user_str(room->data + offset, EVENT_VAR_MAX, (void *) env->at);
-        if (len <= 0)
-                return 1;
+static struct Scratch *scratch_room(void) {
+        __u32 zero = 0;
 
-        env->inside = len == EVENT_VAR_MAX;
-        env->at += env->inside ? len - 1 : len;
-        if (!inside && variable_wanted(room->data + offset))
-                env->offset = offset + (__u32) len;
-        return 0;
+        return bpf_map_lookup_elem(&scratch, &zero);
 }
 
-struct Search {
-        __u32 at, end;
-        bool found;
-};
+/* Copies the named variables of the environment from @at to @end to @first in Scratch.data. Returns their size. */
+__attribute__((noinline)) __u32 copy_environment(unsigned long at, unsigned long end, __u32 first) {
+        struct Scratch *room = scratch_room();
+        __u32 offset = first & SCRATCH_MASK;
+        bool inside = false; /* of a variable longer than EVENT_VAR_MAX */
 
-static long find_exec(__u32 index, struct Search *search) {
-        __u32 zero = 0, at = search->at++;
-        struct Scratch *room = bpf_map_lookup_elem(&scratch, &zero);
-        const char *s;
-
-        if (!room || at >= search->end)
-                return 1;
-        s = room->data + (at & 8191);
-        search->found = !s[0] && s[1] == 'e' && s[2] == 'x' && s[3] == 'e' && s[4] == 'c' && !s[5];
-        return search->found;
-}
-
-/* Is "exec" one of the arguments? */
-static bool runs_exec(const struct Scratch *room) {
-        struct Search search = { .at = room->event.file_size, .end = room->event.file_size + room->event.args_size };
-
-        bpf_loop(EVENT_ARGS_MAX, find_exec, &search, 0);
-        return search.found;
-}
-
-struct Directory {
-        struct dentry *dentry;
-        struct vfsmount *mnt;
-        __u32 offset, first; /* in Scratch.data */
-        bool whole;          /* the root has been reached */
-};
-
-/* One step from a directory towards the root: its name, or over the edge of its mount. */
-static long copy_part(__u32 index, struct Directory *directory) {
-        struct dentry *dentry = directory->dentry;
-        struct vfsmount *mnt = directory->mnt;
-        __u32 zero = 0, offset = directory->offset;
-        struct Scratch *room = bpf_map_lookup_elem(&scratch, &zero);
-        struct mount *mount;
-        long len;
-
-        if (!room || offset - directory->first > EVENT_CWD_MAX - EVENT_PART_MAX)
-                return 1;
-        if (dentry == BPF_CORE_READ(mnt, mnt_root)) {
-                mount = (struct mount *) ((char *) mnt - bpf_core_field_offset(struct mount, mnt));
-                directory->whole = BPF_CORE_READ(mount, mnt_parent) == mount;
-                if (directory->whole)
-                        return 1;
-                directory->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-                mount = BPF_CORE_READ(mount, mnt_parent);
-                directory->mnt = (struct vfsmount *) ((char *) mount + bpf_core_field_offset(struct mount, mnt));
+        if (!room)
                 return 0;
+        first = offset;
+#pragma clang loop unroll(disable)
+        for (int i = 0; i < EVENT_VARS_MAX; i++) {
+                bool rest = inside;
+                long len;
+
+                if (at >= end || offset - first > EVENT_ENV_MAX - EVENT_VAR_MAX)
+                        break;
+                len = bpf_probe_read_user_str(room->data + offset, EVENT_VAR_MAX, (void *) at);
+                if (len <= 0)
+                        break;
+                inside = len == EVENT_VAR_MAX;
+                at += inside ? len - 1 : len;
+                if (!rest && variable_wanted(room->data + offset))
+                        offset = (offset + (__u32) len) & SCRATCH_MASK;
         }
-        offset &= 8191;
-        len = bpf_probe_read_kernel_str(room->data + offset, EVENT_PART_MAX, BPF_CORE_READ(dentry, d_name.name));
-        if (len <= 0)
-                return 1;
-        directory->offset = offset + (__u32) len;
-        directory->dentry = BPF_CORE_READ(dentry, d_parent);
+        return offset - first;
+}
+
+#define WORD_EXEC 0x006578656300ULL /* NUL, "exec", NUL */
+#define WORD_MASK 0xffffffffffffULL
+
+/* Is "exec" one of the arguments, which are @size bytes at @first in Scratch.data? */
+__attribute__((noinline)) int runs_exec(__u32 first, __u32 size) {
+        const struct Scratch *room = scratch_room();
+        __u64 word = 1;
+
+        if (!room)
+                return 0;
+#pragma clang loop unroll(disable)
+        for (__u32 i = 0; i < EVENT_ARGS_MAX; i++) {
+                if (i >= size)
+                        break;
+                word = (word << 8 | (__u8) room->data[(first + i) & SCRATCH_MASK]) & WORD_MASK;
+                if (word == WORD_EXEC)
+                        return 1;
+        }
         return 0;
 }
 
-static void copy_cwd(struct Scratch *room, struct task_struct *task) {
-        struct Directory directory = {
-                .dentry = BPF_CORE_READ(task, fs, pwd.dentry),
-                .mnt = BPF_CORE_READ(task, fs, pwd.mnt),
-        };
+/*
+ * Copies the names in the path of a directory to @first in Scratch.data, each step one towards the root. Returns their
+ * size, 0 where they do not fit.
+ */
+__attribute__((noinline)) __u32 copy_path(unsigned long at_dentry, unsigned long at_mnt, __u32 first) {
+        struct dentry *dentry = (struct dentry *) at_dentry;
+        struct vfsmount *mnt = (struct vfsmount *) at_mnt;
+        struct Scratch *room = scratch_room();
+        __u32 offset = first & SCRATCH_MASK;
+        struct mount *mount, *parent;
+        long len;
 
-        directory.offset = directory.first = room->event.file_size + room->event.args_size + room->event.env_size;
-        bpf_loop(EVENT_CWD_PARTS, copy_part, &directory, 0);
-        if (directory.whole)
-                room->event.cwd_size = (__u16) (directory.offset - directory.first);
+        if (!room)
+                return 0;
+        first = offset;
+#pragma clang loop unroll(disable)
+        for (int i = 0; i < EVENT_CWD_PARTS; i++) {
+                if (offset - first > EVENT_CWD_MAX - EVENT_PART_MAX)
+                        return 0;
+                if (dentry == BPF_CORE_READ(mnt, mnt_root)) {
+                        /* Over the edge of a mount. */
+                        mount = (struct mount *) ((char *) mnt - bpf_core_field_offset(struct mount, mnt));
+                        parent = BPF_CORE_READ(mount, mnt_parent);
+                        if (parent == mount)
+                                return offset - first;
+                        dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+                        mnt = (struct vfsmount *) ((char *) parent + bpf_core_field_offset(struct mount, mnt));
+                        continue;
+                }
+                len = bpf_probe_read_kernel_str(room->data + offset, EVENT_PART_MAX,
+                                                BPF_CORE_READ(dentry, d_name.name));
+                if (len <= 0)
+                        return 0;
+                offset = (offset + (__u32) len) & SCRATCH_MASK;
+                dentry = BPF_CORE_READ(dentry, d_parent);
+        }
+        return 0;
 }
 
 static void copy_exec(struct Scratch *room, struct linux_binprm *binprm, struct task_struct *task) {
         unsigned long args = task->mm->arg_start, size = task->mm->arg_end - args;
-        struct Environment env = { .at = task->mm->env_start, .end = task->mm->env_end };
         __u32 offset = 0;
         long len;
 
@@ -287,9 +287,7 @@ static void copy_exec(struct Scratch *room, struct linux_binprm *binprm, struct 
                 offset += (__u32) size;
         }
 
-        env.offset = env.first = offset;
-        bpf_loop(EVENT_VARS_MAX, copy_variable, &env, 0);
-        room->event.env_size = (__u16) (env.offset - env.first);
+        room->event.env_size = (__u16) copy_environment(task->mm->env_start, task->mm->env_end, offset);
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -347,9 +345,12 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
                 room->event.flags = (named ? EVENT_NAMED : 0) | (named || on_host(task) ? 0 : EVENT_INSIDE);
                 copy_exec(room, binprm, task);
                 if (now.flags & TRACK_CWD)
-                        copy_cwd(room, task);
+                        room->event.cwd_size = (__u16) copy_path((unsigned long) BPF_CORE_READ(task, fs, pwd.dentry),
+                                                                 (unsigned long) BPF_CORE_READ(task, fs, pwd.mnt),
+                                                                 (__u32) room->event.file_size + room->event.args_size +
+                                                                         room->event.env_size);
         }
-        if (now.flags & TRACK_CRUN && runs_exec(room))
+        if (now.flags & TRACK_CRUN && runs_exec(room->event.file_size, room->event.args_size))
                 now.flags |= TRACK_CRUN_EXEC;
         if (!track(pid, &now))
                 return 0;
