@@ -38,6 +38,11 @@ enum {
         BPF_MAP_TYPE_RINGBUF = 27,
 };
 
+/* Helpers that not each kernel has which this is loaded into; looked up by name, the numbers are BPF's. */
+enum bpf_func_id {
+        BPF_FUNC_task_pt_regs = 175, /* Linux 5.15 */
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct {
@@ -163,6 +168,16 @@ struct sched_info {
         unsigned long long last_queued;
 };
 
+/* A task's name for its state before Linux 5.14. */
+struct task_struct___old {
+        long state;
+};
+
+/* A task's in a kernel with KASAN, whose stacks are larger. */
+struct task_struct___kasan {
+        unsigned int kasan_depth;
+};
+
 /* Where the number of the system call is, by architecture. */
 struct pt_regs___call_x86 {
         unsigned long orig_ax;
@@ -204,7 +219,8 @@ struct task_struct {
         int pid;
         int tgid;
         int exit_code;
-        unsigned int __state;
+        unsigned int __state; /* before Linux 5.14 `state`, see below */
+        void *stack;
         __u64 start_boottime;
         struct task_struct *group_leader;
         struct task_struct *real_parent;

@@ -116,3 +116,12 @@ void probes_calls(uint8_t ret[static EVENT_CALLS_MAX]) {
                 if (kinds[i].call < EVENT_CALLS_MAX)
                         ret[kinds[i].call] = kinds[i].kind;
 }
+
+uint32_t probes_stack_size(void) {
+        uint32_t size = 16 * 1024;
+
+#ifdef __aarch64__
+        size = MAX(size, (uint32_t) sysconf(_SC_PAGESIZE));
+#endif
+        return size;
+}

@@ -42,3 +42,6 @@ void probes_close(Probes *probes);
 
 /* What each system call by number is, for work.bpf.h. */
 void probes_calls(uint8_t ret[static EVENT_CALLS_MAX]);
+
+/* How large the stack is that a task has in the kernel (without KASAN), in bytes, for work.bpf.h. */
+uint32_t probes_stack_size(void);

@@ -114,6 +114,7 @@ static void choose_probes(Source *source, bool wanted, bool inodes) {
         };
 
         probes_calls((uint8_t *) source->bpf->rodata->calls);
+        *(uint32_t *) &source->bpf->rodata->stack_size = probes_stack_size();
         for (Probe probe = 0; probe < _PROBE_MAX; probe++) {
                 bool chosen = wanted && (inodes || probe < PROBE_INODE_BEGIN);
 

@@ -17,6 +17,8 @@ __u32 follow_engines;
 #define IDLE _EVENT_WORK_MAX
 const volatile __u8 calls[EVENT_CALLS_MAX];
 
+const volatile __u32 stack_size; /* of a task in the kernel; set before loading */
+
 struct {
         __uint(type, BPF_MAP_TYPE_LRU_HASH);
         __uint(max_entries, THREADS_MAX);
@@ -46,8 +48,8 @@ struct {
 #define RING_FOR_PROCESS   (RING_SIZE / 2) /* process events come first */
 
 /* The entry of a task that is followed, made where it is missing; NULL if it is not. */
-static Thread *followed(struct task_struct *task, bool *engine) {
-        __u32 pid = task->tgid, tid = task->pid, turn = follow;
+static Thread *followed(__u32 pid, __u32 tid, __u64 start_ns, bool *engine) {
+        __u32 turn = follow;
         const Track *entry = bpf_map_lookup_elem(&tracked, &pid);
         Thread fresh = {}, *thread;
 
@@ -58,47 +60,116 @@ static Thread *followed(struct task_struct *task, bool *engine) {
                 return NULL;
 
         thread = bpf_map_lookup_elem(&threads, &tid);
-        if (thread && thread->turn == turn && thread->start_ns == task->start_boottime)
+        if (thread && thread->turn == turn && thread->start_ns == start_ns)
                 return thread;
         fresh.turn = turn;
-        fresh.start_ns = task->start_boottime;
+        fresh.start_ns = start_ns;
         if (bpf_map_update_elem(&threads, &tid, &fresh, BPF_ANY) != 0)
                 return NULL;
         return bpf_map_lookup_elem(&threads, &tid);
 }
 
+/* Process events come first. */
+static bool has_room(void) {
+        return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) <= RING_FOR_PROCESS;
+}
+
+static void emit_filled(Event *event, __u32 tid, __u32 work, __u64 begin_ns, __u64 end_ns) {
+        event->time_ns = end_ns;
+        event->length_ns = end_ns - begin_ns;
+        event->parent = tid;
+        event->status = (__s32) work;
+        (void) bpf_ringbuf_output(&ring, event, sizeof(*event), BPF_RB_NO_WAKEUP);
+}
+
 static void emit_work(struct task_struct *task, __u32 work, __u64 begin_ns, __u64 end_ns) {
         Event event;
 
-        if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > RING_FOR_PROCESS)
+        if (!has_room())
                 return;
         fill(&event, EVENT_WORK, task);
-        event.time_ns = end_ns;
-        event.length_ns = end_ns - begin_ns;
-        event.parent = task->pid;
-        event.status = (__s32) work;
-        (void) bpf_ringbuf_output(&ring, &event, sizeof(event), BPF_RB_NO_WAKEUP);
+        emit_filled(&event, task->pid, work, begin_ns, end_ns);
+}
+
+/*
+ * The current task, where no tracepoint hands it over. What the verifier lets us read at once is had by
+ * bpf_get_current_task_btf() only, which is of Linux 5.11: this one is read by BPF_CORE_READ().
+ */
+static struct task_struct *current_task(void) {
+        return (struct task_struct *) bpf_get_current_task();
+}
+
+static void emit_current_work(__u32 work, __u64 begin_ns, __u64 end_ns) {
+        __u64 id = bpf_get_current_pid_tgid();
+        Event event = {
+                .start_ns = BPF_CORE_READ(current_task(), group_leader, start_boottime),
+                .type = EVENT_WORK,
+                .n_lost = (__u32) (n_lost + n_untracked),
+                .pid = (__u32) (id >> 32),
+        };
+
+        if (!has_room())
+                return;
+        bpf_get_current_comm(event.comm, sizeof(event.comm));
+        emit_filled(&event, (__u32) id, work, begin_ns, end_ns);
 }
 
 static __u32 kind_of_call(long call) {
         return call >= 0 && call < EVENT_CALLS_MAX ? calls[call] : 0;
 }
 
+/* Has this kernel bpf_task_pt_regs()? */
+#define HAS_TASK_PT_REGS (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+
+/*
+ * What a task had in its registers when it entered the kernel, for kernels without the helper: x86 and arm64 put it at
+ * the end of the stack that the task has in the kernel. (Not before something else, as x86 with FRED does since 6.9.)
+ */
+static __always_inline struct pt_regs *registers(struct task_struct *task) {
+        __u64 stack = (__u64) BPF_CORE_READ(task, stack);
+
+        return (struct pt_regs *) (stack + stack_size - bpf_core_type_size(struct pt_regs___call_x86));
+}
+
+/* Reads a register, at once where @regs is bpf_task_pt_regs()'s (@known). */
+#define REGISTER(known, regs, type, field) ((known) ? ((type *) (regs))->field : BPF_CORE_READ((type *) (regs), field))
+
 /* The system call a task is in, -1: none (a fault, an interrupt); and its first argument. */
-static int system_call(struct pt_regs *regs) {
+static __always_inline int call_number(struct pt_regs *regs, bool known) {
+        if (!known && bpf_core_field_exists(((struct task_struct___kasan *) 0)->kasan_depth))
+                return -1;
         if (bpf_core_field_exists(((struct pt_regs___call_x86 *) 0)->orig_ax))
-                return (int) ((struct pt_regs___call_x86 *) regs)->orig_ax;
+                return (int) REGISTER(known, regs, struct pt_regs___call_x86, orig_ax);
         if (bpf_core_field_exists(((struct pt_regs___call_arm64 *) 0)->syscallno))
-                return ((struct pt_regs___call_arm64 *) regs)->syscallno;
+                return REGISTER(known, regs, struct pt_regs___call_arm64, syscallno);
         return -1;
 }
 
-static long first_argument(struct pt_regs *regs) {
+static __always_inline long call_argument(struct pt_regs *regs, bool known) {
         if (bpf_core_field_exists(((struct pt_regs___call_x86 *) 0)->di))
-                return (long) ((struct pt_regs___call_x86 *) regs)->di;
+                return (long) REGISTER(known, regs, struct pt_regs___call_x86, di);
         if (bpf_core_field_exists(((struct pt_regs___call_arm64 *) 0)->orig_x0))
-                return (long) ((struct pt_regs___call_arm64 *) regs)->orig_x0;
+                return (long) REGISTER(known, regs, struct pt_regs___call_arm64, orig_x0);
         return -1;
+}
+
+static __always_inline int system_call(struct task_struct *task) {
+        if (HAS_TASK_PT_REGS)
+                return call_number((struct pt_regs *) bpf_task_pt_regs(task), true);
+        return call_number(registers(task), false);
+}
+
+static __always_inline long first_argument(struct task_struct *task) {
+        if (HAS_TASK_PT_REGS)
+                return call_argument((struct pt_regs *) bpf_task_pt_regs(task), true);
+        return call_argument(registers(task), false);
+}
+
+/* The call that the current task is in. */
+static __always_inline int current_call(void) {
+        if (HAS_TASK_PT_REGS)
+                return call_number((struct pt_regs *) bpf_task_pt_regs(bpf_get_current_task_btf()), true);
+        return call_number(registers(current_task()), false);
 }
 
 /* The file behind a descriptor of this task, NULL if there is none. */
@@ -128,21 +199,26 @@ static bool is_netlink(struct file *file) {
         return socket && BPF_CORE_READ(socket, sk, __sk_common.skc_family) == AF_NETLINK;
 }
 
+static __always_inline long state_of(struct task_struct *task) {
+        if (bpf_core_field_exists(task->__state))
+                return task->__state;
+        return ((struct task_struct___old *) task)->state;
+}
+
 /*
  * What a task that goes to sleep sleeps in: EventWork, 0: any other call, IDLE: nothing that is told. By the call alone
  * where that says it, else by the file that it is about.
  */
 static __u32 what_sleeps(struct task_struct *task) {
-        struct pt_regs *regs = (struct pt_regs *) bpf_task_pt_regs(task);
-        __u32 kind = kind_of_call(system_call(regs));
+        __u32 kind = kind_of_call(system_call(task));
         struct file *file;
 
         /* Opening a FIFO waits for whoever opens its other end; a disk cannot be interrupted. */
         if (kind == EVENT_WORK_CREATE)
-                return task->__state & TASK_INTERRUPTIBLE ? IDLE : kind;
+                return state_of(task) & TASK_INTERRUPTIBLE ? IDLE : kind;
         if (kind != EVENT_WORK_CGROUP && kind != EVENT_WORK_NETLINK)
                 return kind;
-        file = file_of(task, first_argument(regs));
+        file = file_of(task, first_argument(task));
         if (!file)
                 return 0;
         return (kind == EVENT_WORK_CGROUP ? is_of_cgroup(file) : is_netlink(file)) ? kind : 0;
@@ -203,17 +279,16 @@ static void settle_last(struct task_struct *task) {
 
 /* Somebody is put into a cgroup, for which whoever writes that has waited: until now. */
 static void settle_attach(void) {
-        struct task_struct *task = bpf_get_current_task_btf();
-        __u32 tid = (__u32) task->pid;
+        __u32 tid = (__u32) bpf_get_current_pid_tgid();
         Thread *thread;
 
         if (!follow)
                 return;
         thread = bpf_map_lookup_elem(&threads, &tid);
-        if (thread && thread->turn == follow && thread->start_ns == task->start_boottime && thread->out_ns != 0 &&
-            thread->kind == EVENT_WORK_CGROUP &&
-            kind_of_call(system_call((struct pt_regs *) bpf_task_pt_regs(task))) == EVENT_WORK_CGROUP) {
-                emit_work(task, EVENT_WORK_CGROUP, thread->out_ns, bpf_ktime_get_ns());
+        if (thread && thread->turn == follow && thread->out_ns != 0 && thread->kind == EVENT_WORK_CGROUP &&
+            thread->start_ns == BPF_CORE_READ(current_task(), start_boottime) &&
+            kind_of_call(current_call()) == EVENT_WORK_CGROUP) {
+                emit_current_work(EVENT_WORK_CGROUP, thread->out_ns, bpf_ktime_get_ns());
                 thread->out_ns = 0;
         }
 }
@@ -249,7 +324,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 
         if (!follow)
                 return 0;
-        thread = prev->pid != 0 ? followed(prev, &engine) : NULL;
+        thread = prev->pid != 0 ? followed(prev->tgid, prev->pid, prev->start_boottime, &engine) : NULL;
         if (!thread && next->pid == 0)
                 return 0; /* since when a CPU is idle nobody asks */
         cpu = bpf_map_lookup_elem(&cpus, &zero);
@@ -273,20 +348,25 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
         return 0;
 }
 
+static Thread *followed_current(bool *engine) {
+        __u64 id = bpf_get_current_pid_tgid();
+
+        return followed((__u32) (id >> 32), (__u32) id, BPF_CORE_READ(current_task(), start_boottime), engine);
+}
+
 /*
  * A mount is made, which most often takes no sleep: there is no tracepoint that says so, but each has counters per CPU.
  * How long the call takes is not known, but that and when the container's init mounts tells its phases.
  */
 SEC("?tp_btf/percpu_alloc_percpu")
 int on_counters(void *ctx) {
-        struct task_struct *task = bpf_get_current_task_btf();
         Thread *thread;
         bool engine;
         __u64 now;
 
-        if (!follow || kind_of_call(system_call((struct pt_regs *) bpf_task_pt_regs(task))) != EVENT_WORK_MOUNT)
+        if (!follow || kind_of_call(current_call()) != EVENT_WORK_MOUNT)
                 return 0;
-        thread = followed(task, &engine);
+        thread = followed_current(&engine);
         if (!thread || engine)
                 return 0;
         /* One call may make many. */
@@ -294,7 +374,7 @@ int on_counters(void *ctx) {
         if (now - thread->mount_ns < EVENT_MOUNT_GAP_NS)
                 return 0;
         thread->mount_ns = now;
-        emit_work(task, EVENT_WORK_MOUNT, now, now);
+        emit_current_work(EVENT_WORK_MOUNT, now, now);
         return 0;
 }
 
@@ -304,13 +384,12 @@ int on_counters(void *ctx) {
  */
 SEC("?tp_btf/ext4_request_inode")
 int on_inode_begin(void *ctx) {
-        struct task_struct *task = bpf_get_current_task_btf();
         Thread *thread;
         bool engine;
 
         if (!follow)
                 return 0;
-        thread = followed(task, &engine);
+        thread = followed_current(&engine);
         if (thread)
                 thread->inode_ns = bpf_ktime_get_ns();
         return 0;
@@ -318,8 +397,7 @@ int on_inode_begin(void *ctx) {
 
 SEC("?tp_btf/ext4_allocate_inode")
 int on_inode_end(void *ctx) {
-        struct task_struct *task = bpf_get_current_task_btf();
-        __u32 tid = (__u32) task->pid, kind;
+        __u32 tid = (__u32) bpf_get_current_pid_tgid(), kind;
         Thread *thread;
         __u64 now;
 
@@ -329,9 +407,9 @@ int on_inode_end(void *ctx) {
         if (!thread || thread->turn != follow || thread->inode_ns == 0)
                 return 0;
         now = bpf_ktime_get_ns();
-        kind = kind_of_call(system_call((struct pt_regs *) bpf_task_pt_regs(task)));
+        kind = kind_of_call(current_call());
         if (now - thread->inode_ns >= EVENT_WORK_MIN_NS && kind > 0 && kind < EVENT_WAIT_CPU)
-                emit_work(task, kind, thread->inode_ns, now);
+                emit_current_work(kind, thread->inode_ns, now);
         thread->inode_ns = 0;
         return 0;
 }
