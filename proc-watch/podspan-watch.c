@@ -20,6 +20,7 @@
 #include "trim.h"
 #include "sysfilter.h"
 #include "watch.h"
+#include "watchstate.h"
 
 #define ROOTS_MAX 8
 
@@ -32,21 +33,31 @@ typedef struct Program {
         Config config;
         Watch watch;
         int state_fd;
+        int record_fd; /* the lock of our record, see watchstate.h */
+        bool refused;  /* it cannot run here, whoever starts it again */
 } Program;
 
-static Program program = { .config = CONFIG_NULL, .watch = WATCH_NULL, .state_fd = -EBADF };
+static Program program = {
+        .config = CONFIG_NULL,
+        .watch = WATCH_NULL,
+        .state_fd = -EBADF,
+        .record_fd = -EBADF,
+};
 
 static void help(void) {
-        (void) printf("Usage: podspan-watch [OPTION…]\n"
-                      "Traces container runtimes, shims, hooks and CNI plugins from the kernel's process events.\n\n"
-                      "  --config FILE       read FILE instead of " CONFIG_DIR "\n"
-                      "  --state-dir DIR     spool, context files and counters (default " CONFIG_STATE_DIR ")\n"
-                      "  --bundle-root DIR   containers' bundles lie below DIR too; up to %d times\n"
-                      "  --help              show this text\n"
-                      "  --version           show the version\n\n"
-                      "SIGHUP: read the configuration again.\n"
-                      "Exit status: 0 ended by SIGTERM or SIGINT, 1 failure, 2 wrong usage.\n",
-                      ROOTS_MAX);
+        (void) printf(
+                "Usage: podspan-watch [OPTION…]\n"
+                "Traces container runtimes, shims, hooks and CNI plugins from the kernel's process events.\n\n"
+                "  --config FILE       read FILE instead of " CONFIG_DIR "\n"
+                "  --state-dir DIR     spool, context files and counters (default " CONFIG_STATE_DIR ")\n"
+                "  --bundle-root DIR   containers' bundles lie below DIR too; up to %d times\n"
+                "  --help              show this text\n"
+                "  --version           show the version\n\n"
+                "SIGHUP: read the configuration again.\n"
+                "Exit status: 0 ended by SIGTERM or SIGINT, 1 failure, 2 wrong usage, %d cannot run here: the log\n"
+                "and `podspan status` say what the kernel, its type information, a capability or the pid\n"
+                "namespace lacks.\n",
+                ROOTS_MAX, WATCHSTATE_EXIT_REFUSED);
 }
 
 /* 1: go on; 0 or -EINVAL: end. */
@@ -102,6 +113,43 @@ static int parse_argv(int argc, char **argv) {
         return 1;
 }
 
+/* What `podspan status` says of us; that it cannot be recorded keeps nobody from running. */
+static void record(Program *p, WatchStateKind kind, WatchStateMissing missing, const char *reason) {
+        WatchState state = { .kind = kind, .missing = missing };
+        int r;
+
+        if (p->state_fd < 0)
+                return;
+        util_copy_bounded(state.reason, sizeof(state.reason), reason, strlen(reason));
+        r = watchstate_write(p->state_fd, &state, &p->record_fd);
+        if (r == -EBUSY)
+                log_warning("Another podspan-watch has its record in the state directory: this one's state is not in "
+                            "`podspan status`");
+        else if (r < 0)
+                (void) log_warning_errno(r, "Cannot record the state in " WATCHSTATE_FILE ": %m");
+}
+
+/* Logs and records why it ends; the service manager starts it again. Returns @r. */
+static int failed(Program *p, int r, const char *what) {
+        char reason[WATCHSTATE_REASON_MAX];
+
+        (void) snprintf(reason, sizeof(reason), "%s: %s", what, strerror(-r));
+        record(p, WATCHSTATE_FAILED, WATCHSTATE_MISSING_NONE, reason);
+        return log_error_errno(r, "%s: %m", what);
+}
+
+/* Likewise, where starting it again is of no use. Returns -EOPNOTSUPP. */
+static int refused(Program *p, const LoaderVerdict *verdict) {
+        char status[WATCHSTATE_REASON_MAX + 32];
+
+        p->refused = true;
+        record(p, WATCHSTATE_REFUSED, verdict->missing, verdict->reason);
+        (void) snprintf(status, sizeof(status), "STATUS=Cannot run here: %s", verdict->reason);
+        notify_send(status);
+        log_error("Cannot run here (%s): %s", watchstate_missing_name(verdict->missing), verdict->reason);
+        return -EOPNOTSUPP;
+}
+
 static int drop_privileges(const Program *p) {
         const char *readable[LINK_ROOTS_MAX + 3];
         PrivilegePaths paths = { .readable = readable, .state_fd = p->state_fd };
@@ -110,7 +158,7 @@ static int drop_privileges(const Program *p) {
 
         r = config_folder(arg_config, &folder);
         if (r < 0)
-                return log_error_errno(r, "%m");
+                return r;
         for (size_t i = 0; i < p->watch.link.n_roots; i++)
                 readable[paths.n_readable++] = p->watch.link.roots[i];
         readable[paths.n_readable++] = "/proc";
@@ -121,7 +169,7 @@ static int drop_privileges(const Program *p) {
 
         r = privilege_drop(&paths, sysfilter_kill_wanted());
         if (r < 0)
-                return log_error_errno(r, "Cannot give up privileges: %m");
+                return r;
         if (r == PRIVILEGE_NO_LANDLOCK)
                 log_info("This kernel has no Landlock: the file system is not closed off");
         return 0;
@@ -149,14 +197,10 @@ static void reload(Watch *watch) {
 static int setup(Program *p) {
         _cleanup_free_ char *message = NULL;
         const char *state_dir = config_state_dir(arg_state_dir);
+        LoaderVerdict verdict = {};
         int r;
 
         (void) mallopt(M_TRIM_THRESHOLD, 64 * 1024);
-
-        r = config_load(arg_config, &p->config, &message);
-        if (r < 0)
-                return log_error_errno(r, "%s", message ? message : "Out of memory");
-        log_set_level(p->config.log_level);
 
         if (mkdir(state_dir, 0755) < 0 && errno != EEXIST)
                 return log_error_errno(-errno, "Cannot make %s: %m", state_dir);
@@ -164,18 +208,27 @@ static int setup(Program *p) {
         if (p->state_fd < 0)
                 return log_error_errno(-errno, "Cannot open %s: %m", state_dir);
 
+        record(p, WATCHSTATE_STARTING, WATCHSTATE_MISSING_NONE, "");
+
+        r = config_load(arg_config, &p->config, &message);
+        if (r < 0) {
+                record(p, WATCHSTATE_FAILED, WATCHSTATE_MISSING_NONE, message ? message : "Out of memory");
+                return log_error_errno(r, "%s", message ? message : "Out of memory");
+        }
+        log_set_level(p->config.log_level);
+
         p->watch.reload = reload;
         r = watch_init(&p->watch, &p->config, p->state_fd, arg_roots, n_arg_roots);
         if (r < 0)
-                return log_error_errno(r, "Cannot set up: %m");
-        r = p->config.enable_tracing ? watch_start(&p->watch) : 0;
-        if (r == -EOPNOTSUPP)
-                return log_error_errno(r, "Must run in the host's pid namespace");
+                return failed(p, r, "Cannot set up");
+        r = p->config.enable_tracing ? watch_start(&p->watch, &verdict) : 0;
+        if (r < 0 && verdict.missing != WATCHSTATE_MISSING_NONE)
+                return refused(p, &verdict);
         if (r < 0)
-                return log_error_errno(r,
-                                       "Cannot watch processes (needs CAP_BPF, CAP_PERFMON, Linux 5.17 with BTF): %m");
+                return failed(p, r, "Cannot watch processes");
 
-        return drop_privileges(p);
+        r = drop_privileges(p);
+        return r < 0 ? failed(p, r, "Cannot give up privileges") : 0;
 }
 
 static int run(Program *p) {
@@ -184,15 +237,21 @@ static int run(Program *p) {
         /* The kernel's type information has been read for the relocations: megabytes. */
         trim_memory();
         log_info("Watching%s", p->config.enable_tracing ? "" : " nothing, tracing is disabled");
+        record(p, WATCHSTATE_RUNNING, WATCHSTATE_MISSING_NONE,
+               p->config.enable_tracing ? "" : "Tracing is disabled (enable_tracing = false): nothing is watched.");
         notify_send("READY=1");
         r = watch_run(&p->watch);
         notify_send("STOPPING=1");
-        return r < 0 ? log_error_errno(r, "Ended: %m") : 0;
+        if (r < 0)
+                return failed(p, r, "Ended");
+        record(p, WATCHSTATE_STOPPED, WATCHSTATE_MISSING_NONE, "");
+        return 0;
 }
 
 static void teardown(Program *p) {
         watch_deinit(&p->watch);
         config_deinit(&p->config);
+        p->record_fd = close_fd(p->record_fd);
         p->state_fd = close_fd(p->state_fd);
 }
 
@@ -210,5 +269,5 @@ int main(int argc, char **argv) {
         if (r >= 0)
                 r = run(&program);
         teardown(&program);
-        return r < 0 ? 1 : 0;
+        return program.refused ? WATCHSTATE_EXIT_REFUSED : r < 0 ? 1 : 0;
 }

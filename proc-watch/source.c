@@ -4,16 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "clk.h"
 #include "command.h"
 #include "probes.h"
 #include "source.h"
 #include "watch.skel.h"
-
-#define HOST_PID_NAMESPACE UINT64_C(0xeffffffc) /* PROC_PID_INIT_INO: the same on every Linux */
 
 struct Source {
         LoopSource loop_source;
@@ -30,13 +26,6 @@ struct Source {
         void *userdata;
         uint64_t n_lost;
 };
-
-static int quiet(enum libbpf_print_level level, const char *format, va_list args) {
-        (void) level;
-        (void) format;
-        (void) args;
-        return 0;
-}
 
 static int check_lost(Source *source) {
         uint64_t n_lost = __atomic_load_n(&source->bpf->bss->n_lost, __ATOMIC_ACQUIRE) +
@@ -105,66 +94,6 @@ static int on_look(LoopTimer *timer) {
         return MIN(n, 0);
 }
 
-static void choose_probes(Source *source, bool wanted, bool inodes) {
-        struct bpf_program *const programs[_PROBE_MAX] = {
-                [PROBE_SWITCH] = source->bpf->progs.on_switch,
-                [PROBE_COUNTERS] = source->bpf->progs.on_counters,
-                [PROBE_INODE_BEGIN] = source->bpf->progs.on_inode_begin,
-                [PROBE_INODE_END] = source->bpf->progs.on_inode_end,
-        };
-
-        probes_calls((uint8_t *) source->bpf->rodata->calls);
-        *(uint32_t *) &source->bpf->rodata->stack_size = probes_stack_size();
-        for (Probe probe = 0; probe < _PROBE_MAX; probe++) {
-                bool chosen = wanted && (inodes || probe < PROBE_INODE_BEGIN);
-
-                (void) bpf_program__set_autoload(programs[probe], chosen);
-                bpf_program__set_autoattach(programs[probe], false);
-                source->probes.programs[probe] = chosen ? programs[probe] : NULL;
-        }
-}
-
-/* One of the two shapes of the OOM tracepoint, or none where the kernel has neither; and without the probes where it
- * has no use for them. */
-static int load(Source *source) {
-        static const struct {
-                int victim;
-                bool probes;
-        } attempts[] = { { 1, true }, { 2, true }, { 0, true }, { 1, false }, { 2, false }, { 0, false } };
-        bool inodes = libbpf_find_vmlinux_btf_id("ext4_request_inode", BPF_TRACE_RAW_TP) > 0;
-        int r = -EINVAL;
-
-        for (size_t i = 0; i < ARRAY_SIZE(attempts); i++) {
-                source->bpf = watch_bpf__open();
-                if (!source->bpf)
-                        return -errno;
-                (void) bpf_program__set_autoload(source->bpf->progs.on_victim_task, attempts[i].victim == 1);
-                (void) bpf_program__set_autoload(source->bpf->progs.on_victim_pid, attempts[i].victim == 2);
-                source->probes = (Probes) PROBES_NULL;
-                choose_probes(source, attempts[i].probes, inodes);
-                r = watch_bpf__load(source->bpf);
-                if (r == 0)
-                        return 0;
-                watch_bpf__destroy(source->bpf);
-                source->bpf = NULL;
-                if (r == -EPERM)
-                        return r;
-        }
-        return r;
-}
-
-/* What has been loaded is not read again. A mapping of its own is not brought back with what lies beside it. */
-static void drop_object(void) {
-        uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE), begin, end;
-        size_t size;
-
-        begin = (uintptr_t) watch_bpf__elf_bytes(&size);
-        end = (begin + size) / page * page;
-        begin = (begin + page - 1) / page * page;
-        if (begin < end && madvise((void *) begin, end - begin, MADV_DONTDUMP) == 0)
-                (void) madvise((void *) begin, end - begin, MADV_DONTNEED);
-}
-
 static int set_names(Source *source) {
         for (const CommandProgram *program = command_programs; program->name; program++) {
                 char comm[EVENT_COMM_SIZE] = {};
@@ -226,21 +155,17 @@ static int collect(Source *source) {
         return r;
 }
 
-int source_new(Loop *loop, SourceFn fn, SourceLostFn lost, SourceBatchFn batch, void *userdata, Source **ret) {
+int source_new(Loop *loop, SourceFn fn, SourceLostFn lost, SourceBatchFn batch, void *userdata,
+               LoaderVerdict *ret_verdict, Source **ret) {
         _cleanup_(source_freep) Source *source = NULL;
-        struct stat st;
         int r;
 
         assert(loop);
         assert(fn);
         assert(lost);
         assert(batch);
+        assert(ret_verdict);
         assert(ret);
-
-        if (stat("/proc/self/ns/pid", &st) < 0)
-                return -errno;
-        if (st.st_ino != HOST_PID_NAMESPACE)
-                return -EOPNOTSUPP;
 
         source = calloc(1, sizeof(*source));
         if (!source)
@@ -253,11 +178,9 @@ int source_new(Loop *loop, SourceFn fn, SourceLostFn lost, SourceBatchFn batch, 
         source->batch = batch;
         source->userdata = userdata;
 
-        (void) libbpf_set_print(quiet);
-        r = load(source);
+        r = loader_load(&source->bpf, &source->probes, ret_verdict);
         if (r < 0)
                 return r;
-        drop_object();
         r = set_names(source);
         if (r < 0)
                 return r;
@@ -266,10 +189,10 @@ int source_new(Loop *loop, SourceFn fn, SourceLostFn lost, SourceBatchFn batch, 
                 return -errno;
         r = watch_bpf__attach(source->bpf);
         if (r < 0)
-                return r;
+                return loader_judge(r, "Attaching to the kernel", ret_verdict);
         r = collect(source);
         if (r < 0)
-                return r;
+                return loader_judge(r, "Looking at the processes that are there", ret_verdict);
         r = loop_timer_add(&source->look_timer, loop, on_look);
         if (r < 0)
                 return r;

@@ -3,12 +3,11 @@
 /*
  * Source
  *
- * The kernel side, loaded: process events out of its ring buffer into the loop. Needs CAP_BPF and CAP_PERFMON to load
- * (before Linux 5.8 CAP_SYS_ADMIN), a kernel with BTF, a ring buffer and bpf_loop() (5.17), and the host's pid
- * namespace.
+ * The kernel side, loaded: process events out of its ring buffer into the loop. What it needs is in feature.h.
  */
 
 #include "event.h"
+#include "loader.h"
 #include "loop.h"
 
 typedef struct Source Source;
@@ -24,10 +23,11 @@ typedef int (*SourceLostFn)(void *userdata, uint64_t n_lost);
 typedef void (*SourceBatchFn)(void *userdata);
 
 /*
- * Loads and attaches. Returns 0 with a source owned by the caller, -EOPNOTSUPP outside the host's pid namespace, or
- * the negative errno of the kernel's refusal.
+ * Loads and attaches. Returns 0 with a source owned by the caller, and in @ret_verdict what it does without (no reason:
+ * it lacks nothing); -EOPNOTSUPP with what is missing in @ret_verdict where it cannot run; or another negative errno.
  */
-int source_new(Loop *loop, SourceFn fn, SourceLostFn lost, SourceBatchFn batch, void *userdata, Source **ret);
+int source_new(Loop *loop, SourceFn fn, SourceLostFn lost, SourceBatchFn batch, void *userdata,
+               LoaderVerdict *ret_verdict, Source **ret);
 Source *source_free(Source *source);
 DEFINE_CLEANUP(Source *, source_free);
 

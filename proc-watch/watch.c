@@ -432,12 +432,14 @@ void watch_deinit(Watch *watch) {
         watch->loop = loop_free(watch->loop);
 }
 
-int watch_start(Watch *watch) {
+int watch_start(Watch *watch, LoaderVerdict *ret_verdict) {
         int r;
 
-        r = source_new(watch->loop, on_event, on_lost, on_batch, watch, &watch->source);
+        r = source_new(watch->loop, on_event, on_lost, on_batch, watch, ret_verdict, &watch->source);
         if (r < 0)
                 return r;
+        if (*ret_verdict->reason)
+                log_notice("%s", ret_verdict->reason);
         r = watch_calls(watch);
         if (r < 0)
                 (void) log_warning_errno(r, "Cannot follow the calls in flight: %m");

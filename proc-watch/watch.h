@@ -67,8 +67,11 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
 void watch_configure(Watch *watch, const Config *config);
 void watch_deinit(Watch *watch);
 
-/* Loads the kernel side and takes over what runs already. 0 or a negative errno. */
-int watch_start(Watch *watch);
+/*
+ * Loads the kernel side and takes over what runs already. Returns 0, -EOPNOTSUPP with what is missing in @ret_verdict
+ * where it cannot run, or another negative errno.
+ */
+int watch_start(Watch *watch, LoaderVerdict *ret_verdict);
 
 /* Until SIGTERM or SIGINT; Watch.reload has to be there by then. 0 or a negative errno. */
 int watch_run(Watch *watch);

@@ -264,6 +264,16 @@ def test_units_reload(tree, name):
         assert re.search(rf"^{re.escape(line)}$", text, re.MULTILINE), line
 
 
+def test_watch_ends_for_good(tree):
+    """Where podspan-watch cannot run, its unit has failed and says so: it is neither started again nor skipped in silence."""
+    text = (tree / "lib/systemd/system/podspan-watch.service").read_text(encoding="utf-8")
+    code = re.search(r"^#define WATCHSTATE_EXIT_REFUSED (\d+)$", (REPO / "lib/watchstate.h").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    assert code in re.search(r"^RestartPreventExitStatus=(.*)$", text, re.MULTILINE)[1].split()
+    assert not re.search(r"^Condition", text, re.MULTILINE)
+    # Of kernels before 5.11: what it maps is charged to it, and it may not raise the limit.
+    assert re.search(r"^LimitMEMLOCK=infinity$", text, re.MULTILINE)
+
+
 def test_crio_socket_name(tree):
     """kubelet knows CRI-O by this suffix (ARCHITECTURE.md, decision 12)."""
     text = (tree / "lib/systemd/system/podspan-cri@.socket").read_text(encoding="utf-8").replace("%i", "crio")

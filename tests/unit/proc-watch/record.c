@@ -31,6 +31,7 @@ int main(void) {
         _cleanup_(loop_freep) Loop *loop = NULL;
         _cleanup_(source_freep) Source *source = NULL;
         LoopSignal signals = LOOP_SIGNAL_NULL;
+        LoaderVerdict verdict = {};
         sigset_t set;
         int r;
 
@@ -41,9 +42,9 @@ int main(void) {
         if (r >= 0)
                 r = loop_signal_add(&signals, loop, &set, on_signal);
         if (r >= 0)
-                r = source_new(loop, on_event, on_lost, on_batch, NULL, &source);
+                r = source_new(loop, on_event, on_lost, on_batch, NULL, &verdict, &source);
         if (r < 0) {
-                (void) fprintf(stderr, "record: cannot watch processes: %s\n", strerror(-r));
+                (void) fprintf(stderr, "record: cannot watch processes: %s %s\n", strerror(-r), verdict.reason);
                 return 1;
         }
         (void) fprintf(stderr, "record: ready\n");
