@@ -88,14 +88,23 @@ class Guest:
         self._rest = lines.pop()
         return [line.decode(errors="replace").rstrip("\r") for line in lines]
 
+    def watch(self, seen, seconds):
+        """Feeds each line of the job's to seen() for that long."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self.qemu.poll() is not None:
+                raise GuestError(f"the guest ended\n{self.tail()}")
+            for line in self._read():
+                seen(line)
+            time.sleep(0.05)
+
     def wait(self, seen, limit):
         """Feeds each line of the job's to seen(), until that returns True; GuestError after limit seconds without an end."""
         until = time.monotonic() + limit
         while True:
             running = self.qemu.poll() is None
-            for line in self._read():
-                if seen(line):
-                    return
+            if any([seen(line) for line in self._read()]):
+                return
             if not running:
                 raise GuestError(f"the guest ended\n{self.tail()}")
             if time.monotonic() > until:

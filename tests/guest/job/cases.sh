@@ -238,3 +238,186 @@ case_removal() {
 	remove_pod after
 	[[ $(systemctl is-system-running) == running ]]
 }
+
+# ---- the matrix ----
+
+# The runtime, the hook, the monitor and the observer together, without Kubernetes.
+podman_case() {
+	local runtime=$1 code=0
+	podman run --runtime "$runtime" --conmon /usr/libexec/podspan/podspan-conmon --hooks-dir /usr/share/podspan/hooks.d --network none \
+		--name "ends-$runtime" localhost/busybox:1 sh -c 'echo written; exit 7' || code=$?
+	((code == 7))
+	[[ $(podman inspect "ends-$runtime" --format '{{.State.ExitCode}} {{.State.OOMKilled}}') == "7 false" ]]
+	podman logs "ends-$runtime" | grep -qx written
+	code=0
+	podman run --runtime "$runtime" --conmon /usr/libexec/podspan/podspan-conmon --network none --memory 16m --name "oom-$runtime" \
+		localhost/busybox:1 tail /dev/zero || code=$?
+	((code == 137))
+	[[ $(podman inspect "oom-$runtime" --format '{{.State.ExitCode}} {{.State.OOMKilled}}') == "137 true" ]]
+	# Each container has a trace of its own, in which monitor, observer and hook report.
+	spans() {
+		local id trace
+		id=$(podman inspect "ends-$runtime" --format '{{.Id}}')
+		trace=$(podspan traces --json --container "${id:0:12}" | jq -r '.traces[0].trace_id // empty')
+		[[ -n $trace ]] && podspan trace "$trace" --json >"$out/podman-$runtime.json" || return
+		for service in podspan-conmon podspan-hook; do
+			grep -q "\"$service\"" "$out/podman-$runtime.json" || return
+		done
+	}
+	until_true 60 spans
+	podman rm -f "ends-$runtime" "oom-$runtime"
+}
+
+case_podman_runc() {
+	podman load -i /opt/images/busybox.tar
+	podman_case runc
+}
+
+case_podman_crun() { podman_case crun; }
+
+case_crio() {
+	podman load -i /opt/images/pause.tar
+	systemctl start crio.service
+	systemctl start podspan-cri@crio.socket podspan-cri@crio.service
+	through=unix:///run/podspan/run/crio/crio.sock
+	cri_answers
+	container=$(start_pod crio 0 sh -c 'trap "exit 7" TERM; while :; do sleep 0.2; done')
+	[[ $(cri exec -s "$container" echo healthy) == healthy ]]
+	cri stop -t 20 "$container"
+	until_true 30 has_ended "$container"
+	[[ $(jq .exitCode "$out/ended.json") == 7 ]]
+	until_true 30 trace_has crio '.service == "podspan-cri" and (.name | endswith("RunPodSandbox"))'
+	remove_pod crio
+	systemctl stop podspan-cri@crio.socket podspan-cri@crio.service crio.service
+}
+
+case_containerd2() {
+	mkdir -p /run/systemd/system/containerd.service.d
+	printf '[Service]\nEnvironment=PATH=/opt/containerd2:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin\nExecStart=\nExecStart=/opt/containerd2/containerd --root /var/lib/containerd2\n' \
+		>/run/systemd/system/containerd.service.d/two.conf
+	# Its configuration is without our hooks, whose base specification belongs to containerd 1's default.
+	cp /etc/containerd/config.toml /job/with-hooks.toml
+	cp /job/config.toml /etc/containerd/config.toml
+	systemctl daemon-reload
+	systemctl restart containerd.service
+	until_true 90 cri_answers
+	[[ $(cri version | sed -n 's/^RuntimeVersion: *//p') == *2.* ]]
+	import_images
+	container=$(start_pod two 0 sh -c 'trap "exit 7" TERM; while :; do sleep 0.2; done')
+	cri stop -t 20 "$container"
+	until_true 30 has_ended "$container"
+	[[ $(jq .exitCode "$out/ended.json") == 7 ]]
+	until_true 30 trace_has two '.service == "podspan-cri" and (.name | endswith("StartContainer"))'
+	remove_pod two
+	rm /run/systemd/system/containerd.service.d/two.conf
+	cp /job/with-hooks.toml /etc/containerd/config.toml
+	systemctl daemon-reload
+	systemctl restart containerd.service
+	until_true 60 cri_answers
+}
+
+# A pod through all of it, quickly.
+pod_works() {
+	local name=$1
+	container=$(start_pod "$name" 0 sh -c 'exit 5')
+	until_true 60 has_ended "$container"
+	[[ $(jq .exitCode "$out/ended.json") == 5 ]]
+	until_true 60 trace_has "$name" '.service == "podspan-cri" and (.name | endswith("StartContainer"))'
+	if [[ $(property podspan-watch.service ActiveState) == active ]]; then
+		until_true 60 trace_has "$name" '.name == "wait_for_exit_code" and .at["process.exit.code"] == "5"'
+	fi
+	remove_pod "$name"
+}
+
+logged_again() {
+	journalctl -b -q --no-pager --since "@$since" -u podspand.service | grep -q "configuration was read again"
+}
+
+case_journald_restarted() {
+	call_begins "$(</job/service)"
+	systemctl restart systemd-journald.service
+	since=$(date +%s)
+	sleep 1
+	systemctl reload podspand.service
+	until_true 30 logged_again
+	all_active
+	pod_works journald
+	call_ends "$(</job/service)"
+}
+
+case_daemon_reexec() {
+	local before
+	call_begins "$(</job/service)"
+	before=$(for unit in $daemons; do property "$unit" MainPID; done)
+	systemctl daemon-reexec
+	# Longer than the watchdog of podspan-cri.
+	sleep 8
+	all_active
+	[[ $(for unit in $daemons; do property "$unit" MainPID; done) == "$before" ]]
+	systemctl reload podspan-cri@containerd.service
+	sleep 4
+	all_active
+	cri_answers
+	call_ends "$(</job/service)"
+}
+
+# killed UNIT: it is back with another process, and what was not killed never noticed.
+killed() {
+	local unit=$1 pid restarts other
+	pid=$(property "$unit" MainPID)
+	restarts=$(property "$unit" NRestarts)
+	other=$(for one in $daemons; do [[ $one == "$unit" ]] || property "$one" MainPID; done)
+	kill -9 "$pid"
+	is_back() {
+		[[ $(property "$unit" ActiveState) == active && $(property "$unit" MainPID) != "$pid" ]]
+	}
+	until_true 60 is_back
+	[[ $(property "$unit" NRestarts) == $((restarts + 1)) ]]
+	[[ $(for one in $daemons; do [[ $one == "$unit" ]] || property "$one" MainPID; done) == "$other" ]]
+	all_active
+	until_true 30 cri_answers
+}
+
+case_kill_podspand() {
+	killed podspand.service
+	pod_works killed-podspand
+}
+
+case_kill_watch() {
+	killed podspan-watch.service
+	pod_works killed-watch
+}
+
+case_kill_cri() {
+	killed podspan-cri@containerd.service
+	pod_works killed-cri
+}
+
+# What was there before is there afterwards, and units come up by themselves.
+case_before_reboot() {
+	pod_works before
+	podspan traces --json -n 1000 | jq -r '.traces[].trace_id' | sort >/job/traces
+	[[ -s /job/traces ]]
+}
+
+case_after_reboot() {
+	until_true 90 all_active
+	until_true 60 cri_answers
+	podspan traces --json -n 1000 | jq -r '.traces[].trace_id' | sort >/job/traces-after
+	[[ -z $(comm -23 /job/traces /job/traces-after) ]]
+	for unit in $daemons; do
+		[[ $(property "$unit" NRestarts) == 0 ]]
+	done
+	pod_works after
+	# The sandbox of before has ended with the machine; the pod of the cases that follow is a new one.
+	remove_pod service
+	start_pod service2 0 sleep 1000 >/job/service
+	cp /job/pods/service2.sandbox /job/pods/service.sandbox
+}
+
+case_store_intact() {
+	until_true 60 all_active podspand.service run-podspan-spool.mount
+	[[ $(sqlite3 -readonly /var/lib/podspan/podspan.db 'pragma integrity_check') == ok ]]
+	podspan traces -n 5
+	podspan status --json | jq -e .store.readable
+}
