@@ -43,12 +43,12 @@ case_pod() {
 	cri stop -t 20 "$container"
 	until_true 30 has_ended "$container"
 	[[ $(jq .exitCode "$out/ended.json") == 7 ]]
-	until_true 30 trace_has life '.service == "podspan-cri" and (.name | endswith("RunPodSandbox"))'
-	until_true 30 trace_has life '.service == "podspan-cri" and (.name | endswith("StartContainer"))'
-	until_true 30 trace_has life '.service == "podspan-watch" and .name == "runc create"'
-	until_true 30 trace_has life '.service == "podspan-watch" and (.name | startswith("cni bridge ADD"))'
-	until_true 30 trace_has life '.service == "podspan-watch" and .name == "wait_for_exit_code" and .at["process.exit.code"] == "7"'
-	until_true 30 trace_has life '.service == "podspan-hook" and .name == "poststart"'
+	until_true 90 trace_has life '.service == "podspan-cri" and (.name | endswith("RunPodSandbox"))'
+	until_true 90 trace_has life '.service == "podspan-cri" and (.name | endswith("StartContainer"))'
+	until_true 90 trace_has life '.service == "podspan-watch" and .name == "runc create"'
+	until_true 90 trace_has life '.service == "podspan-watch" and (.name | startswith("cni bridge ADD"))'
+	until_true 90 trace_has life '.service == "podspan-watch" and .name == "wait_for_exit_code" and .at["process.exit.code"] == "7"'
+	until_true 90 trace_has life '.service == "podspan-hook" and .name == "poststart"'
 	remove_pod life
 }
 
@@ -57,7 +57,7 @@ case_exit_by_signal() {
 	kill -SEGV "$(cri inspect -o json "$container" | jq .info.pid)"
 	until_true 30 has_ended "$container"
 	[[ $(jq .exitCode "$out/ended.json") == 139 ]]
-	until_true 30 trace_has signalled '.name == "wait_for_exit_code" and .at["podspan.process.signal"] != null'
+	until_true 90 trace_has signalled '.name == "wait_for_exit_code" and .at["podspan.process.signal"] != null'
 	remove_pod signalled
 }
 
@@ -66,7 +66,7 @@ case_oom() {
 	until_true 90 has_ended "$container"
 	# containerd 1.6 may say "Error" for a reason, because the exit can overtake its own OOM event.
 	[[ $(jq .exitCode "$out/ended.json") == 137 ]]
-	until_true 30 trace_has oom '.name == "wait_for_exit_code" and .at["podspan.oom_killed"] == true'
+	until_true 90 trace_has oom '.name == "wait_for_exit_code" and .at["podspan.oom_killed"] == true'
 	remove_pod oom
 }
 
@@ -286,7 +286,7 @@ case_crio() {
 	cri stop -t 20 "$container"
 	until_true 30 has_ended "$container"
 	[[ $(jq .exitCode "$out/ended.json") == 7 ]]
-	until_true 30 trace_has crio '.service == "podspan-cri" and (.name | endswith("RunPodSandbox"))'
+	until_true 90 trace_has crio '.service == "podspan-cri" and (.name | endswith("RunPodSandbox"))'
 	remove_pod crio
 	systemctl stop podspan-cri@crio.socket podspan-cri@crio.service crio.service
 }
@@ -307,7 +307,7 @@ case_containerd2() {
 	cri stop -t 20 "$container"
 	until_true 30 has_ended "$container"
 	[[ $(jq .exitCode "$out/ended.json") == 7 ]]
-	until_true 30 trace_has two '.service == "podspan-cri" and (.name | endswith("StartContainer"))'
+	until_true 90 trace_has two '.service == "podspan-cri" and (.name | endswith("StartContainer"))'
 	remove_pod two
 	rm /run/systemd/system/containerd.service.d/two.conf
 	cp /job/with-hooks.toml /etc/containerd/config.toml
@@ -322,9 +322,9 @@ pod_works() {
 	container=$(start_pod "$name" 0 sh -c 'exit 5')
 	until_true 60 has_ended "$container"
 	[[ $(jq .exitCode "$out/ended.json") == 5 ]]
-	until_true 60 trace_has "$name" '.service == "podspan-cri" and (.name | endswith("StartContainer"))'
+	until_true 90 trace_has "$name" '.service == "podspan-cri" and (.name | endswith("StartContainer"))'
 	if [[ $(property podspan-watch.service ActiveState) == active ]]; then
-		until_true 60 trace_has "$name" '.name == "wait_for_exit_code" and .at["process.exit.code"] == "5"'
+		until_true 90 trace_has "$name" '.name == "wait_for_exit_code" and .at["process.exit.code"] == "5"'
 	fi
 	remove_pod "$name"
 }
