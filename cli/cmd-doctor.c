@@ -14,14 +14,16 @@ static const char help[] =
         "nothing.\n"
         "\n"
         "Options:\n"
-        "  --root DIR             a node's tree below DIR instead of this node\n"
-        "  --kubelet-version V    v1.34.1: what `kubelet --version` prints\n"
+        "  --root DIR                a node's tree below DIR instead of this node\n"
+        "  --kubelet-version V       v1.34.1, instead of what the journal and kubelet's program say\n"
+        "  --containerd-version V    2.1.4, instead of what containerd and its program say\n"
         "\n" CLI_OPTIONS_HELP "\n"
         "Exit codes: 0 all well, 10 the worst is a warning, 20 an error; 1 doctor itself failed, 2 usage.\n";
 
 enum {
         ARG_ROOT = CLI_ARG_OWN,
         ARG_KUBELET_VERSION,
+        ARG_CONTAINERD_VERSION,
 };
 
 static const char *const severities[] = {
@@ -32,6 +34,8 @@ static int parse_argv(Cli *cli, Doctor *doctor, int argc, char **argv) {
         static const struct option options[] = { CLI_OPTIONS,
                                                  { "root", required_argument, NULL, ARG_ROOT },
                                                  { "kubelet-version", required_argument, NULL, ARG_KUBELET_VERSION },
+                                                 { "containerd-version", required_argument, NULL,
+                                                   ARG_CONTAINERD_VERSION },
                                                  {} };
         int c, r;
 
@@ -41,8 +45,10 @@ static int parse_argv(Cli *cli, Doctor *doctor, int argc, char **argv) {
                         return r;
                 if (r == 1 && c == ARG_ROOT)
                         doctor->root = optarg;
-                else if (r == 1)
+                else if (r == 1 && c == ARG_KUBELET_VERSION)
                         doctor->kubelet_version = optarg;
+                else if (r == 1)
+                        doctor->containerd_version = optarg;
         }
         if (optind < argc) {
                 (void) cli_usage("doctor takes no argument (\"%s\")", argv[optind]);

@@ -4,6 +4,7 @@
 #include "doctor.h"
 #include "netunix.h"
 #include "nodefile.h"
+#include "nodeversion.h"
 #include "yamledit.h"
 
 #define TRACING_LINES "tracing:\n  endpoint: localhost:4317\n  samplingRatePerMillion: 10000"
@@ -85,29 +86,28 @@ static void check_tracing(Doctor *doctor) {
         free(gate.value);
 }
 
-/*
- * Until 1.35 kubelet's CRI client spans have the RPC attributes of OpenTelemetry's old conventions, from 1.36 the new.
- * The version is what the option says: a process that calls itself kubelet is never executed to ask it.
+/* Until 1.35 kubelet's CRI client spans have the RPC attributes of OpenTelemetry's old conventions, from 1.36 the new.
  */
 static void check_semconv(Doctor *doctor) {
-        const char *version = doctor->kubelet_version;
+        NodeVersion version;
         unsigned major, minor;
         bool old;
 
         if (!doctor->config_known)
                 return;
-        if (version && strncmp(version, "Kubernetes ", 11) == 0)
-                version += 11;
-        if (!version || sscanf(version, "v%u.%u", &major, &minor) != 2) {
-                doctor_add(doctor, "kubelet.semconv", DOCTOR_NOTE, version,
+        nodeversion_kubelet(doctor->root, doctor->root_fd, doctor->kube.proc, doctor->kubelet_version, &version);
+        if (!version.exact) {
+                doctor_add(doctor, "kubelet.semconv", DOCTOR_NOTE, version.source,
                            "kubelet --version, then: podspan doctor --kubelet-version VERSION",
                            "kubelet's version is unknown: it cannot be compared how kubelet and podspan name RPC "
                            "attributes");
                 return;
         }
+        major = version.major;
+        minor = version.minor;
         old = major == 1 && minor < 36;
         if (doctor->config.semconv == CONFIG_SEMCONV_BOTH || (doctor->config.semconv == CONFIG_SEMCONV_OLD) == old)
-                doctor_add(doctor, "kubelet.semconv", DOCTOR_OK, NULL, NULL,
+                doctor_add(doctor, "kubelet.semconv", DOCTOR_OK, version.source, NULL,
                            "kubelet %u.%u and podspan name RPC attributes alike", major, minor);
         else
                 doctor_add(doctor, "kubelet.semconv", DOCTOR_NOTE,
@@ -173,7 +173,8 @@ void doctor_kubelet(Doctor *doctor) {
 
 /* kubelet chooses the source of its statistics by the endpoint's suffix alone. */
 static void check_suffix(Doctor *doctor, const char *path) {
-        bool crio = doctor->runtime_path && strstr(doctor->runtime_path, "crio.sock");
+        const char *name = doctor->runtime_path ? kube_runtime(doctor->runtime_path) : NULL;
+        bool crio = name && strcmp(name, "crio") == 0;
         char fix[256];
 
         (void) snprintf(fix, sizeof(fix), "an endpoint that ends so: unix://%s/run/%s.sock", doctor->state_dir,

@@ -7,6 +7,7 @@
 #include "doctor.h"
 #include "nodefile.h"
 #include "install.h"
+#include "nodeversion.h"
 #include "tomledit.h"
 
 #define CONTAINERD_MAIN "/etc/containerd/config.toml"
@@ -129,48 +130,124 @@ static int on_unit_file(const char *path, void *userdata) {
         return 0;
 }
 
-static int on_process(const char *path, void *userdata) {
-        Runtime *runtime = userdata;
-        _cleanup_bytes_ Bytes comm = BYTES_NULL, environment = BYTES_NULL;
-        char file[64];
-
-        (void) snprintf(file, sizeof(file), "%.40s/comm", path);
-        if (nodefile_read_proc(runtime->doctor->root_fd, file, &comm) < 0 || strcmp(comm.p, "containerd\n") != 0)
-                return 0;
-        (void) snprintf(file, sizeof(file), "%.40s/environ", path);
-        if (nodefile_read_proc(runtime->doctor->root_fd, file, &environment) >= 0)
-                look_at_environment(runtime, file, &environment);
-        return 0;
-}
-
 static bool is_there(const Doctor *doctor, const char *path) {
         _cleanup_close_ int fd = nodefile_open(doctor->root_fd, path, O_PATH);
 
         return fd >= 0;
 }
 
-static void check_containerd(Runtime *runtime) {
+/* What a version that is not known, or not exactly, leaves open. */
+static void describe(const NodeVersion *version, char *ret, size_t size) {
+        if (*version->text)
+                (void) snprintf(ret, size, "containerd %s", version->text);
+        else if (version->known)
+                (void) snprintf(ret, size, "containerd %u", version->major);
+        else
+                (void) snprintf(ret, size, "containerd");
+}
+
+/* Since 1.7.16 and 2.0 containerd's tracing is configured by its environment, before by its file: 1, 0, or -1 where the
+ * version does not say. */
+static int by_environment(const NodeVersion *version) {
+        if (version->exact)
+                return !nodeversion_below(version, 1, 7, 16);
+        return version->known && version->major >= 2 ? 1 : -1;
+}
+
+static void check_toml_tracing(Runtime *runtime, const NodeVersion *version, const char *name) {
         Doctor *doctor = runtime->doctor;
 
-        (void) on_containerd_file(CONTAINERD_MAIN, runtime);
-        (void) nodefile_list(doctor->root_fd, "/etc/containerd/conf.d", ".toml", on_containerd_file, runtime);
-        (void) nodefile_list(doctor->root_fd, "/proc", "", on_process, runtime);
-        (void) nodefile_list(doctor->root_fd, "/etc/systemd/system/containerd.service.d", ".conf", on_unit_file,
-                             runtime);
-        if (*runtime->toml_tracing)
+        switch (by_environment(version)) {
+        case 0:
+                doctor_add(doctor, "containerd.toml_tracing", DOCTOR_OK, runtime->toml_tracing, NULL,
+                           "%s takes its tracing from this file (until 1.7.15)", name);
+                break;
+        case 1:
+                doctor_add(doctor, "containerd.toml_tracing", DOCTOR_WARNING, runtime->toml_tracing, ENV_FIX,
+                           "%s silently ignores tracing in its TOML, since 1.7.16 and 2.0 (containerd#9740, #10358)",
+                           name);
+                break;
+        default:
                 doctor_add(doctor, "containerd.toml_tracing", DOCTOR_WARNING, runtime->toml_tracing, ENV_FIX,
                            "containerd silently ignores tracing in its TOML since 1.7.16 and 2.0 (containerd#9740, "
-                           "#10358)");
+                           "#10358); its version is unknown (%s; --containerd-version)",
+                           version->source);
+        }
+}
+
+static void check_env_tracing(Runtime *runtime, const NodeVersion *version, const char *name) {
+        Doctor *doctor = runtime->doctor;
+        int takes = by_environment(version);
+
         if (!*runtime->env)
                 doctor_add(doctor, "containerd.tracing", DOCTOR_NOTE, CONTAINERD_MAIN, ENV_FIX,
-                           "containerd's own spans are off (it has them from 1.7 on)");
+                           "%s's own spans are off (its environment has them from 1.7.16 on%s)", name,
+                           takes < 0 ? "; its version is unknown" : "");
+        else if (takes == 0)
+                doctor_add(doctor, "containerd.tracing", DOCTOR_WARNING, runtime->env,
+                           "a newer containerd, or tracing in its TOML",
+                           "%s takes no tracing from its environment: that is from 1.7.16 on", name);
         else if (runtime->env_default_port && !runtime->env_grpc)
                 doctor_add(doctor, "containerd.tracing", DOCTOR_WARNING, runtime->env,
                            "Environment=OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
                            "containerd speaks HTTP to a gRPC port: its default protocol is http/protobuf, on 4318");
+        else if (takes < 0)
+                doctor_add(doctor, "containerd.tracing", DOCTOR_NOTE, runtime->env,
+                           "containerd --version, then: podspan doctor --containerd-version VERSION",
+                           "containerd's own spans are configured, which counts from 1.7.16 on; its version is unknown "
+                           "(%s)",
+                           version->source);
         else
-                doctor_add(doctor, "containerd.tracing", DOCTOR_OK, runtime->env, NULL,
-                           "containerd's own spans are on");
+                doctor_add(doctor, "containerd.tracing", DOCTOR_OK, runtime->env, NULL, "%s's own spans are on", name);
+}
+
+/* Where containerd listens, if it may be asked: on this node, by root. */
+static int runtime_socket(Doctor *doctor, char **ret) {
+        const char *endpoint = kube_endpoint(&doctor->kube, false, NULL), *name;
+        _cleanup_free_ char *path = NULL;
+
+        if (!doctor->here || geteuid() != 0)
+                return 0;
+        path = doctor->runtime_path ? strdup(doctor->runtime_path) : kube_path(endpoint);
+        if (!path)
+                return -ENOMEM;
+        name = kube_runtime(path);
+        if (*path == '/' && name && strcmp(name, "containerd") == 0)
+                *ret = TAKE_PTR(path);
+        return 0;
+}
+
+static void check_containerd(Runtime *runtime) {
+        Doctor *doctor = runtime->doctor;
+        _cleanup_nodeprocs_ Nodeprocs found = NODEPROC_NULL;
+        _cleanup_bytes_ Bytes environment = BYTES_NULL;
+        _cleanup_free_ char *socket = NULL;
+        const Nodeproc *proc = NULL;
+        char name[96], file[64];
+        NodeVersion version;
+
+        (void) on_containerd_file(CONTAINERD_MAIN, runtime);
+        (void) nodefile_list(doctor->root_fd, "/etc/containerd/conf.d", ".toml", on_containerd_file, runtime);
+        if (nodeproc_find(doctor->root_fd, NODEPROC_CONTAINERD, &found) >= 0 && found.n > 0) {
+                proc = nodeproc_one(&found, NULL, NULL);
+                if (!proc || proc->trust != NODEPROC_BELIEVED)
+                        doctor_process(doctor, "containerd.process", &found, proc);
+        }
+        if (proc && nodeproc_read(proc, "environ", &environment) >= 0) {
+                (void) snprintf(file, sizeof(file), "/proc/%d/environ", (int) proc->pid);
+                look_at_environment(runtime, file, &environment);
+        }
+        (void) nodefile_list(doctor->root_fd, "/etc/systemd/system/containerd.service.d", ".conf", on_unit_file,
+                             runtime);
+        if (runtime_socket(doctor, &socket) < 0) {
+                doctor->no_memory = true;
+                return;
+        }
+        nodeversion_containerd(doctor->root_fd, proc, socket, doctor->containerd_version, &version);
+        describe(&version, name, sizeof(name));
+        if (*runtime->toml_tracing)
+                check_toml_tracing(runtime, &version, name);
+        check_env_tracing(runtime, &version, name);
 }
 
 static void check_crio(Runtime *runtime) {

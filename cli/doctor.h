@@ -38,7 +38,8 @@ typedef struct Doctor {
         const char *state_dir; /* as the node sees it */
         bool here;             /* the root is this node's */
         int root_fd;
-        const char *kubelet_version; /* given, or NULL */
+        const char *kubelet_version;    /* given, or NULL */
+        const char *containerd_version; /* given, or NULL */
         Kube kube;
         Config config;
         bool config_known;

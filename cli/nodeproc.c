@@ -33,11 +33,15 @@ const char *nodeproc_name(NodeprocKind kind) {
         return names[kind];
 }
 
+static void proc_deinit(Nodeproc *proc) {
+        bytes_deinit(&proc->cmdline);
+        close_fd(proc->exe_fd);
+        close_fd(proc->dir_fd);
+}
+
 void nodeproc_deinit(Nodeprocs *found) {
-        for (size_t i = 0; i < found->n; i++) {
-                bytes_deinit(&found->procs[i].cmdline);
-                close_fd(found->procs[i].exe_fd);
-        }
+        for (size_t i = 0; i < found->n; i++)
+                proc_deinit(&found->procs[i]);
         *found = (Nodeprocs) NODEPROC_NULL;
 }
 
@@ -335,8 +339,7 @@ static Nodeproc *slot_for(Nodeprocs *found, const Nodeproc *proc) {
         }
         for (size_t i = 0; i < found->n; i++)
                 if (found->procs[i].trust == NODEPROC_REFUSED) {
-                        bytes_deinit(&found->procs[i].cmdline);
-                        close_fd(found->procs[i].exe_fd);
+                        proc_deinit(&found->procs[i]);
                         found->n_left_out++;
                         return &found->procs[i];
                 }
@@ -346,7 +349,7 @@ static Nodeproc *slot_for(Nodeprocs *found, const Nodeproc *proc) {
 
 static void look_at(Look *look, const char *number) {
         const char *name = nodeproc_name(look->found->kind), *base;
-        Nodeproc proc = { .exe_fd = -EBADF }, *slot;
+        Nodeproc proc = { .exe_fd = -EBADF, .dir_fd = -EBADF }, *slot;
         _cleanup_close_ int dir_fd = -EBADF;
         char target[LINK_MAX_N] = "";
         uint64_t pid;
@@ -366,12 +369,12 @@ static void look_at(Look *look, const char *number) {
                 judge(look, &proc, dir_fd, target);
                 slot = slot_for(look->found, &proc);
                 if (slot) {
+                        proc.dir_fd = TAKE_FD(dir_fd);
                         *slot = proc;
                         return;
                 }
         }
-        bytes_deinit(&proc.cmdline);
-        close_fd(proc.exe_fd);
+        proc_deinit(&proc);
 }
 
 static int by_pid(const void *a, const void *b) {
@@ -447,6 +450,12 @@ const Nodeproc *nodeproc_one(const Nodeprocs *found, const char *flag, const cha
 
 bool nodeproc_ambiguous(const Nodeprocs *found) {
         return found->more || nodeproc_count(found, NULL, NULL) > 1;
+}
+
+int nodeproc_read(const Nodeproc *proc, const char *name, Bytes *ret) {
+        _cleanup_close_ int fd = openat(proc->dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+
+        return fd < 0 ? -errno : util_read_fd(fd, BYTES_FILE_MAX, &ret->p, &ret->n);
 }
 
 void nodeproc_describe(const Nodeprocs *found, char *ret, size_t size) {

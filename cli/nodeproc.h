@@ -47,6 +47,7 @@ typedef struct Nodeproc {
         bool unknown;         /* refused since something could not be seen, not for what was seen */
         char why[192];        /* one clause for people; empty where it is believed */
         Bytes cmdline;        /* the arguments, each with its NUL */
+        int dir_fd;           /* /proc/PID: below it there is never another process */
         int exe_fd;           /* the file it executes, O_PATH; -EBADF where it is not known */
         uint64_t start_ticks; /* since boot; 0: unknown */
 } Nodeproc;
@@ -82,6 +83,9 @@ const Nodeproc *nodeproc_one(const Nodeprocs *found, const char *flag, const cha
 
 /* Are there two or more that pass all questions, or more than could be looked at? */
 bool nodeproc_ambiguous(const Nodeprocs *found);
+
+/* Reads a file of the process's, "environ". Returns 0 or a negative errno. */
+int nodeproc_read(const Nodeproc *proc, const char *name, Bytes *ret);
 
 /* Prints into @ret the candidates: "pid 12 (its user is 33), pid 15". */
 void nodeproc_describe(const Nodeprocs *found, char *ret, size_t size);

@@ -51,7 +51,7 @@ _podspan() {
                 COMPREPLY=($(compgen -W "--runtime-endpoint --image --no-container --pull --runtime-handler
                         --host-network --timeout --keep $common" -- "$cur"))
                 ;;
-        doctor) COMPREPLY=($(compgen -W "--root --kubelet-version $common" -- "$cur")) ;;
+        doctor) COMPREPLY=($(compgen -W "--root --kubelet-version --containerd-version $common" -- "$cur")) ;;
         install)
                 COMPREPLY=($(compgen -W "kubelet crio containerd hooks --dry-run --yes --root --program --ctr --runtime
                         --data-dir --libexec-dir $common" -- "$cur"))

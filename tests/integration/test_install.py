@@ -1058,19 +1058,101 @@ def test_doctor_path_and_suffix(node):
     made.close()
 
 
+TRACING_UNIT = "/etc/systemd/system/containerd.service.d/tracing.conf"
+TRACING_ENV = "[Service]\nEnvironment=OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317\n"
+
+
 def test_doctor_containerds_tracing(node):
     otlp = 'version = 2\n[plugins."io.containerd.tracing.processor.v1.otlp"]\n  endpoint = "http://localhost:4318"\n'
     node.write("/etc/containerd/config.toml", otlp)
-    found = doctor(node)
+    found = doctor(node, "--containerd-version", "v2.1.4")
     assert found["containerd.toml_tracing"]["severity"] == "warning"
+    assert "containerd v2.1.4 silently ignores" in found["containerd.toml_tracing"]["text"]
     assert "containerd#9740" in found["containerd.toml_tracing"]["text"]
     assert "OTEL_EXPORTER_OTLP_PROTOCOL=grpc" in found["containerd.toml_tracing"]["fix"]
-    unit = "/etc/systemd/system/containerd.service.d/tracing.conf"
-    node.write(unit, "[Service]\nEnvironment=OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317\n")
+    assert doctor(node, "--containerd-version", "1.7.15")["containerd.toml_tracing"]["severity"] == "ok"
+    assert doctor(node, "--containerd-version", "1.7.16")["containerd.toml_tracing"]["severity"] == "warning"
+    node.write(TRACING_UNIT, TRACING_ENV)
     assert doctor(node)["containerd.tracing"]["severity"] == "warning"
-    node.write(unit, "[Service]\nEnvironment=OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317\n"
-               "Environment=OTEL_EXPORTER_OTLP_PROTOCOL=grpc\n")
-    assert doctor(node)["containerd.tracing"]["severity"] == "ok"
+    node.write(TRACING_UNIT, TRACING_ENV + "Environment=OTEL_EXPORTER_OTLP_PROTOCOL=grpc\n")
+    assert doctor(node, "--containerd-version", "2.1.4")["containerd.tracing"]["severity"] == "ok"
+    found = doctor(node, "--containerd-version", "1.6.20~ds1")["containerd.tracing"]
+    assert found["severity"] == "warning" and "1.6.20~ds1 takes no tracing from its environment" in found["text"]
+    # Unknown is said to be unknown, by each rule that needs it.
+    for args in ((), ("--containerd-version", "newest")):
+        found = doctor(node, *args)
+        assert found["containerd.tracing"]["severity"] == "note" and "unknown" in found["containerd.tracing"]["text"]
+        assert "unknown" in found["containerd.toml_tracing"]["text"]
+
+
+@pytest.mark.parametrize("program,says", [("/usr/bin/containerd", "unknown"), ("containerd-2.*/containerd", "containerd 2")])
+def test_containerds_version_by_its_build_information(node, program, says):
+    """Go writes the main package's path into each program, and containerd 2 has its version in that path."""
+    node.process(600, "/usr/bin/containerd", exe="/usr/bin/containerd", cgroup="0::/system.slice/containerd.service\n")
+    shutil.copy(program if program.startswith("/") else peer(program), node.path("/usr/bin/containerd"))
+    node.write("/etc/containerd/config.toml",
+               'version = 2\n[plugins."io.containerd.tracing.processor.v1.otlp"]\n  endpoint = "http://localhost:4318"\n')
+    node.write("/proc/600/environ", b"A=b\0OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317\0"
+               b"OTEL_EXPORTER_OTLP_PROTOCOL=grpc\0")
+    found = doctor(node)
+    assert says in found["containerd.toml_tracing"]["text"]
+    assert found["containerd.tracing"]["severity"] == ("ok" if says == "containerd 2" else "note")
+    assert found["containerd.tracing"]["evidence"] == "/proc/600/environ"
+    # The environment of a process that only has the name says nothing, nor does its program.
+    node.path("/proc/600/cgroup").write_text(CONTAINER)
+    found = doctor(node)
+    assert "unknown" in found["containerd.toml_tracing"]["text"]
+    assert found["containerd.tracing"]["evidence"] != "/proc/600/environ"
+    assert "in a pod or container" in found["containerd.process"]["evidence"]
+
+
+def test_containerds_version_by_cri(tmp_path):
+    """A real containerd at its usual place, in a mount namespace with a /run of its own."""
+    config = tmp_path / "config.toml"
+    config.write_text(f'version = 2\nroot = "{tmp_path}/root"\nstate = "{tmp_path}/state"\n[grpc]\n'
+                      '  address = "/run/containerd/containerd.sock"\n'
+                      '[plugins."io.containerd.grpc.v1.cri"]\n  restrict_oom_score_adj = true\n')
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", f"""
+        set -e
+        mount -t tmpfs tmpfs /run
+        containerd --config {config} >{tmp_path}/log 2>&1 & pid=$!
+        for n in $(seq 300); do [ -S /run/containerd/containerd.sock ] && grep -q 'successfully booted' {tmp_path}/log && break; sleep 0.1; done
+        {PODSPAN} doctor --json || true
+        kill $pid; wait $pid || true
+        """], capture_output=True, text=True, timeout=90)
+    found = {f["id"]: f for f in json.loads(done.stdout)["findings"]}
+    assert "containerd 1.6.20" in found["containerd.tracing"]["text"], (found["containerd.tracing"], done.stderr)
+
+
+KLOG = 'I1130 20:00:00.123456    4711 server.go:529] "Kubelet version" kubeletVersion="{}"'
+BOOT = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize("change,version", [
+    ({}, "1.34"), ({"_PID": "4712"}, None), ({"_UID": "33"}, None), ({"_BOOT_ID": BOOT[::-1]}, None),
+    ({"__MONOTONIC_TIMESTAMP": "49000000"}, None), ({"MESSAGE": 'E1130 x] "Kubelet version" kubeletVersion="v1.34.1"'}, None),
+])
+def test_kubelets_version_is_in_the_journal(kubeadm, change, version):
+    """What the believed process wrote, in this boot, after it had started."""
+    kubeadm.process(4711, "/usr/bin/kubelet", "--config=/var/lib/kubelet/config.yaml")
+    kubeadm.write("/proc/4711/stat", "4711 (kube) let) S 1 " + "0 " * 17 + "5000 " + "0 " * 30 + "\n")
+    kubeadm.write("/proc/sys/kernel/random/boot_id",
+                  "-".join([BOOT[:8], BOOT[8:12], BOOT[12:16], BOOT[16:20], BOOT[20:]]) + "\n")
+    entries = [{"MESSAGE": "I1130 something else"}, {"MESSAGE": KLOG.format("v1.34.1"), **change}]
+    text = ""
+    for n, entry in enumerate(entries):
+        fields = {"__REALTIME_TIMESTAMP": str(1700000000000000 + n), "__MONOTONIC_TIMESTAMP": str(50100000 + n),
+                  "_BOOT_ID": BOOT, "_PID": "4711", "_UID": "0", "_MACHINE_ID": BOOT, **entry}
+        text += "".join(f"{key}={value}\n" for key, value in fields.items()) + "\n"
+    folder = kubeadm.path("/var/log/journal")
+    folder.mkdir(parents=True)
+    subprocess.run(["/lib/systemd/systemd-journal-remote", "-o", folder / "x.journal", "-"], input=text, text=True, check=True, capture_output=True)
+    kubeadm.write("/etc/podspan/podspan.conf", "semconv = rpc\n")
+    found = doctor(kubeadm)["kubelet.semconv"]
+    if version:
+        assert f"kubelet {version} names" in found["text"]
+    else:
+        assert "unknown" in found["text"] and "pid 4711" in found["evidence"]
 
 
 def test_doctor_hooks(node):
