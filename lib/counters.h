@@ -64,6 +64,7 @@ typedef enum CountersId {
         COUNTERS_CRI_CRASHED,           /* calls with a context file that the death of a podspan-cri cut off */
         COUNTERS_AGENT_SET_ASIDE,       /* spool files set aside: podspand died over them twice */
         COUNTERS_AGENT_FOREIGN,         /* removed from the spool: their names are not those of spool files */
+        COUNTERS_WATCH_UNREADABLE,      /* bundles of root that podspan-watch could not read */
         _COUNTERS_ID_MAX,
 } CountersId;
 

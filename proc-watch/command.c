@@ -170,6 +170,27 @@ static void parse_shim(Strings args, Command *ret) {
         }
 }
 
+/* "k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT", CRI-O's name of a container; what is none says nothing. */
+static void parse_name(const char *name, Command *ret) {
+        enum { PREFIX, CONTAINER, POD, NAMESPACE, UID, ATTEMPT, N_PARTS };
+        const char *parts[N_PARTS];
+        size_t lens[N_PARTS], n = 0;
+
+        for (const char *end; n < N_PARTS; name = end + 1) {
+                end = strchrnul(name, '_');
+                parts[n] = name;
+                lens[n++] = (size_t) (end - name);
+                if (!*end)
+                        break;
+        }
+        if (n != N_PARTS || parts[ATTEMPT][lens[ATTEMPT]] || lens[PREFIX] != 3 || memcmp(parts[PREFIX], "k8s", 3) != 0)
+                return;
+        copy_n(ret->container_name, sizeof(ret->container_name), parts[CONTAINER], lens[CONTAINER]);
+        copy_n(ret->pod_name, sizeof(ret->pod_name), parts[POD], lens[POD]);
+        copy_n(ret->pod_namespace, sizeof(ret->pod_namespace), parts[NAMESPACE], lens[NAMESPACE]);
+        copy_n(ret->pod_uid, sizeof(ret->pod_uid), parts[UID], lens[UID]);
+}
+
 static void parse_monitor(Strings args, Command *ret) {
         const char *arg;
 
@@ -184,8 +205,51 @@ static void parse_monitor(Strings args, Command *ret) {
                         if (!(arg = strings_next(&args)))
                                 return;
                         COPY(ret->bundle, arg);
+                } else if (strcmp(arg, "-n") == 0 || strcmp(arg, "--name") == 0) {
+                        if (!(arg = strings_next(&args)))
+                                return;
+                        parse_name(arg, ret);
                 }
         }
+}
+
+static const struct {
+        const char *engine, *option;
+        size_t at; /* in CommandFolders */
+} engine_options[] = {
+        { "containerd", "-c", offsetof(CommandFolders, config) },
+        { "containerd", "--config", offsetof(CommandFolders, config) },
+        { "containerd", "--state", offsetof(CommandFolders, run_root) },
+        { "crio", "-c", offsetof(CommandFolders, config) },
+        { "crio", "--config", offsetof(CommandFolders, config) },
+        { "crio", "-d", offsetof(CommandFolders, config_dir) },
+        { "crio", "--config-dir", offsetof(CommandFolders, config_dir) },
+        { "crio", "-r", offsetof(CommandFolders, root) },
+        { "crio", "--root", offsetof(CommandFolders, root) },
+        { "crio", "--runroot", offsetof(CommandFolders, run_root) },
+        { "podman", "--root", offsetof(CommandFolders, root) },
+        { "podman", "--runroot", offsetof(CommandFolders, run_root) },
+};
+
+static void parse_engine(Strings args, Command *ret) {
+        const char *arg;
+
+        while ((arg = strings_next(&args)) && strcmp(arg, "--") != 0)
+                for (size_t i = 0; i < ARRAY_SIZE(engine_options); i++) {
+                        size_t len = strlen(engine_options[i].option);
+                        const char *value;
+
+                        if (strcmp(ret->name, engine_options[i].engine) != 0 ||
+                            strncmp(arg, engine_options[i].option, len) != 0 || (arg[len] && arg[len] != '='))
+                                continue;
+                        value = arg[len] ? arg + len + 1 : strings_next(&args);
+                        if (!value)
+                                return;
+                        if (*value == '/')
+                                copy_n((char *) &ret->folders + engine_options[i].at, EVENT_FILE_MAX, value,
+                                       strlen(value));
+                        break;
+                }
 }
 
 /* pinns -d DIR -f FILE …: FILE is the name under which the namespaces are found again. */
@@ -333,6 +397,9 @@ int command_parse(const Event *event, const char *data, size_t size, Command *re
                 break;
         case COMMAND_PINNS:
                 parse_pinns(args, &command);
+                break;
+        case COMMAND_ENGINE:
+                parse_engine(args, &command);
                 break;
         default:
                 break;

@@ -27,8 +27,17 @@ typedef enum CommandKind {
         COMMAND_OURS,    /* podspan's own: speaks for itself */
 } CommandKind;
 
+/* Where an engine keeps what it has, by its options; "" where it is not told. Absolute paths only. */
+typedef struct CommandFolders {
+        char config[EVENT_FILE_MAX];
+        char config_dir[EVENT_FILE_MAX];
+        char root[EVENT_FILE_MAX];
+        char run_root[EVENT_FILE_MAX];
+} CommandFolders;
+
 typedef struct Command {
         CommandKind kind;
+        bool of_crio; /* CRI-O has started it; set by story.h */
         bool claimed; /* the kind is what the process calls itself: true of one that executes itself again only */
         uint32_t uid; /* effective user, on the host */
         uint32_t pid; /* its process; 0: not known */
@@ -41,9 +50,11 @@ typedef struct Command {
         char netns[COMMAND_NAME_MAX + 1];    /* last part of the network namespace's path */
         char ifname[16];
         char containerd_namespace[IDENTITY_ID_MAX + 1];
-        char pod_uid[IDENTITY_ID_MAX + 1]; /* of CNI_ARGS */
+        char pod_uid[IDENTITY_ID_MAX + 1]; /* of CNI_ARGS, or of the name that CRI-O gives a monitor */
         char pod_name[IDENTITY_NAME_MAX + 1];
         char pod_namespace[IDENTITY_NAME_MAX + 1];
+        char container_name[IDENTITY_NAME_MAX + 1]; /* of a monitor; "POD": the sandbox's own */
+        CommandFolders folders;                     /* of an engine */
         bool has_traceparent;
         TraceContext traceparent;
 } Command;

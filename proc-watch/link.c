@@ -1,10 +1,7 @@
 #include <assert.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include "link.h"
 #include "operations.h"
 #include "resync.h"
@@ -120,42 +117,20 @@ static LinkEntry *remember(Link *link, Owner *owner, uint32_t uid) {
 }
 
 /*
- * Opens config.json of the bundle at @path for reading, if it is a regular file below a known root, and @uid's own (0:
- * anybody's). An fd or a negative errno.
+ * Opens config.json of the bundle at @path for reading, if it lies below a known root or an engine's, and is @uid's own
+ * (0: anybody's). An fd or a negative errno.
  */
 static int open_config(const Link *link, const char *path, uint32_t uid) {
-        const struct open_how how = {
-                .flags = O_PATH | O_CLOEXEC,
-                .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-        };
-        char name[COMMAND_BUNDLE_MAX + 16], self[32];
-
         for (size_t i = 0; i < link->n_roots; i++) {
                 size_t len = strlen(link->roots[i]);
-                _cleanup_close_ int root = -EBADF, fd = -EBADF;
-                struct stat st;
-                int opened;
+                _cleanup_close_ int root = -EBADF;
 
                 if (strncmp(path, link->roots[i], len) != 0 || path[len] != '/')
                         continue;
                 root = open(link->roots[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
-                if (root < 0)
-                        return -errno;
-                (void) snprintf(name, sizeof(name), "%s/config.json", path + len + 1);
-                fd = (int) syscall(SYS_openat2, root, name, &how, sizeof(how));
-                if (fd < 0 || fstat(fd, &st) < 0)
-                        return -errno;
-                if (!S_ISREG(st.st_mode) || st.st_size > BUNDLE_SIZE_MAX)
-                        return -EINVAL;
-                if (uid != 0 && st.st_uid != uid)
-                        return -EACCES;
-
-                /* The very file that was looked at: not even opening another kind would be without effects. */
-                (void) snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-                opened = open(self, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-                return opened < 0 ? -errno : opened;
+                return root < 0 ? -errno : opener_open_below(root, path + len + 1, uid);
         }
-        return -EACCES;
+        return link->opener && uid == 0 ? opener_open(link->opener, path) : -EACCES;
 }
 
 static int read_bundle(const Link *link, const char *path, uint32_t uid, Bundle *ret) {
@@ -182,8 +157,36 @@ static int read_bundle(const Link *link, const char *path, uint32_t uid, Bundle 
         }
 }
 
+/* What a user runs need not be in reach; a bundle that is gone again was not needed for long. */
+static void note_unreadable(Link *link, const Command *command, int error) {
+        if (command->uid != 0 || error == -ENOENT)
+                return;
+        counters_add(link->counters, COUNTERS_WATCH, COUNTERS_WATCH_UNREADABLE, 1);
+        (void) snprintf(link->unreadable.path, sizeof(link->unreadable.path), "%s", command->bundle);
+        link->unreadable.error = error;
+}
+
+/* What CRI-O calls a monitor names the pod, too; of another engine's monitor the name is anybody's. */
+static bool identify_by_name(const Command *command, Identity *identity) {
+        bool sandbox = strcmp(command->container_name, "POD") == 0;
+
+        if (command->kind != COMMAND_MONITOR || !command->of_crio || command->uid != 0 || !*command->id ||
+            !*command->pod_uid)
+                return false;
+        (void) snprintf(identity->container_id, sizeof(identity->container_id), "%s", command->id);
+        (void) snprintf(identity->pod_uid, sizeof(identity->pod_uid), "%s", command->pod_uid);
+        (void) snprintf(identity->pod_name, sizeof(identity->pod_name), "%s", command->pod_name);
+        (void) snprintf(identity->pod_namespace, sizeof(identity->pod_namespace), "%s", command->pod_namespace);
+        if (sandbox)
+                (void) snprintf(identity->sandbox_id, sizeof(identity->sandbox_id), "%s", command->id);
+        else
+                (void) snprintf(identity->container_name, sizeof(identity->container_name), "%s",
+                                command->container_name);
+        return true;
+}
+
 /* What is known of whose @command is, before any call is looked at. */
-static int identify(const Link *link, const Command *command, Identity *identity, Manager *manager, Bundle *bundle,
+static int identify(Link *link, const Command *command, Identity *identity, Manager *manager, Bundle *bundle,
                     bool *has_bundle) {
         LinkEntry *entry;
         int r;
@@ -204,6 +207,7 @@ static int identify(const Link *link, const Command *command, Identity *identity
                 r = read_bundle(link, command->bundle, command->uid, bundle);
                 if (r < 0) {
                         counters_add(link->counters, COUNTERS_WATCH, COUNTERS_INPUT_BAD, r == -EBADMSG);
+                        note_unreadable(link, command, r);
                 } else {
                         *has_bundle = true;
                         *manager = bundle_manager(bundle, command->bundle, command->id);
@@ -222,6 +226,10 @@ static int identify(const Link *link, const Command *command, Identity *identity
         }
         if (command->uid != 0)
                 return -ENOENT;
+        if (identify_by_name(command, identity)) {
+                *manager = MANAGER_CRIO;
+                return 0;
+        }
         (void) snprintf(identity->container_id, sizeof(identity->container_id), "%s", command->id);
         return *command->id ? 0 : -ENOENT;
 }

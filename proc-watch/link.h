@@ -8,8 +8,10 @@
  * file has it or as we have seen it ourselves; else the trace derived from the sandbox's (or a lone container's) id.
  * What is nobody's gets no span.
  *
- * Bundles are opened below known roots only, following no symbolic link. What has been learnt of a container stays,
- * LINK_OWNERS_MAX of them, the oldest replaced.
+ * Bundles are opened below known roots, following no symbolic link, root's also below the folders that engines have
+ * configured (opener.h). One that cannot be read is counted, and the pod taken from what else is known: what the
+ * command's arguments and environment say, a call in flight, what was learnt before. What has been learnt of a container
+ * stays, LINK_OWNERS_MAX of them, the oldest replaced.
  *
  * A command that runs as another user than root is believed in what is that user's own: a container whose bundle
  * belongs to that user, and never a pod or a call of the CRI.
@@ -17,6 +19,7 @@
 
 #include "context.h"
 #include "counters.h"
+#include "opener.h"
 #include "sampler.h"
 #include "story.h"
 
@@ -39,6 +42,11 @@ typedef struct Link {
         uint64_t start_window_ns;
         const char *roots[LINK_ROOTS_MAX]; /* borrowed; bundles lie below */
         size_t n_roots;
+        Opener *opener; /* borrowed; NULL: bundles of root elsewhere are not read */
+        struct {
+                char path[COMMAND_BUNDLE_MAX + 1];
+                int error; /* 0: none since this was set to 0 */
+        } unreadable;      /* the bundle that could not be read last */
         LinkEntry *entries;
         uint64_t seq;
 } Link;

@@ -32,6 +32,7 @@ static size_t n_arg_roots;
 typedef struct Program {
         Config config;
         Watch watch;
+        Opener opener;
         int state_fd;
         int record_fd; /* the lock of our record, see watchstate.h */
         bool refused;  /* it cannot run here, whoever starts it again */
@@ -40,6 +41,7 @@ typedef struct Program {
 static Program program = {
         .config = CONFIG_NULL,
         .watch = WATCH_NULL,
+        .opener = OPENER_NULL,
         .state_fd = -EBADF,
         .record_fd = -EBADF,
 };
@@ -202,6 +204,12 @@ static int setup(Program *p) {
 
         (void) mallopt(M_TRIM_THRESHOLD, 64 * 1024);
 
+        /* Before anything else is open or in memory: it is a copy of this process. */
+        r = opener_init(&p->opener, sysfilter_kill_wanted());
+        if (r < 0)
+                return log_error_errno(r, "Cannot start what opens bundles: %m");
+        p->watch.opener = &p->opener;
+
         if (mkdir(state_dir, 0755) < 0 && errno != EEXIST)
                 return log_error_errno(-errno, "Cannot make %s: %m", state_dir);
         p->state_fd = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -250,6 +258,7 @@ static int run(Program *p) {
 
 static void teardown(Program *p) {
         watch_deinit(&p->watch);
+        opener_deinit(&p->opener);
         config_deinit(&p->config);
         p->record_fd = close_fd(p->record_fd);
         p->state_fd = close_fd(p->state_fd);

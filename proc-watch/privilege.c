@@ -36,6 +36,7 @@ typedef struct RulesetAttr {
 
 /* With CAP_BPF, which before 5.19 is needed for any bpf(), the filter below still allows nothing but an iterator. */
 static const unsigned kept_capabilities[] = { CAP_BPF, CAP_DAC_READ_SEARCH };
+static const unsigned opener_capabilities[] = { CAP_DAC_READ_SEARCH };
 
 /* clang-format off */
 static const char *const allowed[] = {
@@ -50,6 +51,15 @@ static const char *const allowed[] = {
         "unlinkat", "write", "writev",
         /* waiting, and a word to the service manager */
         "epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait", "poll", "ppoll", "sendto", "timerfd_settime",
+        /* what the opener answers */
+        "recvmsg",
+};
+
+static const char *const opener_allowed[] = {
+        "brk", "close", "exit", "exit_group", "fcntl", "fstat", "fstatfs", "futex", "getdents64", "getpid", "getrandom",
+        "gettid", "lseek", "madvise", "mmap", "mremap", "munmap", "newfstatat", "open", "openat", "openat2", "pread64",
+        "read", "readlink", "readlinkat", "recvfrom", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask",
+        "rt_sigreturn", "sendmsg", "statx", "tgkill",
 };
 /* clang-format on */
 
@@ -66,7 +76,7 @@ static int allow(int ruleset_fd, int fd, uint64_t access) {
         return syscall(SYS_landlock_add_rule, ruleset_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0 ? -errno : 0;
 }
 
-/* Opens @path, or what is there of it: an engine makes its folders later than we start. Never "/". */
+/* Opens @path, or what is there of it: an engine makes its folders later than we start. "/" only if that is meant. */
 static int open_existing(const char *path) {
         char shorter[256], *slash;
         int fd;
@@ -110,22 +120,22 @@ static int confine(const PrivilegePaths *paths) {
                 if (r < 0)
                         return r;
         }
-        r = allow(ruleset_fd, paths->state_fd, (FS_READ | FS_WRITE) & attr.handled_access_fs);
+        r = paths->state_fd >= 0 ? allow(ruleset_fd, paths->state_fd, (FS_READ | FS_WRITE) & attr.handled_access_fs) : 0;
         if (r < 0)
                 return r;
         return syscall(SYS_landlock_restrict_self, ruleset_fd, 0) < 0 ? -errno : PRIVILEGE_DROPPED;
 }
 
-static int drop_capabilities(void) {
+static int drop_capabilities(const unsigned *capabilities, size_t n) {
         struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
         struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {}, kept[_LINUX_CAPABILITY_U32S_3] = {};
 
         if (syscall(SYS_capget, &header, data) < 0)
                 return -errno;
-        for (size_t i = 0; i < ARRAY_SIZE(kept_capabilities); i++) {
-                unsigned word = kept_capabilities[i] / 32;
+        for (size_t i = 0; i < n; i++) {
+                unsigned word = capabilities[i] / 32;
 
-                kept[word].permitted |= data[word].permitted & UINT32_C(1) << kept_capabilities[i] % 32;
+                kept[word].permitted |= data[word].permitted & UINT32_C(1) << capabilities[i] % 32;
                 kept[word].effective = kept[word].permitted;
         }
         return syscall(SYS_capset, &header, kept) < 0 ? -errno : 0;
@@ -152,8 +162,25 @@ int privilege_drop(const PrivilegePaths *paths, bool kill) {
         outcome = confine(paths);
         if (outcome < 0)
                 return outcome;
-        r = drop_capabilities();
+        r = drop_capabilities(kept_capabilities, ARRAY_SIZE(kept_capabilities));
         if (r == 0)
                 r = filter_calls(kill);
+        return r < 0 ? r : outcome;
+}
+
+int privilege_drop_opener(bool kill) {
+        static const char *const readable[] = { "/" };
+        const PrivilegePaths paths = { .readable = readable, .n_readable = ARRAY_SIZE(readable), .state_fd = -EBADF };
+        const Sysfilter filter = { .calls = opener_allowed, .n_calls = ARRAY_SIZE(opener_allowed) };
+        int outcome, r;
+
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                return -errno;
+        outcome = confine(&paths);
+        if (outcome < 0)
+                return outcome;
+        r = drop_capabilities(opener_capabilities, ARRAY_SIZE(opener_capabilities));
+        if (r == 0)
+                r = sysfilter_load(&filter, kill);
         return r < 0 ? r : outcome;
 }

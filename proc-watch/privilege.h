@@ -16,7 +16,7 @@ typedef struct PrivilegePaths {
         const char *const
                 *readable; /* below these, files can be read; of one that is missing, below what is there of it */
         size_t n_readable;
-        int state_fd; /* below this, files can be read and written */
+        int state_fd; /* below this, files can be read and written; negative: nowhere */
 } PrivilegePaths;
 
 typedef enum PrivilegeOutcome {
@@ -33,3 +33,9 @@ typedef enum PrivilegeOutcome {
  * Landlock also ends all access to other processes' /proc/PID/{exe,cwd,environ}: nothing may need them from here on.
  */
 int privilege_drop(const PrivilegePaths *paths, bool kill);
+
+/*
+ * The same for the process that opens bundles below the folders of engines (opener.h): it reads the file system, and
+ * keeps CAP_DAC_READ_SEARCH alone. Nothing can be written, and it has only the socket that it has already.
+ */
+int privilege_drop_opener(bool kill);

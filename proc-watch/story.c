@@ -265,6 +265,12 @@ static int place(Story *story, Node *node, const Command *command) {
         return tracecontext_new_child(&origin.parent, &node->context);
 }
 
+static bool is_of_crio(const Node *above) {
+        while (above && above->kind != COMMAND_ENGINE)
+                above = above->parent;
+        return above && strcmp(above->name, "crio") == 0;
+}
+
 static bool same_container(const Node *parent, const Command *command) {
         return !*command->id || (parent->owner && strcmp(owner_id(parent->owner), command->id) == 0);
 }
@@ -304,6 +310,8 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
 
         node->mute = mute || strcmp(command->name, "podspan-hook") == 0;
         node->engine = command->kind == COMMAND_ENGINE || engine;
+        if (command->kind == COMMAND_ENGINE && command->uid == 0 && story->tell.host.engine)
+                story->tell.host.engine(story->tell.host.userdata, command);
         node->ours = command->kind == COMMAND_OURS || ours;
         node->silent = node->mute || !node_speaks(node, command, parent);
         poll = !node->silent && command_is_poll(command);
@@ -436,6 +444,7 @@ static int process_exec(Story *story, const Event *event, const char *data, size
 
         process->doubtful = true; /* until it is known what it is */
         node = process->node;
+        command.of_crio = !process->astray && is_of_crio(node);
         if (command.claimed && command.kind != COMMAND_CNI && (!node || node->kind != command.kind))
                 command.kind = COMMAND_OTHER;
         /* A runtime's helper works for the runtime; what executes itself again, or a script its interpreter, stays. */

@@ -56,6 +56,8 @@ typedef struct StoryHost {
          */
         int (*cgroup)(void *userdata, uint32_t pid, uint64_t start_ns, char **ret);
         bool (*oom_killed)(void *userdata, const char *cgroup);
+        /* An engine of root runs; may be NULL. */
+        void (*engine)(void *userdata, const Command *command);
         void *userdata;
 } StoryHost;
 

@@ -15,6 +15,8 @@
 #define CALL_EVENT_MAX (sizeof(struct inotify_event) + NAME_MAX + 1)
 
 static LogRatelimit lost_limit = LOG_RATELIMIT(60, 3);
+static LogRatelimit unreadable_limit = LOG_RATELIMIT(3600, 3);
+static LogRatelimit engine_limit = LOG_RATELIMIT(3600, 3);
 
 static void flush(Watch *watch) {
         if (watch->n_spans > 0 && spool_wanted(&watch->spool, watch->state_fd))
@@ -39,8 +41,31 @@ static int on_flush(LoopTimer *timer) {
 
 static int host_find(void *userdata, const Command *command, uint64_t time_ns, StoryOrigin *ret) {
         Watch *watch = userdata;
+        int r;
 
-        return link_find(&watch->link, command, time_ns, ret);
+        r = link_find(&watch->link, command, time_ns, ret);
+        if (watch->link.unreadable.error != 0 && log_ratelimit(&unreadable_limit))
+                (void) log_warning_errno(watch->link.unreadable.error,
+                                         "Cannot read the bundle %s, so its hooks are not known (is it below no folder "
+                                         "of a running engine? then add --bundle-root): %m",
+                                         watch->link.unreadable.path);
+        watch->link.unreadable.error = 0;
+        return r;
+}
+
+static void host_engine(void *userdata, const Command *command) {
+        Watch *watch = userdata;
+        OpenerFolders folders = {};
+        int r;
+
+        if (!watch->link.opener)
+                return;
+        r = opener_add_engine(watch->link.opener, command, &folders);
+        if (r < 0 && log_ratelimit(&engine_limit))
+                (void) log_warning_errno(r, "Cannot learn where %s keeps its bundles: %m", command->name);
+        else if (r >= 0 && folders.n_unreadable > 0 && log_ratelimit(&engine_limit))
+                (void) log_warning_errno(folders.error, "Cannot use %s, a configuration of %s, to find its bundles: %m",
+                                         folders.unreadable, command->name);
 }
 
 static int host_root(void *userdata, TraceContext *ret) {
@@ -365,6 +390,7 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
                 .counted = host_counted,
                 .cgroup = host_cgroup,
                 .oom_killed = host_oom_killed,
+                .engine = host_engine,
                 .userdata = watch,
         };
         sigset_t set;
@@ -385,6 +411,7 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
                       config->start_window_ns);
         if (r < 0)
                 return r;
+        watch->link.opener = watch->opener;
         for (size_t i = 0; i < n_roots; i++) {
                 r = link_add_root(&watch->link, roots[i]);
                 if (r < 0)

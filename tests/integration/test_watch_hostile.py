@@ -225,7 +225,7 @@ def test_orphans_of_a_pod_with_the_hosts_pids():
 
 def test_bundles_that_are_none(tmp_path):
     """Root's own runtime with bundles that are links, pipes or huge: each is a span, and nothing blocks."""
-    with node(_make, stages=()) as one, Watch(one.podspan) as watch:
+    with node(_make, stages=()) as one, Watch(one.podspan, bundle_root=one.podspan.folder) as watch:
         pod = one.pod()
         main = pod.containers["main"]
         runc = _program(tmp_path, "runc")

@@ -18,14 +18,14 @@ _NICE = -10
 
 
 class Watch:
-    """Runs podspan-watch for a Podspan; a context manager."""
+    """Runs podspan-watch for a Podspan; a context manager. bundle_root: a folder of bundles that no engine names."""
 
-    def __init__(self, podspan, nice=_NICE):
+    def __init__(self, podspan, nice=_NICE, bundle_root=None):
         self._podspan = podspan
         self._notify = Notify(podspan.folder / "watch-notify.sock")
         self.daemon = Daemon(
             "podspan-watch", [packaged("nice"), "-n", nice, packaged("setpriv"), f"--bounding-set={_CAPABILITIES}", built("podspan-watch"),
-                              *podspan.options, "--bundle-root", podspan.folder.parent],
+                              *podspan.options, *(["--bundle-root", bundle_root] if bundle_root else [])],
             podspan.folder, env={"NOTIFY_SOCKET": str(self._notify.path), "PODSPAN_SECCOMP": "kill"})
         try:
             self.daemon.wait_until(self._notify.ready, "READY=1")
