@@ -11,8 +11,8 @@ typedef struct Key {
 } Key;
 
 static const Key keys[] = {
-        { ENGINECONF_CONTAINERD, "", "state" },    { ENGINECONF_CRIO, "crio", "root" },
-        { ENGINECONF_CRIO, "crio", "runroot" },    { ENGINECONF_STORAGE, "storage", "graphroot" },
+        { ENGINECONF_CONTAINERD, "", "state" },       { ENGINECONF_CRIO, "crio", "root" },
+        { ENGINECONF_CRIO, "crio", "runroot" },       { ENGINECONF_STORAGE, "storage", "graphroot" },
         { ENGINECONF_STORAGE, "storage", "runroot" },
 };
 

@@ -10,8 +10,8 @@
  *
  * Bundles are opened below known roots, following no symbolic link, root's also below the folders that engines have
  * configured (opener.h). One that cannot be read is counted, and the pod taken from what else is known: what the
- * command's arguments and environment say, a call in flight, what was learnt before. What has been learnt of a container
- * stays, LINK_OWNERS_MAX of them, the oldest replaced.
+ * command's arguments and environment say, a call in flight, what was learnt before. What has been learnt of a
+ * container stays, LINK_OWNERS_MAX of them, the oldest replaced.
  *
  * A command that runs as another user than root is believed in what is that user's own: a container whose bundle
  * belongs to that user, and never a pod or a call of the CRI.

@@ -31,10 +31,10 @@ typedef struct Opener {
 
 /* What an engine said. */
 typedef struct OpenerFolders {
-        uint32_t n_new;                     /* folders not known before */
-        uint32_t n_unreadable;              /* configuration files that could not be read, or that root alone does not own */
-        char unreadable[EVENT_FILE_MAX];    /* one of them */
-        int32_t error;                      /* … and why, a negative errno */
+        uint32_t n_new;        /* folders not known before */
+        uint32_t n_unreadable; /* configuration files that could not be read, or that root alone does not own */
+        char unreadable[EVENT_FILE_MAX]; /* one of them */
+        int32_t error;                   /* … and why, a negative errno */
 } OpenerFolders;
 
 /*

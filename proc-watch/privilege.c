@@ -120,7 +120,8 @@ static int confine(const PrivilegePaths *paths) {
                 if (r < 0)
                         return r;
         }
-        r = paths->state_fd >= 0 ? allow(ruleset_fd, paths->state_fd, (FS_READ | FS_WRITE) & attr.handled_access_fs) : 0;
+        r = paths->state_fd >= 0 ? allow(ruleset_fd, paths->state_fd, (FS_READ | FS_WRITE) & attr.handled_access_fs)
+                                 : 0;
         if (r < 0)
                 return r;
         return syscall(SYS_landlock_restrict_self, ruleset_fd, 0) < 0 ? -errno : PRIVILEGE_DROPPED;

@@ -36,7 +36,7 @@ struct Watch {
         LoopSource calls_source; /* inotify of the live context files */
         Calls calls;
         uint64_t calls_ns; /* all calls that began until then are known */
-        Opener *opener; /* borrowed; set before watch_init(), or NULL */
+        Opener *opener;    /* borrowed; set before watch_init(), or NULL */
         LoopSignal signals;
         const char *service_name;
         Span *spans[WATCH_SPANS_MAX];

@@ -421,11 +421,9 @@ static void start_of_another(void **state) {
                 { { .sandbox_id = S1, .sandbox_attempt = 1, .sandbox_attempt_known = true }, CONTEXT_FOUND_NONE },
         };
         Fixture *fixture = *state;
-        const Identity gone = { .sandbox_id = S1,
-                                .pod_uid = "u1",
-                                .pod_name = "p",
-                                .pod_namespace = "n",
-                                .sandbox_attempt_known = true };
+        const Identity gone = {
+                .sandbox_id = S1, .pod_uid = "u1", .pod_name = "p", .pod_namespace = "n", .sandbox_attempt_known = true
+        };
         ContextRecord run = call("RunPodSandbox", &gone), out;
 
         assert_int_equal(context_put(&fixture->context, CONTEXT_START, S1, &run), 0);

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -163,6 +164,71 @@ static void cni_names_the_pod(void **state) {
         }
 }
 
+/* One program with its arguments, '~' as above. */
+static void parse_one(const char *file, const char *args, Command *ret) {
+        char data[EVENT_FILE_MAX + EVENT_ARGS_MAX];
+        Event event = { .type = EVENT_EXEC, .flags = EVENT_NAMED };
+        size_t size = strlen(file) + 1;
+
+        memcpy(data, file, size);
+        event.file_size = (uint16_t) size;
+        event.args_size = (uint16_t) fill(data + size, args);
+        assert_int_equal(command_parse(&event, data, size + event.args_size, ret), 0);
+}
+
+static void crio_names_the_pod(void **state) {
+        static const struct {
+                const char *name, *container, *pod, *namespace, *uid;
+        } names[] = {
+                { "k8s_main_web-0_shop_u-1_0", "main", "web-0", "shop", "u-1" },
+                { "k8s_POD_web-0_shop_u-1_12", "POD", "web-0", "shop", "u-1" },
+                { "k8s_main_web_0_shop_u-1_0", "", "", "", "" },
+                { "k8s_main_web_shop_u-1", "", "", "", "" },
+                { "k8x_main_web_shop_u-1_0", "", "", "", "" },
+                { "busy_shannon", "", "", "", "" },
+                { "", "", "", "", "" },
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+                char args[256];
+                Command command;
+
+                (void) snprintf(args, sizeof(args), "conmon~-b~/b~-c~" ID "~-n~%s~", names[i].name);
+                parse_one("/usr/bin/conmon", args, &command);
+                assert_string_equal(command.id, ID);
+                assert_string_equal(command.container_name, names[i].container);
+                assert_string_equal(command.pod_name, names[i].pod);
+                assert_string_equal(command.pod_namespace, names[i].namespace);
+                assert_string_equal(command.pod_uid, names[i].uid);
+        }
+}
+
+static void folders_of_engines(void **state) {
+        static const struct {
+                const char *file, *args, *config, *config_dir, *root, *run_root;
+        } engines[] = {
+                { "/usr/bin/crio", "crio~--config~/c~--config-dir=/d~", "/c", "/d", "", "" },
+                { "/usr/bin/crio", "crio~-c=/c~-d~/d~-r~/r~--runroot=/s~", "/c", "/d", "/r", "/s" },
+                { "/usr/bin/crio", "crio~--configuration~/c~--root~relative~--runroot~", "", "", "", "" },
+                { "/usr/bin/containerd", "/usr/bin/containerd~-c~/c~--root~/r~--state~/s~", "/c", "", "", "/s" },
+                { "/usr/bin/podman", "podman~--root=/r~--runroot~/s~run~--~--root~/x~", "", "", "/r", "/s" },
+                { "/usr/bin/dockerd", "dockerd~--config~/c~", "", "", "", "" },
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(engines); i++) {
+                Command command;
+
+                parse_one(engines[i].file, engines[i].args, &command);
+                assert_int_equal(command.kind, COMMAND_ENGINE);
+                assert_string_equal(command.folders.config, engines[i].config);
+                assert_string_equal(command.folders.config_dir, engines[i].config_dir);
+                assert_string_equal(command.folders.root, engines[i].root);
+                assert_string_equal(command.folders.run_root, engines[i].run_root);
+        }
+}
+
 static void sizes_must_fit(void **state) {
         Event event = { .type = EVENT_EXEC, .file_size = 2, .args_size = 1 };
         Command command;
@@ -212,8 +278,14 @@ static void polls(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(tables),         cmocka_unit_test(cut_anywhere), cmocka_unit_test(cni_names_the_pod),
-                cmocka_unit_test(sizes_must_fit), cmocka_unit_test(traceparent),  cmocka_unit_test(polls),
+                cmocka_unit_test(tables),
+                cmocka_unit_test(cut_anywhere),
+                cmocka_unit_test(cni_names_the_pod),
+                cmocka_unit_test(crio_names_the_pod),
+                cmocka_unit_test(folders_of_engines),
+                cmocka_unit_test(sizes_must_fit),
+                cmocka_unit_test(traceparent),
+                cmocka_unit_test(polls),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,6 +80,59 @@ static Command runtime(const char *verb, const char *id) {
         return command;
 }
 
+/* A bundle that cannot be read is counted and named; the name that CRI-O gives a monitor tells the pod. */
+static void unreadable_bundle(void **state) {
+        static const struct {
+                const char *id, *container, *operation;
+                bool of_crio;
+                uint32_t uid;
+                uint8_t span;
+        } cases[] = {
+                { "s1", "POD", "RunPodSandbox", true, 0, 7 },
+                { "c1", "main", "CreateContainer", true, 0, 8 },
+                { "c2", "main", "CreateContainer", false, 0, 0 },
+        };
+        Fixture *fixture = *state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Command command = { .kind = COMMAND_MONITOR, .name = "conmon", .of_crio = cases[i].of_crio };
+                bool sandbox = strcmp(cases[i].container, "POD") == 0;
+                ContextRecord record = { .start_ns = NSEC_PER_SEC };
+                ContextHandle handle;
+                StoryOrigin origin;
+                Identity identity;
+
+                SET(command.id, cases[i].id);
+                SET(command.bundle, "/nowhere/overlay-containers/x/userdata");
+                SET(command.pod_uid, "u-1");
+                SET(command.pod_name, "web");
+                SET(command.pod_namespace, "shop");
+                SET(command.container_name, cases[i].container);
+                SET(record.operation, cases[i].operation);
+                SET(record.identity.pod_uid, "u-1");
+                SET(record.identity.pod_name, "web");
+                if (!sandbox)
+                        SET(record.identity.container_name, "main");
+                record.trace.trace_id[0] = record.trace.span_id[0] = cases[i].span;
+                if (cases[i].span != 0)
+                        assert_int_equal(context_publish(&fixture->context, &record, &handle), 0);
+
+                fixture->link.unreadable.error = 0;
+                assert_int_equal(link_find(&fixture->link, &command, 2 * NSEC_PER_SEC, &origin), 0);
+                assert_int_equal(fixture->link.unreadable.error, -EACCES);
+                assert_string_equal(fixture->link.unreadable.path, command.bundle);
+                owner_identity(origin.owner, &identity);
+                assert_int_equal(origin.parent.span_id[0], cases[i].span);
+                assert_string_equal(identity.pod_uid, cases[i].of_crio ? "u-1" : "");
+                assert_string_equal(identity.pod_namespace, cases[i].of_crio ? "shop" : "");
+                assert_string_equal(identity.sandbox_id, sandbox ? "s1" : "");
+                assert_string_equal(identity.container_name, cases[i].span == 8 ? "main" : "");
+                owner_unref(origin.owner);
+                if (cases[i].span != 0)
+                        context_retract(&fixture->context, &handle);
+        }
+}
+
 static void by_call(void **state) {
         static const struct {
                 const char *verb, *operation;
@@ -452,9 +505,19 @@ static void replaced_when_full(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(by_call),         TEST(cni_of_the_pod),  TEST(environment_first),   TEST(derived),
-                TEST(own_memory),      TEST(parallel_probes), TEST(start_is_remembered), TEST(bundles),
-                TEST(hostile_bundles), TEST(users_commands),  TEST(replaced_when_full),  TEST(late),
+                TEST(unreadable_bundle),
+                TEST(by_call),
+                TEST(cni_of_the_pod),
+                TEST(environment_first),
+                TEST(derived),
+                TEST(own_memory),
+                TEST(parallel_probes),
+                TEST(start_is_remembered),
+                TEST(bundles),
+                TEST(hostile_bundles),
+                TEST(users_commands),
+                TEST(replaced_when_full),
+                TEST(late),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
