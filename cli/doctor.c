@@ -2,7 +2,6 @@
 #include <string.h>
 #include <sys/timex.h>
 #include "doctor.h"
-#include "endpoint.h"
 #include "nodefile.h"
 #include "status.h"
 
@@ -51,25 +50,6 @@ DoctorSeverity doctor_worst(const Doctor *doctor) {
         return worst;
 }
 
-void doctor_check_endpoint(Doctor *doctor, const char *id, const char *who, const char *s) {
-        Endpoint endpoint;
-        int r;
-
-        if (endpoint_parse(s, &endpoint) < 0) {
-                doctor_add(doctor, id, DOCTOR_ERROR, s, "HOST:PORT, e.g. localhost:4317",
-                           "%s exports to an address that cannot be understood", who);
-                return;
-        }
-        r = endpoint_dial(&endpoint);
-        if (r < 0)
-                doctor_add(doctor, id, DOCTOR_ERROR, strerror(-r),
-                           "start a collector there, or name the right one (podspan.conf: tracing_endpoint = "
-                           "\"HOST:4317\")",
-                           "nobody answers at %s, where %s exports to", s, who);
-        else
-                doctor_add(doctor, id, DOCTOR_OK, s, NULL, "the collector that %s exports to answers", who);
-}
-
 static int load_config(Doctor *doctor, char **reterr_message) {
         _cleanup_free_ char *dir = NULL;
         int r;
@@ -94,7 +74,10 @@ static void check_config(Doctor *doctor) {
         int r = load_config(doctor, &message);
 
         doctor->config_known = r >= 0;
-        if (r < 0)
+        if (r == -EACCES || r == -EPERM)
+                doctor_add(doctor, "podspan.config", DOCTOR_NOTE, message, "run as root, or in group podspan",
+                           "podspan's configuration cannot be read: whether it is right is unknown");
+        else if (r < 0)
                 doctor_add(doctor, "podspan.config", DOCTOR_ERROR, message, "correct that line, then: podspan config",
                            "podspan's configuration is wrong: no daemon of it starts");
         else if (!doctor->config.enable_tracing)
@@ -118,17 +101,6 @@ static void check_daemon(Doctor *doctor) {
                 doctor_add(doctor, "podspand.running", DOCTOR_NOTE, doctor->cli->store_dir,
                            "run as root, or in group podspan", "whether podspand is running cannot be seen");
         }
-}
-
-static void check_collector(Doctor *doctor) {
-        if (!doctor->config_known)
-                return;
-        if (!config_exports(&doctor->config))
-                doctor_add(doctor, "podspan.collector", DOCTOR_NOTE, "tracing_endpoint = none",
-                           "/etc/podspan/podspan.conf: tracing_endpoint = \"localhost:4317\"",
-                           "nothing is exported: spans stay on this node");
-        else
-                doctor_check_endpoint(doctor, "podspan.collector", "podspan", doctor->config.tracing_endpoint);
 }
 
 static void check_clock(Doctor *doctor) {
@@ -171,6 +143,12 @@ static void check_counters(Doctor *doctor) {
         _cleanup_(counters_freep) Counters *counters = NULL;
         bool any = false;
 
+        if (state_fd < 0 && state_fd != -ENOENT) {
+                doctor_add(doctor, "podspan.drops", DOCTOR_NOTE, strerror(-state_fd),
+                           "run as root, or in group podspan",
+                           "the counters cannot be read: whether spans were dropped is unknown");
+                return;
+        }
         counters = state_fd >= 0 ? counters_open(state_fd, false) : NULL;
         if (!counters || !counters_shared(counters)) {
                 doctor_add(doctor, "podspan.drops", DOCTOR_NOTE, doctor->cli->state_dir, "systemctl start podspand",
@@ -195,7 +173,7 @@ static void check_counters(Doctor *doctor) {
 void doctor_self(Doctor *doctor) {
         check_config(doctor);
         check_daemon(doctor);
-        check_collector(doctor);
+        doctor_export(doctor);
         check_counters(doctor);
         check_clock(doctor);
 }

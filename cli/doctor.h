@@ -60,7 +60,7 @@ DoctorSeverity doctor_worst(const Doctor *doctor);
 void doctor_add(Doctor *doctor, const char *id, DoctorSeverity severity, const char *evidence, const char *fix,
                 const char *format, ...) _printf_(6, 7);
 
-/* Tells whether somebody answers at the collector's @endpoint, which @who is configured with. */
+/* Tells what listens at the collector's @endpoint, which @who is configured with. */
 void doctor_check_endpoint(Doctor *doctor, const char *id, const char *who, const char *endpoint);
 
 /* Tells of the processes that are called @found's name: @one is believed, or NULL. */
@@ -72,3 +72,4 @@ void doctor_cri(Doctor *doctor);
 void doctor_runtimes(Doctor *doctor);
 void doctor_hooks(Doctor *doctor);
 void doctor_self(Doctor *doctor);
+void doctor_export(Doctor *doctor);

@@ -48,6 +48,7 @@ int endpoint_parse(const char *s, Endpoint *ret) {
         return 0;
 }
 
+/* Returns a descriptor, non-blocking, or a negative errno. */
 static int connect_to(const struct sockaddr *address, socklen_t size) {
         _cleanup_close_ int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         struct pollfd pollfd = { .fd = fd, .events = POLLOUT };
@@ -57,14 +58,14 @@ static int connect_to(const struct sockaddr *address, socklen_t size) {
         if (fd < 0)
                 return -errno;
         if (connect(fd, address, size) >= 0)
-                return 0;
+                return TAKE_FD(fd);
         if (errno != EINPROGRESS)
                 return -errno;
         if (poll(&pollfd, 1, ENDPOINT_TIMEOUT_MS) <= 0)
                 return -ETIMEDOUT;
         if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_size) < 0)
                 return -errno;
-        return -error;
+        return error ? -error : TAKE_FD(fd);
 }
 
 /* What glibc's thread reads, as long as it likes. */
@@ -103,7 +104,8 @@ static int resolve(const Endpoint *endpoint, struct addrinfo **ret) {
         return r == 0 ? 0 : -ENOENT;
 }
 
-int endpoint_dial(const Endpoint *endpoint) {
+/* Returns a descriptor or a negative errno. */
+static int dial(const Endpoint *endpoint) {
         struct addrinfo *found = NULL;
         int r;
 
@@ -123,4 +125,63 @@ int endpoint_dial(const Endpoint *endpoint) {
                 r = connect_to(i->ai_addr, i->ai_addrlen);
         freeaddrinfo(found);
         return r;
+}
+
+int endpoint_dial(const Endpoint *endpoint) {
+        int fd = dial(endpoint);
+
+        if (fd < 0)
+                return fd;
+        close_fd(fd);
+        return 0;
+}
+
+EndpointPeer endpoint_recognize(const uint8_t *data, size_t n) {
+        /* A server's first frame is SETTINGS on stream 0. */
+        static const char http1[] = "HTTP/";
+
+        if (n >= 3 && data[0] == 0x15 && data[1] == 3)
+                return ENDPOINT_TLS;
+        if (n >= 9 && data[3] == 4 && (data[4] & ~1) == 0 && memcmp(data + 5, "\0\0\0\0", 4) == 0)
+                return ENDPOINT_HTTP2;
+        if (n >= sizeof(http1) - 1 && memcmp(data, http1, sizeof(http1) - 1) == 0)
+                return ENDPOINT_HTTP1;
+        return ENDPOINT_OTHER;
+}
+
+int endpoint_greet(const Endpoint *endpoint, EndpointPeer *ret) {
+        static const char greeting[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+                                       "\0\0\0\4\0\0\0\0\0";
+        _cleanup_close_ int fd = dial(endpoint);
+        struct timespec begin, now;
+        uint8_t data[16];
+        size_t n = 0;
+
+        if (fd < 0)
+                return fd;
+        *ret = ENDPOINT_CLOSED;
+        if (send(fd, greeting, sizeof(greeting) - 1, MSG_NOSIGNAL) < 0)
+                return 0;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &begin);
+        while (n < 9) {
+                struct pollfd pollfd = { .fd = fd, .events = POLLIN };
+                int64_t elapsed_ms;
+                ssize_t got;
+
+                (void) clock_gettime(CLOCK_MONOTONIC, &now);
+                elapsed_ms = (now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000;
+                if (elapsed_ms >= ENDPOINT_TIMEOUT_MS ||
+                    poll(&pollfd, 1, (int) (ENDPOINT_TIMEOUT_MS - elapsed_ms)) <= 0) {
+                        *ret = n > 0 ? endpoint_recognize(data, n) : ENDPOINT_SILENT;
+                        return 0;
+                }
+                got = recv(fd, data + n, sizeof(data) - n, 0);
+                if (got <= 0)
+                        break;
+                n += (size_t) got;
+        }
+        if (n > 0)
+                *ret = endpoint_recognize(data, n);
+        return 0;
 }

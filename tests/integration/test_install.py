@@ -1177,7 +1177,10 @@ def test_doctor_collector_and_tracing(node):
         node.write("/var/lib/kubelet/config.yaml", KUBEADM_CONFIG +
                    f"tracing:\n  endpoint: localhost:{port}\n  samplingRatePerMillion: 1000\n")
         found = doctor(node, "--kubelet-version", "v1.34.1")
-        assert found["podspan.collector"]["severity"] == "ok" and found["kubelet.collector"]["severity"] == "ok"
+        # Somebody accepts connections and says nothing: that is no collector.
+        for who in ("podspan", "kubelet"):
+            assert found[f"{who}.collector"]["severity"] == "error"
+            assert f"what {who} exports to accepts connections and says nothing" in found[f"{who}.collector"]["text"]
         assert found["kubelet.tracing"]["severity"] == "ok" and "1000 of a million" in found["kubelet.tracing"]["text"]
         assert found["kubelet.semconv"]["fix"].endswith("semconv = rpc/dup")
         assert doctor(node, "--kubelet-version", "v1.36.0")["kubelet.semconv"]["severity"] == "ok"

@@ -42,6 +42,39 @@ static void test_parse(void **state) {
         }
 }
 
+static void test_recognize(void **state) {
+        static const struct {
+                const char *bytes;
+                size_t n;
+                EndpointPeer peer;
+        } cases[] = {
+#define B(s) s, sizeof(s) - 1
+                { B("\0\0\0\4\0\0\0\0\0"), ENDPOINT_HTTP2 },
+                { B("\0\0\x12\4\0\0\0\0\0\0\3"), ENDPOINT_HTTP2 },
+                { B("\0\0\0\4\0\0\0\0"), ENDPOINT_OTHER },   /* cut */
+                { B("\0\0\0\4\0\0\0\0\1"), ENDPOINT_OTHER }, /* SETTINGS of a stream */
+                { B("\0\0\x08\6\0\0\0\0\0"), ENDPOINT_OTHER },
+                { B("HTTP/1.1 400 Bad Request"), ENDPOINT_HTTP1 },
+                { B("HTTP"), ENDPOINT_OTHER },
+                { B("\x15\3\1\0\2\2\x46"), ENDPOINT_TLS },
+                { B("\x15\3"), ENDPOINT_OTHER },
+                { B("SSH-2.0-x"), ENDPOINT_OTHER },
+                { B("\0"), ENDPOINT_OTHER },
+#undef B
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                uint8_t *exact = malloc(cases[i].n);
+
+                assert_non_null(exact);
+                memcpy(exact, cases[i].bytes, cases[i].n);
+                if (endpoint_recognize(exact, cases[i].n) != cases[i].peer)
+                        fail_msg("case %zu", i);
+                free(exact);
+        }
+}
+
 static void test_netunix(void **state) {
         static const char text[] = "Num       RefCount Protocol Flags    Type St Inode Path\n"
                                    "0000000000000000: 00000002 00000000 00010000 0001 01 123 /run/a.sock\n"
@@ -81,6 +114,7 @@ static void test_kube_names(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_parse),
+                cmocka_unit_test(test_recognize),
                 cmocka_unit_test(test_netunix),
                 cmocka_unit_test(test_kube_names),
         };
