@@ -24,6 +24,7 @@ Node *node_new(Node *parent, const Command *command, uint32_t pid, uint64_t begi
                 .last_ns = begin_ns,
                 .pid = pid,
                 .uid = command->uid,
+                .status = NODE_STATUS_UNKNOWN,
                 .container_status = -1,
         };
         if (parent) {
@@ -379,6 +380,8 @@ void node_span_work(const Node *node, Span *span, uint64_t begin_ns, uint64_t en
 void node_span_exit(Span *span, int status) {
         char type[32];
 
+        if (status < 0)
+                return;
         if (WIFSIGNALED(status)) {
                 const char *name = sigabbrev_np(WTERMSIG(status));
 

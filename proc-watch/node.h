@@ -44,6 +44,8 @@ typedef struct NodePhase {
         uint64_t run_delay_ns; /* waited for a CPU, as far as known */
 } NodePhase;
 
+#define NODE_STATUS_UNKNOWN (-1) /* nobody saw how the process ended, or it has not */
+
 typedef struct Node Node;
 
 struct Node {
@@ -81,7 +83,7 @@ struct Node {
         uint64_t begin_ns, end_ns, last_ns;
         uint64_t run_delay_ns;
         uint32_t pid, uid;
-        int status;
+        int status; /* of wait(2), or NODE_STATUS_UNKNOWN */
         uint32_t hooks_used;
         unsigned n_children;
         NodeMark *marks; /* allocated with the first */
@@ -137,5 +139,5 @@ int node_work_span(const Node *node, const char *name, const Work *work, const T
  * known waited for a CPU.
  */
 void node_span_work(const Node *node, Span *span, uint64_t begin_ns, uint64_t end_ns, uint64_t run_delay_ns);
-/* Sets exit code or signal, and the status, of wait(2)'s @status. */
+/* Sets exit code or signal, and the status, of wait(2)'s @status; nothing where it is NODE_STATUS_UNKNOWN. */
 void node_span_exit(Span *span, int status);

@@ -82,7 +82,7 @@ static void finish(Story *story, Node *node, uint64_t time_ns, int status) {
         node_mark(parent, NODE_MARK_CHILD_END, node->end_ns, 0, 0);
         /* What a monitor does after that is its long life, not the start that somebody waits for. */
         if (parent->kind == COMMAND_MONITOR && node->kind == COMMAND_RUNTIME && node->nested)
-                finish(story, parent, node->end_ns, 0);
+                finish(story, parent, node->end_ns, NODE_STATUS_UNKNOWN);
 }
 
 static void unref(Story *story, Node *node) {
@@ -94,7 +94,7 @@ static void unref(Story *story, Node *node) {
                         parent->last_ns = MAX(parent->last_ns, node->last_ns);
                         if (node->container_status > parent->container_status)
                                 parent->container_status = node->container_status;
-                        if (node->status != 0 && node->kind == COMMAND_RUNTIME && parent->kind == COMMAND_MONITOR)
+                        if (node->status > 0 && node->kind == COMMAND_RUNTIME && parent->kind == COMMAND_MONITOR)
                                 parent->status = node->status;
                 }
                 if (node->hold && !(node->nested && parent->hold))
@@ -460,7 +460,7 @@ static int process_exec(Story *story, const Event *event, const char *data, size
                 /* Another command in the same process: the first one ends here. */
                 Node *parent = node->parent;
 
-                finish(story, node, event->time_ns, 0);
+                finish(story, node, event->time_ns, NODE_STATUS_UNKNOWN);
                 return begin(story, process, event, &command, parent, now);
         }
         return begin(story, process, event, &command, node, now);

@@ -177,7 +177,7 @@ void tell_engine(Tell *tell, const Node *engine, const StoryCall *call) {
 }
 
 void tell_probe(Tell *tell, Node *node, uint64_t slow_ns) {
-        bool failed = node->status != 0 || node->container_status > 0;
+        bool failed = node->status > 0 || node->container_status > 0;
         bool slow = node->last_ns - node->begin_ns >= slow_ns;
 
         if (failed || slow) {

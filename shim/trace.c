@@ -123,6 +123,8 @@ static void set_failed(Span *span, const char *type, const char *text) {
 static void set_exit(Span *span, int code, int signal, const char *text) {
         char type[32];
 
+        if (code < 0) /* not known, and so not said */
+                return;
         span_attr_int(span, "process.exit.code", code);
         if (signal != 0) {
                 const char *name = sigabbrev_np(signal);

@@ -207,6 +207,28 @@ static void our_silent_monitor(void **state) {
         forget(story);
 }
 
+/* Of what nobody saw end, no exit code is told: not of a runtime whose exit was lost, nor of a monitor that lives on.
+ */
+static void unseen_ends(void **state) {
+        static const Step steps[] = LIFE("conmon", "", 0);
+        const Event reused = { .type = EVENT_EXIT, .time_ns = 13 * MS, .start_ns = 99 * NSEC_PER_SEC, .pid = 4 };
+        Story *story = play(&host, steps, 12);
+
+        (void) state;
+        /* Instead of the runtime's exit there is that of another process which has its pid. */
+        assert_int_equal(story_event(story, &reused, NULL, 0, &now), 0);
+        for (size_t i = 13; i < ARRAY_SIZE(steps); i++)
+                feed(story, &steps[i], (i + 1) * MS);
+        assert_int_equal(told_number(the("runc create"), "process.exit.code"), -1);
+        assert_int_equal(the("runc create")->status, SPAN_STATUS_UNSET);
+        forget(story);
+
+        story = PLAY(steps);
+        assert_int_equal(told_number(the("runc create"), "process.exit.code"), 0);
+        assert_int_equal(told_number(the("conmon"), "process.exit.code"), -1);
+        forget(story);
+}
+
 /* What a user says of a context is not believed. */
 static void not_roots_monitor(void **state) {
         static const Step steps[] = LIFE("podspan-conmon", CONTEXT, 1000);
@@ -511,6 +533,7 @@ static void engine_computes(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(our_monitor),
+                cmocka_unit_test(unseen_ends),
                 cmocka_unit_test(our_silent_monitor),
                 cmocka_unit_test(not_roots_monitor),
                 cmocka_unit_test(conmon),
