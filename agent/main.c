@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "agent.h"
+#include "configvalue.h"
 #include "filelimit.h"
 #include "log.h"
 #include "notify.h"
@@ -15,6 +16,7 @@
 static const char *arg_config;
 static const char *arg_state_dir;
 static const char *arg_store_dir;
+static bool arg_check;
 
 typedef struct Daemon {
         Config config;
@@ -41,11 +43,12 @@ static void print_help(void) {
                "  --config FILE     read FILE and nothing of " CONFIG_DIR "\n"
                "  --state-dir DIR   spool, counters and context files are here (" CONFIG_STATE_DIR ")\n"
                "  --store-dir DIR   the store is here (" CONFIG_STORE_DIR ")\n"
+               "  --check           only read the configuration, and say what is wrong with it\n"
                "  --help            this text\n"
                "  --version         the version\n"
                "\n"
                "Runs in the foreground until SIGTERM or SIGINT. SIGHUP: read the configuration again.\n"
-               "Exit codes: 0 ok, 1 failure, 2 usage.\n");
+               "Exit codes: 0 ok, 1 failure, also a wrong configuration, 2 usage.\n");
 }
 
 /* Returns 1 to go on, or 0 where all is said, or -EINVAL. */
@@ -54,6 +57,7 @@ static int parse_argv(int argc, char **argv) {
                 ARG_CONFIG = 0x100,
                 ARG_STATE_DIR,
                 ARG_STORE_DIR,
+                ARG_CHECK,
                 ARG_HELP,
                 ARG_VERSION,
         };
@@ -61,6 +65,7 @@ static int parse_argv(int argc, char **argv) {
                 { "config", required_argument, NULL, ARG_CONFIG },
                 { "state-dir", required_argument, NULL, ARG_STATE_DIR },
                 { "store-dir", required_argument, NULL, ARG_STORE_DIR },
+                { "check", no_argument, NULL, ARG_CHECK },
                 { "help", no_argument, NULL, ARG_HELP },
                 { "version", no_argument, NULL, ARG_VERSION },
                 {},
@@ -77,6 +82,9 @@ static int parse_argv(int argc, char **argv) {
                         break;
                 case ARG_STORE_DIR:
                         arg_store_dir = optarg;
+                        break;
+                case ARG_CHECK:
+                        arg_check = true;
                         break;
                 case ARG_HELP:
                         print_help();
@@ -120,17 +128,45 @@ static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info) {
         return agent_finish(daemon->agent);
 }
 
-static int setup(Daemon *daemon) {
+/* What ExecReload= runs before it signals: a configuration that the daemon would not take has to fail there, since
+ * nobody waits for what a signal leads to. */
+static int check(Daemon *daemon) {
+        const char *const files[] = { daemon->config.tracing_certificate, daemon->config.tracing_client_certificate,
+                                      daemon->config.tracing_client_key };
+
+        ConfigEndpoint endpoint = {};
+        const char *reason;
+
+        if (!config_exports(&daemon->config))
+                return 0;
+        if (configvalue_endpoint(daemon->config.tracing_endpoint, daemon->config.tracing_insecure, &endpoint, &reason) <
+            0) {
+                log_error("tracing_endpoint: %s", reason);
+                return -EINVAL;
+        }
+        for (size_t i = 0; endpoint.tls && i < ARRAY_SIZE(files); i++)
+                if (files[i] && *files[i] && access(files[i], R_OK) < 0)
+                        return log_error_errno(-errno, "%s: %m", files[i]);
+        return 0;
+}
+
+static int load(Daemon *daemon) {
         _cleanup_free_ char *message = NULL;
+        int r;
+
+        r = config_load(arg_config, &daemon->config, &message);
+        if (r < 0)
+                return log_error_errno(r, "%s", message ? message : strerror(-r));
+        return 0;
+}
+
+static int setup(Daemon *daemon) {
         sigset_t signals;
         int r;
 
         /* The store is for the group, the spool as well; others have no part in it. */
         (void) umask(0027);
 
-        r = config_load(arg_config, &daemon->config, &message);
-        if (r < 0)
-                return log_error_errno(r, "%s", message ? message : strerror(-r));
         log_set_level(daemon->config.log_level);
 
         r = loop_new(&daemon->loop);
@@ -188,7 +224,11 @@ int main(int argc, char **argv) {
         if (r <= 0)
                 return r == 0 ? EXIT_SUCCESS : EXIT_USAGE;
 
-        r = setup(&daemon);
+        r = load(&daemon);
+        if (r == 0 && arg_check)
+                return check(&daemon) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        if (r == 0)
+                r = setup(&daemon);
         if (r == 0)
                 r = run(&daemon);
         return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -276,7 +276,7 @@ static const char *restart_text(const Bypass *bypass, BypassState state) {
         if (state == BYPASS_OFF)
                 return "kubelet need not restart; connections that it opened to the runtime go on until they end, "
                        "those it opens now pass through podspan-cri (to have all of them at once: systemctl restart "
-                       "kubelet)";
+                       "kubelet.service)";
         return "kubelet need not restart";
 }
 

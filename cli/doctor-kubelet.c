@@ -30,7 +30,7 @@ static void check_endpoint(Doctor *doctor, bool image) {
         if (running && strcmp(running, endpoint) != 0) {
                 (void) snprintf(evidence, sizeof(evidence), "/proc/%d/cmdline: %s", (int) doctor->kube.proc->pid,
                                 running);
-                doctor_add(doctor, id, DOCTOR_WARNING, evidence, "systemctl daemon-reload && systemctl restart kubelet",
+                doctor_add(doctor, id, DOCTOR_WARNING, evidence, "systemctl daemon-reload && systemctl restart kubelet.service",
                            "the kubelet that runs was started with another %s than the files say",
                            image ? "image service endpoint" : "endpoint");
                 return;
@@ -56,7 +56,7 @@ static void check_tracing(Doctor *doctor) {
         r = nodefile_read(doctor->root_fd, file, &text, NULL);
         if (r < 0)
                 return;
-        (void) snprintf(fix, sizeof(fix), "%s:\n" TRACING_LINES "\nthen: systemctl restart kubelet", file);
+        (void) snprintf(fix, sizeof(fix), "%s:\n" TRACING_LINES "\nthen: systemctl restart kubelet.service", file);
         r = yamledit_find(text.p, text.n, "tracing.samplingRatePerMillion", &rate, &problem);
         (void) yamledit_find(text.p, text.n, "tracing.endpoint", &endpoint, &problem);
         (void) yamledit_find(text.p, text.n, "featureGates.KubeletTracing", &gate, &problem);
@@ -236,6 +236,6 @@ void doctor_cri(Doctor *doctor) {
                 doctor_add(doctor, "cri.dialled", DOCTOR_OK, "/proc/net/unix", NULL,
                            "%u connections are open through podspan-cri", open.connections);
         else if (state == BYPASS_OFF)
-                doctor_add(doctor, "cri.dialled", DOCTOR_WARNING, "/proc/net/unix", "systemctl restart kubelet",
+                doctor_add(doctor, "cri.dialled", DOCTOR_WARNING, "/proc/net/unix", "systemctl restart kubelet.service",
                            "nobody is connected to podspan-cri: kubelet dials something else");
 }

@@ -94,7 +94,7 @@ static void check_daemon(Doctor *doctor) {
                 break;
         case STATUS_DEAD:
                 doctor_add(doctor, "podspand.running", DOCTOR_ERROR, doctor->cli->store_dir,
-                           "systemctl enable --now podspand",
+                           "systemctl enable --now podspand.service",
                            "podspand is not running: spans stay in the spool until it is full");
                 break;
         default:
@@ -116,7 +116,7 @@ static void check_clock(Doctor *doctor) {
                 (void) snprintf(evidence, sizeof(evidence), "adjtimex: STA_UNSYNC, maximum error %ld us",
                                 timex.maxerror);
                 doctor_add(doctor, "node.clock", DOCTOR_WARNING, evidence,
-                           "systemctl enable --now chrony     # or systemd-timesyncd",
+                           "systemctl enable --now chrony.service     # or systemd-timesyncd.service",
                            "the clock is not synchronized: spans of this and other nodes do not line up");
         } else
                 doctor_add(doctor, "node.clock", DOCTOR_OK, NULL, NULL, "the clock is synchronized");
@@ -128,7 +128,8 @@ static void check_counters(Doctor *doctor) {
                 const char *fix;
         } drops[] = {
                 { COUNTERS_DROP_NO_SPACE,
-                  "podspand has to run; a larger spool: systemctl edit run-podspan-spool.mount" },
+                  "podspand has to run; a larger spool: systemctl edit run-podspan-spool.mount, then systemctl reload "
+                  "run-podspan-spool.mount" },
                 { COUNTERS_DROP_NO_MEMORY, "memory limits of the unit" },
                 { COUNTERS_DROP_TOO_LARGE, "podspan config; report it if it goes on" },
                 { COUNTERS_DROP_IO, "dmesg; the file system of /run/podspan" },
@@ -151,8 +152,8 @@ static void check_counters(Doctor *doctor) {
         }
         counters = state_fd >= 0 ? counters_open(state_fd, false) : NULL;
         if (!counters || !counters_shared(counters)) {
-                doctor_add(doctor, "podspan.drops", DOCTOR_NOTE, doctor->cli->state_dir, "systemctl start podspand",
-                           "no counters: nothing of podspan has run since boot");
+                doctor_add(doctor, "podspan.drops", DOCTOR_NOTE, doctor->cli->state_dir,
+                           "systemctl start podspand.service", "no counters: nothing of podspan has run since boot");
                 return;
         }
         for (unsigned p = 0; p < _COUNTERS_PRODUCER_MAX; p++)

@@ -373,7 +373,8 @@ int install_containerd(Install *install) {
         r = check(install, program, dir, spec);
         install_remove_stage(dir);
         if (r >= 0)
-                fprintf(install->next, "%ssystemctl restart containerd     # containers that run are not touched\n",
+                fprintf(install->next,
+                        "%ssystemctl restart containerd.service     # containers that run are not touched\n",
                         major >= 2 ? "systemctl daemon-reload\n" : "");
         return r;
 }

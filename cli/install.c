@@ -215,7 +215,7 @@ int install_crio(Install *install) {
                 return r;
         r = plan_set(&install->plan, "/etc/crio/crio.conf.d/90-podspan.conf", &drop_in, NULL);
         if (r >= 0)
-                fputs("systemctl restart crio     # containers that run are not touched\n", install->next);
+                fputs("systemctl restart crio.service     # containers that run are not touched\n", install->next);
         return r;
 }
 
@@ -491,7 +491,7 @@ int install_kubelet(Install *install) {
                 "systemctl daemon-reload\n"
                 "systemd-tmpfiles --create podspan.conf podspan-bypass.conf\n"
                 "systemctl enable --now podspan-cri@%s.socket podspan-cri@%s.service\n"
-                "systemctl restart kubelet     # pods that run are not touched\n"
+                "systemctl restart kubelet.service     # pods that run are not touched\n"
                 "kubectl annotate node NAME --overwrite kubeadm.alpha.kubernetes.io/cri-socket=%s     # kubeadm before "
                 "1.34\n",
                 name, name, endpoint);
@@ -501,7 +501,7 @@ int install_kubelet(Install *install) {
 void install_after_undo(Install *install, const char *target) {
         if (strcmp(target, "kubelet") == 0)
                 fputs("systemctl daemon-reload\n"
-                      "systemctl restart kubelet     # pods that run are not touched; then podspan-cri can be "
+                      "systemctl restart kubelet.service     # pods that run are not touched; then podspan-cri can be "
                       "stopped\n",
                       install->next);
         else if (strcmp(target, "hooks") == 0)
@@ -510,6 +510,7 @@ void install_after_undo(Install *install, const char *target) {
                       install->next);
         else
                 fprintf(install->next,
-                        "systemctl daemon-reload\nsystemctl restart %s     # containers that run are not touched\n",
+                        "systemctl daemon-reload\nsystemctl restart %s.service     # containers that run are not "
+                        "touched\n",
                         target);
 }

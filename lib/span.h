@@ -4,7 +4,8 @@
  * Span
  *
  * One OpenTelemetry span as a producer builds it, and its encoding as OTLP (proto/otlp.proto). Attribute and event
- * names follow the OpenTelemetry semantic conventions; what has no convention is under "podspan." and in docs/spans.md.
+ * names follow the OpenTelemetry semantic conventions; what has no convention is under "podspan."; each program's page
+ * in docs/ lists it.
  */
 
 #include <stddef.h>

@@ -28,6 +28,7 @@ static const char *arg_config;
 static const char *arg_state_dir;
 static const char *arg_roots[ROOTS_MAX];
 static size_t n_arg_roots;
+static bool arg_check;
 
 typedef struct Program {
         Config config;
@@ -53,12 +54,14 @@ static void help(void) {
                 "  --config FILE       read FILE instead of " CONFIG_DIR "\n"
                 "  --state-dir DIR     spool, context files and counters (default " CONFIG_STATE_DIR ")\n"
                 "  --bundle-root DIR   containers' bundles lie below DIR too; up to %d times\n"
+                "  --check             only read the configuration, and say what is wrong with it\n"
                 "  --help              show this text\n"
                 "  --version           show the version\n\n"
                 "SIGHUP: read the configuration again.\n"
-                "Exit status: 0 ended by SIGTERM or SIGINT, 1 failure, 2 wrong usage, %d cannot run here: the log\n"
-                "and `podspan status` say what the kernel, its type information, a capability or the pid\n"
-                "namespace lacks.\n",
+                "Exit status: 0 ended by SIGTERM or SIGINT, 1 failure, also a wrong configuration, 2 wrong usage,\n"
+                "%d cannot run here: the log and `podspan status` say what the kernel, its type information, a "
+                "capability or\n"
+                "the pid namespace lacks.\n",
                 ROOTS_MAX, WATCHSTATE_EXIT_REFUSED);
 }
 
@@ -68,6 +71,7 @@ static int parse_argv(int argc, char **argv) {
                 ARG_CONFIG = 0x100,
                 ARG_STATE_DIR,
                 ARG_BUNDLE_ROOT,
+                ARG_CHECK,
                 ARG_HELP,
                 ARG_VERSION,
         };
@@ -75,6 +79,7 @@ static int parse_argv(int argc, char **argv) {
                 { "config", required_argument, NULL, ARG_CONFIG },
                 { "state-dir", required_argument, NULL, ARG_STATE_DIR },
                 { "bundle-root", required_argument, NULL, ARG_BUNDLE_ROOT },
+                { "check", no_argument, NULL, ARG_CHECK },
                 { "help", no_argument, NULL, ARG_HELP },
                 { "version", no_argument, NULL, ARG_VERSION },
                 {},
@@ -97,6 +102,9 @@ static int parse_argv(int argc, char **argv) {
                                 return -EINVAL;
                         }
                         arg_roots[n_arg_roots++] = optarg;
+                        break;
+                case ARG_CHECK:
+                        arg_check = true;
                         break;
                 case ARG_HELP:
                         help();
@@ -196,8 +204,21 @@ static void reload(Watch *watch) {
         });
 }
 
-static int setup(Program *p) {
+/* Also what ExecReload= runs before it signals: a wrong configuration has to fail there, since nobody waits for what a
+ * signal leads to. */
+static int load(Program *p) {
         _cleanup_free_ char *message = NULL;
+        int r;
+
+        r = config_load(arg_config, &p->config, &message);
+        if (r >= 0)
+                return 0;
+        if (p->state_fd >= 0)
+                record(p, WATCHSTATE_FAILED, WATCHSTATE_MISSING_NONE, message ? message : "Out of memory");
+        return log_error_errno(r, "%s", message ? message : "Out of memory");
+}
+
+static int setup(Program *p) {
         const char *state_dir = config_state_dir(arg_state_dir);
         LoaderVerdict verdict = {};
         int r;
@@ -218,11 +239,9 @@ static int setup(Program *p) {
 
         record(p, WATCHSTATE_STARTING, WATCHSTATE_MISSING_NONE, "");
 
-        r = config_load(arg_config, &p->config, &message);
-        if (r < 0) {
-                record(p, WATCHSTATE_FAILED, WATCHSTATE_MISSING_NONE, message ? message : "Out of memory");
-                return log_error_errno(r, "%s", message ? message : "Out of memory");
-        }
+        r = load(p);
+        if (r < 0)
+                return r;
         log_set_level(p->config.log_level);
 
         p->watch.reload = reload;
@@ -274,8 +293,8 @@ int main(int argc, char **argv) {
         if (r <= 0)
                 return r < 0 ? 2 : 0;
 
-        r = setup(&program);
-        if (r >= 0)
+        r = arg_check ? load(&program) : setup(&program);
+        if (r >= 0 && !arg_check)
                 r = run(&program);
         teardown(&program);
         return program.refused ? WATCHSTATE_EXIT_REFUSED : r < 0 ? 1 : 0;

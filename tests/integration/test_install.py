@@ -188,7 +188,7 @@ def test_kubeadm_there_and_back(kubeadm):
     assert stat.S_IMODE(kubeadm.path("/var/lib/kubelet/config.yaml").stat().st_mode) == 0o600
     assert "--- /var/lib/kubelet/config.yaml\n+++ /var/lib/kubelet/config.yaml\n@@ " in done.stdout
     assert f"+containerRuntimeEndpoint: {OURS}\n" in done.stdout
-    assert "systemctl restart kubelet" in done.stdout
+    assert "systemctl restart kubelet.service" in done.stdout
     backup = kubeadm.path("/etc/podspan/backup/kubelet")
     assert stat.S_IMODE(backup.stat().st_mode) == 0o700
     assert any(p.read_text() == KUBEADM_CONFIG for p in backup.iterdir())

@@ -5,7 +5,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A process's command line, which it can write as it likes: what is taken from it is a path that fits into an address. */
+/* A process's command line, which it can write as it likes: what is taken from it is a path that fits into an address.
+ */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         char *cmdline = malloc(size > 0 ? size : 1), runtime[BEHIND_PATH_MAX];
 
