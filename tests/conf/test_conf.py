@@ -363,6 +363,30 @@ def test_watch_ends_for_good(tree):
     assert re.search(r"^LimitMEMLOCK=infinity$", text, re.MULTILINE)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_spool_is_resized_by_a_reload(tree, tmp_path):
+    """What systemd does on `systemctl reload` of the mount (mount -o remount), with the spool in use: another size, the same
+    files. A restart's umount is refused as docs/spool.md says."""
+    text = (tree / "lib/systemd/system/run-podspan-spool.mount").read_text(encoding="utf-8")
+    options = re.search(r"^Options=(.*)$", text, re.MULTILINE)[1].replace("gid=podspan", "gid=0")
+    assert "size=64M" in options
+    script = r"""set -e
+        mount -t tmpfs -o "$2" podspan-spool "$1"
+        touch "$1/1-span.otlp"
+        exec 9< "$1"
+        LC_ALL=C umount "$1" 2>&1 | grep -q busy
+        mount -t tmpfs -o "remount,${2/size=64M/size=128M}" podspan-spool "$1"
+        ls "$1"
+        stat -f -c '%b %S %c' "$1"
+        grep " $1 " /proc/mounts"""
+    printed = run("unshare", "--mount", "--propagation", "private", "bash", "-c", script, "bash", tmp_path, options).splitlines()
+    blocks, size, inodes = map(int, printed[1].split())
+    assert printed[0] == "1-span.otlp" and blocks * size == 128 << 20 and inodes == 16 << 10
+    assert {"nosuid", "nodev", "noexec"} <= set(printed[2].split()[3].split(","))
+    page = (REPO / "docs/spool.md").read_text(encoding="utf-8")
+    assert "systemctl reload run-podspan-spool.mount" in page and "target is busy" in page
+
+
 def test_crio_socket_name(tree):
     """kubelet knows CRI-O by this suffix (ARCHITECTURE.md, decision 12)."""
     text = (tree / "lib/systemd/system/podspan-cri@.socket").read_text(encoding="utf-8").replace("%i", "crio")
