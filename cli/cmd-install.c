@@ -332,6 +332,23 @@ static CliExit act(Run *run) {
         return cli_finish(NULL, CLI_OK);
 }
 
+/* What any install that died has left; where it is another target's, a failure is its own next run's. */
+static int recover(Run *run) {
+        Install *install = &run->install;
+
+        for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
+                _cleanup_plan_ Plan other = PLAN_NULL;
+
+                if (i == run->target)
+                        continue;
+                plan_init(&other, install->root_fd, targets[i].name);
+                if (plan_recover(&other, install->notes) < 0)
+                        fprintf(install->notes, "%s: an install did not end and cannot be taken back: %s\n",
+                                targets[i].name, other.error ? other.error : "unknown");
+        }
+        return plan_recover(&install->plan, install->notes);
+}
+
 static CliExit run_target(Run *run) {
         Install *install = &run->install;
         int r;
@@ -340,7 +357,7 @@ static CliExit run_target(Run *run) {
         if (r < 0)
                 return r == -ENOMEM ? cli_failure("out of memory") : CLI_FAILURE;
         if (!run->dry_run) {
-                r = plan_recover(&install->plan, install->notes);
+                r = recover(run);
                 if (r < 0)
                         return failed(run, r);
         }
@@ -363,6 +380,7 @@ static CliExit cmd(Cli *cli, bool undo, int argc, char **argv) {
                 .undo = undo,
                 .install = { .root = "/",
                              .root_fd = -EBADF,
+                             .stage_fd = -EBADF,
                              .data_dir = PODSPAN_PKGDATADIR,
                              .libexec_dir = PODSPAN_LIBEXECDIR,
                              .plan = PLAN_NULL },

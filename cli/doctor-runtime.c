@@ -342,12 +342,31 @@ static void check_spec(Runtime *runtime, const char *path) {
         yajl_tree_free(tree);
 }
 
+static void check_unfinished(Doctor *doctor) {
+        static const char *const targets[] = { "kubelet", "crio", "containerd", "hooks" };
+
+        for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
+                PlanState state = plan_state(doctor->root_fd, targets[i]);
+                char fix[64], evidence[64];
+
+                if (state != PLAN_PENDING && state != PLAN_BROKEN)
+                        continue;
+                (void) snprintf(fix, sizeof(fix), "podspan uninstall %s", targets[i]);
+                (void) snprintf(evidence, sizeof(evidence), PLAN_BACKUP_DIR "/%s", targets[i]);
+                doctor_add(doctor, "install.unfinished", DOCTOR_WARNING, evidence, fix,
+                           state == PLAN_PENDING ? "an install of %s did not end: its files are half changed"
+                                                 : "the backup of %s cannot be read",
+                           targets[i]);
+        }
+}
+
 void doctor_hooks(Doctor *doctor) {
         Runtime runtime = { .doctor = doctor };
         _cleanup_close_ int state_fd = cli_open_state(doctor->cli);
         _cleanup_(counters_freep) Counters *counters = NULL;
         uint64_t spans;
 
+        check_unfinished(doctor);
         (void) nodefile_list(doctor->root_fd, "/etc/containers/oci/hooks.d", ".json", on_hook_file, &runtime);
         (void) nodefile_list(doctor->root_fd, "/usr/share/containers/oci/hooks.d", ".json", on_hook_file, &runtime);
         (void) on_crio_file("/etc/crio/crio.conf", &runtime);

@@ -329,7 +329,6 @@ static int make_spec(Install *install, char *ctr, const char *path) {
 int install_containerd(Install *install) {
         _cleanup_bytes_ Bytes data = BYTES_NULL, unit = BYTES_NULL;
         _cleanup_free_ char *program = NULL, *ctr = NULL, *spec = NULL;
-        char dir[] = "/tmp/podspan-install-XXXXXX";
         static const Bytes nothing = BYTES_NULL;
         const Bytes *now;
         unsigned major;
@@ -368,10 +367,10 @@ int install_containerd(Install *install) {
         if (r < 0)
                 return r;
 
-        if (!mkdtemp(dir))
-                return install_fail(install, -errno, "%s: %s", dir, strerror(errno));
-        r = check(install, program, dir, spec);
-        install_remove_stage(dir);
+        r = install_make_stage(install);
+        if (r >= 0)
+                r = check(install, program, install->stage, spec);
+        install_remove_stage(install);
         if (r >= 0)
                 fprintf(install->next,
                         "%ssystemctl restart containerd.service     # containers that run are not touched\n",

@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/file.h>
 #include <yajl/yajl_tree.h>
 #include "flagedit.h"
 #include "install.h"
@@ -10,6 +11,7 @@
 
 #define HOOKS_DIR    "/etc/containers/oci/hooks.d"
 #define TMPFILES     "/etc/tmpfiles.d/podspan-bypass.conf"
+#define STAGE_TRIES  16
 #define UNIT_DROP_IN "/etc/systemd/system/podspan-cri@%s.service.d/10-runtime.conf"
 
 int install_fail(Install *install, int error, const char *format, ...) {
@@ -179,18 +181,66 @@ static int crio_check(Install *install, const char *dir, const char *program, co
         return 0;
 }
 
-void install_remove_stage(const char *dir) {
-        Bytes out = BYTES_NULL, err = BYTES_NULL;
+/* Locked, so that what is in it is nobody's any more. The one before may just have removed it. */
+static int lock_stages(void) {
+        for (unsigned i = 0; i < STAGE_TRIES; i++) {
+                _cleanup_close_ int fd = -EBADF;
+                struct stat locked, now;
 
-        (void) runcheck_run((char *[]){ "rm", "-rf", "--", (char *) dir, NULL }, &out, &err);
-        bytes_deinit(&out);
-        bytes_deinit(&err);
+                if (mkdir(INSTALL_STAGE_DIR, 0700) < 0 && errno != EEXIST)
+                        return -errno;
+                fd = open(INSTALL_STAGE_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (fd < 0 && errno == ENOENT)
+                        continue;
+                if (fd < 0 || flock(fd, LOCK_EX) < 0 || fstat(fd, &locked) < 0)
+                        return -errno;
+                if (locked.st_uid != 0 || locked.st_mode & 077)
+                        return -EPERM;
+                if (lstat(INSTALL_STAGE_DIR, &now) >= 0 && now.st_dev == locked.st_dev && now.st_ino == locked.st_ino)
+                        return TAKE_FD(fd);
+        }
+        return -EBUSY;
+}
+
+int install_make_stage(Install *install) {
+        char temporary[] = "/tmp/podspan-install-XXXXXX";
+        int r;
+
+        if (geteuid() != 0) {
+                install->stage = mkdtemp(temporary) ? strdup(temporary) : NULL;
+                return install->stage ? 0 : install_fail(install, -errno, "%s: %s", temporary, strerror(errno));
+        }
+        install->stage_fd = lock_stages();
+        if (install->stage_fd < 0)
+                return install_fail(install, install->stage_fd, INSTALL_STAGE_DIR ": %s", strerror(-install->stage_fd));
+        r = nodefile_remove_tree(install->stage_fd, "/stage");
+        if (r >= 0 && mkdirat(install->stage_fd, "stage", 0700) < 0)
+                r = -errno;
+        if (r < 0)
+                return install_fail(install, r, INSTALL_STAGE_DIR "/stage: %s", strerror(-r));
+        install->stage = strdup(INSTALL_STAGE_DIR "/stage");
+        return install->stage ? 0 : -ENOMEM;
+}
+
+void install_remove_stage(Install *install) {
+        if (install->stage_fd >= 0) {
+                (void) nodefile_remove_tree(install->stage_fd, "/stage");
+                (void) rmdir(INSTALL_STAGE_DIR);
+        } else if (install->stage) {
+                _cleanup_close_ int tmp_fd = nodefile_root("/tmp");
+
+                if (tmp_fd >= 0)
+                        (void) nodefile_remove_tree(tmp_fd, strrchr(install->stage, '/'));
+        }
+        free(install->stage);
+        install->stage = NULL;
+        close_fd(install->stage_fd);
+        install->stage_fd = -EBADF;
 }
 
 int install_crio(Install *install) {
         _cleanup_bytes_ Bytes drop_in = BYTES_NULL;
         _cleanup_free_ char *program = NULL;
-        char dir[] = "/tmp/podspan-install-XXXXXX";
         int r;
 
         for (size_t i = 0; i < ARRAY_SIZE(hooks); i++) {
@@ -207,10 +257,10 @@ int install_crio(Install *install) {
         if (r < 0)
                 return install_fail(install, r, "no crio to check its configuration with; --program FILE names it");
 
-        if (!mkdtemp(dir))
-                return install_fail(install, -errno, "%s: %s", dir, strerror(errno));
-        r = crio_check(install, dir, program, &drop_in);
-        install_remove_stage(dir);
+        r = install_make_stage(install);
+        if (r >= 0)
+                r = crio_check(install, install->stage, program, &drop_in);
+        install_remove_stage(install);
         if (r < 0)
                 return r;
         r = plan_set(&install->plan, "/etc/crio/crio.conf.d/90-podspan.conf", &drop_in, NULL);

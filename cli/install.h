@@ -23,7 +23,13 @@ typedef struct Install {
         FILE *notes; /* lines for people: what was left alone, and why */
         FILE *next;  /* the commands to run afterwards, a line each */
         char *error;
+        char *stage; /* the folder in which a runtime checks what is to be, before it is; NULL: none now */
+        int stage_fd;
 } Install;
+
+/* The folder of the stages of root, on this machine whatever the root is: below it nothing outlives the next install.
+ */
+#define INSTALL_STAGE_DIR "/run/podspan-install"
 
 /* Sets install->error; returns @error. */
 int install_fail(Install *install, int error, const char *format, ...) _printf_(3, 4);
@@ -40,16 +46,22 @@ int install_hook_program(const Bytes *json, char **ret);
 /* Reads hooks.d/@name; what it calls must be there. @ret_program may be NULL. */
 int install_check_hook(Install *install, const char *name, Bytes *ret, char **ret_program);
 
-/* A folder of ours in which a runtime checks what is to be, before it is. */
+/*
+ * Makes the stage, and removes what a death left of an earlier one. It waits until no other install has one. As another
+ * user than root it is a folder in /tmp. Returns 0 or a negative errno, told.
+ */
+int install_make_stage(Install *install);
+/* Removes it. */
+void install_remove_stage(Install *install);
+
+/* For nodefile_list(): copies the node's file into the folder @dir of the stage. */
 typedef struct InstallStage {
         Install *install;
         const char *dir;
 } InstallStage;
 
 int install_stage_file(const char *dir, const char *name, const Bytes *data);
-/* For nodefile_list(): copies the node's file into the folder. */
 int install_on_stage(const char *path, void *userdata);
-void install_remove_stage(const char *dir);
 
 /* Where the last line of @text begins in @ret; returns its length, bounded. */
 int install_last_line(const Bytes *text, const char **ret);

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -131,7 +132,7 @@ int manifest_store(const Plan *plan, bool pending) {
                 return r;
         /* What the manifest before this one named is of no use now; if it stays, nobody minds. */
         (void) snprintf(keep, sizeof(keep), "%" PRIu64 "-", generation);
-        (void) nodefile_list(plan->root_fd, dir, "", on_sweep, &sweep);
+        (void) nodefile_list(plan->root_fd, dir, NULL, on_sweep, &sweep);
         return 0;
 }
 
@@ -237,6 +238,12 @@ int manifest_load(Plan *plan, bool *ret_pending) {
         return r;
 }
 
+/* Where they are empty. */
+static void remove_parents(const Plan *plan) {
+        nodefile_rmdir(plan->root_fd, PLAN_BACKUP_DIR);
+        nodefile_rmdir(plan->root_fd, "/etc/podspan");
+}
+
 int manifest_remove(const Plan *plan) {
         _cleanup_free_ char *dir = NULL, *manifest = NULL;
         Sweep sweep = { .root_fd = plan->root_fd };
@@ -248,9 +255,52 @@ int manifest_remove(const Plan *plan) {
         r = nodefile_remove(plan->root_fd, manifest);
         if (r < 0)
                 return r;
-        r = nodefile_list(plan->root_fd, dir, "", on_sweep, &sweep);
+        r = nodefile_list(plan->root_fd, dir, NULL, on_sweep, &sweep);
         nodefile_rmdir(plan->root_fd, dir);
-        nodefile_rmdir(plan->root_fd, PLAN_BACKUP_DIR);
-        nodefile_rmdir(plan->root_fd, "/etc/podspan");
+        remove_parents(plan);
         return r;
+}
+
+/* The first characters of the names that the manifest has, "1764532000000000000-": "-" if it names none. */
+static int generation_of(const Plan *plan, const char *manifest, char ret[static 32]) {
+        const char *files_path[] = { "files", NULL };
+        _cleanup_bytes_ Bytes text = BYTES_NULL;
+        const char *before = NULL;
+        yajl_val tree, files;
+        int r;
+
+        r = nodefile_read(plan->root_fd, manifest, &text, NULL);
+        if (r < 0)
+                return r;
+        tree = yajl_tree_parse(text.p, NULL, 0);
+        files = tree ? yajl_tree_get(tree, files_path, yajl_t_array) : NULL;
+        r = files ? 0 : -EBADMSG;
+        if (files && YAJL_GET_ARRAY(files)->len > 0)
+                before = get_string(YAJL_GET_ARRAY(files)->values[0], "before");
+        if (files && YAJL_GET_ARRAY(files)->len > 0 && !before)
+                r = -EBADMSG;
+        (void) snprintf(ret, 32, "%.*s-", before ? (int) strcspn(before, "-") : 0, before ? before : "");
+        yajl_tree_free(tree);
+        return r;
+}
+
+void manifest_sweep(const Plan *plan) {
+        _cleanup_free_ char *dir = NULL, *manifest = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        char keep[32];
+        Sweep sweep = { .root_fd = plan->root_fd, .keep = keep };
+        int r;
+
+        if (backup_path(plan, "", &dir) < 0 || backup_path(plan, "manifest.json", &manifest) < 0)
+                return;
+        fd = nodefile_open(plan->root_fd, dir, O_PATH | O_DIRECTORY);
+        if (fd < 0) {
+                remove_parents(plan);
+                return;
+        }
+        r = generation_of(plan, manifest, keep);
+        if (r == -ENOENT)
+                (void) manifest_remove(plan);
+        else if (r >= 0)
+                (void) nodefile_list(plan->root_fd, dir, NULL, on_sweep, &sweep);
 }

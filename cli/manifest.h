@@ -17,3 +17,7 @@ int manifest_load(Plan *plan, bool *ret_pending);
 
 /* Removes the backup. */
 int manifest_remove(const Plan *plan);
+
+/* Removes what a death left in the backup's folder and no manifest names. What a broken manifest names is unknown:
+ * nothing is removed then. */
+void manifest_sweep(const Plan *plan);

@@ -372,6 +372,51 @@ void nodefile_rmdir(int root_fd, const char *path) {
                 (void) unlinkat(dir_fd, name, AT_REMOVEDIR);
 }
 
+/* Takes @dir_fd. */
+static int remove_entries(int dir_fd, unsigned depth) {
+        struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+                                .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV };
+        _cleanup_close_ int own = dir_fd;
+        const struct dirent *entry;
+        int r = depth < DEPTH_MAX ? 0 : -ELOOP;
+        DIR *dir = r < 0 ? NULL : fdopendir(own);
+
+        if (!dir)
+                return r < 0 ? r : -errno;
+        own = -EBADF;
+        while (r >= 0 && (entry = readdir(dir))) {
+                long fd;
+
+                if (is_dots(entry->d_name, strlen(entry->d_name)))
+                        continue;
+                fd = syscall(SYS_openat2, dirfd(dir), entry->d_name, &how, sizeof(how));
+                if (fd >= 0)
+                        r = remove_entries((int) fd, depth + 1);
+                else if (errno != ENOTDIR && errno != ELOOP)
+                        r = errno == EXDEV ? -EBUSY : -errno;
+                if (r >= 0 && unlinkat(dirfd(dir), entry->d_name, fd >= 0 ? AT_REMOVEDIR : 0) < 0 && errno != ENOENT)
+                        r = -errno;
+        }
+        (void) closedir(dir);
+        return r;
+}
+
+int nodefile_remove_tree(int root_fd, const char *path) {
+        const char *name;
+        _cleanup_close_ int dir_fd = nodefile_open_parent(root_fd, path, &name);
+        int fd, r;
+
+        if (dir_fd < 0)
+                return dir_fd == -ENOENT ? 0 : dir_fd;
+        fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT)
+                return 0;
+        if (fd < 0)
+                return errno == ENOTDIR || errno == ELOOP ? nodefile_remove(root_fd, path) : -errno;
+        r = remove_entries(fd, 0);
+        return r < 0 ? r : unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
 typedef struct Names {
         char *name[ENTRIES_MAX];
         size_t n;
@@ -400,9 +445,10 @@ static int read_names(int fd, const char *suffix, Names *names) {
                 return -errno;
         own = -EBADF;
         while (r >= 0 && names->n < ENTRIES_MAX && (entry = readdir(dir))) {
-                size_t n = strlen(entry->d_name), suffix_n = strlen(suffix);
+                size_t n = strlen(entry->d_name), suffix_n = suffix ? strlen(suffix) : 0;
 
-                if (*entry->d_name == '.' || n < suffix_n || strcmp(entry->d_name + n - suffix_n, suffix) != 0)
+                if (suffix ? *entry->d_name == '.' || n < suffix_n || strcmp(entry->d_name + n - suffix_n, suffix) != 0
+                           : is_dots(entry->d_name, n))
                         continue;
                 names->name[names->n] = strdup(entry->d_name);
                 r = names->name[names->n] ? 0 : -ENOMEM;

@@ -48,8 +48,16 @@ int nodefile_mkdirs(int root_fd, const char *path, mode_t mode, int (*fn)(const 
 void nodefile_rmdir(int root_fd, const char *path);
 
 /*
- * Calls @fn with the path of each entry of the folder @path whose name ends in @suffix, sorted by name, no dot files.
- * A return other than 0 ends it. No folder is an empty one. Returns 0, what @fn returned, or a negative errno.
+ * Removes the file, link or folder @path with all that is in it, links not followed, no file system below it entered.
+ * Without it nothing happens. Returns 0, -EBUSY if a file system is mounted in it, or another negative errno; then the
+ * rest is gone as far as it went.
+ */
+int nodefile_remove_tree(int root_fd, const char *path);
+
+/*
+ * Calls @fn with the path of each entry of the folder @path whose name ends in @suffix, sorted by name, no dot files;
+ * with NULL of all entries, dot files too. A return other than 0 ends it. No folder is an empty one. Returns 0, what
+ * @fn returned, or a negative errno.
  */
 int nodefile_list(int root_fd, const char *path, const char *suffix, int (*fn)(const char *path, void *userdata),
                   void *userdata);

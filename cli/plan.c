@@ -385,8 +385,8 @@ int plan_load_undo(Plan *plan, FILE *notes) {
         if (r < 0)
                 return r == -ENOENT ? r : fail(plan, r, PLAN_BACKUP_DIR "/%s: %s", plan->target, strerror(-r));
         for (size_t i = saved.n_files; i > 0; i--) {
-                if (pending)
-                        nodefile_sweep(plan->root_fd, saved.files[i - 1].path);
+                /* Of an install, or of the uninstall before this one. */
+                nodefile_sweep(plan->root_fd, saved.files[i - 1].path);
                 r = undo_file(plan, &saved.files[i - 1], notes);
                 if (r < 0)
                         return r;
@@ -431,6 +431,7 @@ int plan_recover(Plan *plan, FILE *notes) {
         int r;
 
         plan_init(&saved, plan->root_fd, plan->target);
+        manifest_sweep(&saved);
         r = manifest_load(&saved, &pending);
         if (r == -ENOENT || (r >= 0 && !pending))
                 return 0;
@@ -446,10 +447,12 @@ int plan_recover(Plan *plan, FILE *notes) {
         return 1;
 }
 
-bool plan_installed(int root_fd, const char *target) {
+PlanState plan_state(int root_fd, const char *target) {
         _cleanup_plan_ Plan plan = PLAN_NULL;
         bool pending;
+        int r;
 
         plan_init(&plan, root_fd, target);
-        return manifest_load(&plan, &pending) >= 0 && !pending;
+        r = manifest_load(&plan, &pending);
+        return r == -ENOENT ? PLAN_ABSENT : r < 0 ? PLAN_BROKEN : pending ? PLAN_PENDING : PLAN_INSTALLED;
 }

@@ -77,8 +77,16 @@ int plan_load_undo(Plan *plan, FILE *notes);
 /* Does an undo plan; then the backup goes, or where somebody had changed a file is kept as TARGET.removed-TIME. */
 int plan_apply_undo(Plan *plan);
 
-/* Puts back what an install that died left half done. Returns 1 if there was one, 0, or a negative errno. */
+/* Puts back what an install that died left half done, and removes what it left in the backup's folder. Returns 1 if
+ * there was one, 0, or a negative errno. */
 int plan_recover(Plan *plan, FILE *notes);
 
+typedef enum PlanState {
+        PLAN_ABSENT,
+        PLAN_INSTALLED,
+        PLAN_PENDING, /* an install or its undoing did not end: run it again */
+        PLAN_BROKEN,  /* the manifest cannot be read */
+} PlanState;
+
 /* Is the target installed, by its manifest? */
-bool plan_installed(int root_fd, const char *target);
+PlanState plan_state(int root_fd, const char *target);

@@ -1,6 +1,7 @@
 """podspan install, uninstall on trees as kubeadm, containerd and CRI-O leave them: back to the byte, checked by the
 runtimes themselves. Nothing of this machine's own configuration takes part: --root."""
 
+import contextlib
 import glob
 import json
 import os
@@ -530,18 +531,85 @@ def test_never_half_a_change(kubeadm, call):
     assert {k: v for k, v in kubeadm.snapshot().items() if not k.startswith("etc/podspan")} == before
 
 
-def test_killed_anywhere_it_recovers(kubeadm):
-    """SIGKILL after each of its system calls that change something: the next run puts all back."""
+def killed(node, inject, *args):
+    return subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={inject.split(':')[0]}", "-e",
+                           f"inject={inject}", PODSPAN, args[0], "--root", node.root, *args[1:]], capture_output=True,
+                          text=True, timeout=60, env=NO_LEAKS)
+
+
+@pytest.mark.parametrize("change", [f"{call}:signal=KILL" for call in ("mkdirat", "linkat", "renameat", "unlinkat", "fsync")])
+def test_killed_anywhere_it_recovers(kubeadm, change):
+    """SIGKILL at each of its system calls that change something: the next run puts all back, and nothing of it stays."""
     before = kubeadm.snapshot()
     for n in range(1, 200):
-        done = strace(kubeadm, f"renameat:signal=KILL:when={n}", "install", "kubelet", "--yes")
+        done = killed(kubeadm, f"{change}:when={n}", "install", "kubelet", "--yes")
         if done.returncode == 0:
             break
-        kubeadm.run("uninstall", "kubelet", "--yes", code=3)
-        left = {k: v for k, v in kubeadm.snapshot().items() if not k.startswith("etc/podspan")}
-        assert left == {k: v for k, v in before.items() if not k.startswith("etc/podspan")}, n
-    assert 5 < n < 199
-    kubeadm.uninstall("kubelet")
+        # Killed while it was tidying up, it was installed already.
+        manifest = kubeadm.path("/etc/podspan/backup/kubelet/manifest.json")
+        installed = manifest.exists() and not json.loads(manifest.read_text())["pending"]
+        kubeadm.run("uninstall", "kubelet", "--yes", code=0 if installed else 3)
+        assert kubeadm.snapshot() == before, n
+    assert 3 < n < 199
+    after = kubeadm.snapshot()
+    # And so does an uninstall that was killed.
+    for n in range(1, 200):
+        done = killed(kubeadm, f"{change}:when={n}", "uninstall", "kubelet", "--yes")
+        if done.returncode == 0:
+            break
+        installed = kubeadm.path("/etc/podspan/backup/kubelet/manifest.json").exists()
+        kubeadm.run("uninstall", "kubelet", "--yes", code=0 if installed else 3)
+        assert kubeadm.snapshot() == before, n
+        kubeadm.install("kubelet")
+        assert {k: v for k, v in kubeadm.snapshot().items() if "/backup/" not in k} == {
+            k: v for k, v in after.items() if "/backup/" not in k}
+    assert kubeadm.snapshot() == before
+
+
+def test_killed_between_two_targets(kubeadm):
+    """What a killed install of one target left is removed by the next run of another."""
+    kubeadm.install("hooks")
+    before = kubeadm.snapshot()
+    done = killed(kubeadm, "renameat:signal=KILL:when=3", "install", "kubelet", "--yes")
+    assert done.returncode != 0 and kubeadm.snapshot() != before
+    assert "install.unfinished" not in doctor(kubeadm)
+    kubeadm.install("hooks")
+    assert kubeadm.snapshot() == before
+    # Half of the files are changed: doctor tells until that is done.
+    done = killed(kubeadm, "renameat:signal=KILL:when=10", "install", "kubelet", "--yes")
+    found = doctor(kubeadm)["install.unfinished"]
+    assert found["severity"] == "warning" and found["fix"] == "podspan uninstall kubelet"
+    kubeadm.install("hooks")
+    assert kubeadm.snapshot() == before
+
+
+STAGES = pathlib.Path("/run/podspan-install")
+
+
+def test_a_killed_install_leaves_no_folder_for_ever(node):
+    """Killed while the runtime checks: the folder goes with the next install."""
+    program = node.write("/slow", "#!/bin/sh\ncase $* in *--version*) echo 'containerd x 1.6.20';; *) echo in >>$0.log; sleep 60;; "
+                         "esac\n", 0o755)
+    left = set(pathlib.Path("/tmp").glob("podspan-install-*"))
+    process = subprocess.Popen([PODSPAN, "install", "--root", node.root, "containerd", "--yes", "--data-dir", node.data,
+                                "--libexec-dir", node.libexec, "--program", program, "--ctr", "/usr/bin/ctr"],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 20
+    try:
+        while not (node.root / "slow.log").exists():
+            assert time.monotonic() < deadline and process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        assert (STAGES / "stage" / "config.toml").exists()
+    finally:
+        os.killpg(process.pid, 9)
+        process.wait()
+        process.stderr.close()
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.waitpid(-process.pid, 0)
+    node.install("containerd", "--program", "/usr/bin/containerd")
+    assert not (STAGES / "stage").exists()
+    assert set(pathlib.Path("/tmp").glob("podspan-install-*")) <= left
 
 
 def test_links_stay_links_and_nothing_outside_is_touched(kubeadm, tmp_path):
