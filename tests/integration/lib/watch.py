@@ -61,15 +61,17 @@ class Watch:
             switch.write_text("0", encoding="ascii")
         return self._run_time_ns() - before
 
-    def map_entries(self, name):
-        """How many entries a table of its kernel side has."""
+    def tracked(self):
+        """The processes in the table of its kernel side."""
         for path in Path(f"/proc/{self.daemon.pid}/fdinfo").iterdir():
             for line in path.read_text(encoding="ascii").splitlines():
                 if line.startswith("map_id:"):
                     table = ["id", line.split()[1]]
-                    if json.loads(run(packaged("bpftool"), "--json", "map", "show", *table).stdout).get("name") == name:
-                        return len(json.loads(run(packaged("bpftool"), "--json", "map", "dump", *table).stdout))
-        raise Failed(f"no table {name}")
+                    if json.loads(run(packaged("bpftool"), "--json", "map", "show", *table).stdout).get("name") == "tracked":
+                        entries = json.loads(run(packaged("bpftool"), "--json", "map", "dump", *table).stdout)
+                        return [int.from_bytes(bytes(int(byte, 16) for byte in entry["key"]), "little")
+                                for entry in entries]
+        raise Failed("no table of processes")
 
     def _run_time_ns(self):
         result = 0
