@@ -53,15 +53,15 @@ static void help(void) {
                 "Traces container runtimes, shims, hooks and CNI plugins from the kernel's process events.\n\n"
                 "  --config FILE       read FILE instead of " CONFIG_DIR "\n"
                 "  --state-dir DIR     spool, context files and counters (default " CONFIG_STATE_DIR ")\n"
-                "  --bundle-root DIR   containers' bundles lie below DIR too; up to %d times\n"
+                "  --bundle-root DIR   containers' bundles lie below DIR too, besides where the\n"
+                "                      running engines keep them; up to %d times\n"
                 "  --check             only read the configuration, and say what is wrong with it\n"
                 "  --help              show this text\n"
                 "  --version           show the version\n\n"
                 "SIGHUP: read the configuration again.\n"
                 "Exit status: 0 ended by SIGTERM or SIGINT, 1 failure, also a wrong configuration, 2 wrong usage,\n"
-                "%d cannot run here: the log and `podspan status` say what the kernel, its type information, a "
-                "capability or\n"
-                "the pid namespace lacks.\n",
+                "%d cannot run here: the log and `podspan status` say what the kernel, its type information,\n"
+                "a capability or the pid namespace lacks.\n",
                 ROOTS_MAX, WATCHSTATE_EXIT_REFUSED);
 }
 
