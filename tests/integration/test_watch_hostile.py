@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from lib.node import CONTAINERD, MODERN, node
+from lib.node import CONTAINERD, CRIO, MODERN, node
 from lib.process import run, wait_for
 from lib.spans import Caller
 from lib.watch import Watch, has, of
@@ -263,3 +263,34 @@ def test_bundles_that_are_none(tmp_path):
             for span in of(spans, container=f"hostile-{name}"):
                 assert span.pod[0] is None and span.trace_id != trace
         assert watch.cpu_seconds() < 1
+
+
+def test_configuration_of_another():
+    """CRI-O's configuration belongs to a user: it does not tell podspan-watch what to read. What it cannot read it
+    counts and names, and the pod is known by CRI-O's name for it.
+    """
+    make = CRIO["crio-runc"]
+    with node(lambda **options: make(**{**options, "hooks": {}}), stages=()) as one:
+        config = one.runtime.folder / "crio.conf"
+        os.chown(config, NOBODY, NOBODY)
+        with Watch(one.podspan) as watch:
+            caller = Caller()
+            pod = one.pod(caller)
+            spans = one.backend.wait_for(has("conmon", "runc create", pod=pod.uid), "conmon and runc")
+            call = spans.one(pod=pod.uid, method="CreateContainer")
+            monitor = watch_one(spans, name="conmon", parent=call.span_id, pod=pod.uid)
+            watch_one(spans, name="runc create", parent=monitor.span_id, pod=pod.uid)
+            log = watch.daemon.log()
+            assert f"Cannot use {config}" in log and "Cannot read the bundle " in log
+            assert one.podspan.cli_json("status")["counters"]["podspan-watch"]["watch_bundle_unreadable"] >= 1
+
+
+def test_folders_of_the_engine():
+    """A CRI-O with a root and runroot of its own: nothing is unreadable, and hooks have their stages."""
+    make = CRIO["crio-runc"]
+    with node(make, stages=("createRuntime",)) as one, Watch(one.podspan) as watch:
+        pod = one.pod()
+        spans = one.backend.wait_for(has("conmon", "runc create", pod=pod.uid), "conmon and runc")
+        call = spans.one(pod=pod.uid, method="CreateContainer")
+        watch_one(spans, name="conmon", parent=call.span_id, container=pod.containers["main"])
+        assert f"Cannot read the bundle {one.runtime.folder}" not in watch.daemon.log()
