@@ -426,7 +426,7 @@ static int take_files(Agent *agent, bool *ret_more) {
 
         *ret_more = true;
         while (agent->n_taken < AGENT_TURN_FILES && size < AGENT_TURN_BYTES &&
-               intake_made_bytes(agent->intake) < AGENT_TURN_MADE) {
+               intake_made_bytes(agent->intake) < INTAKE_MADE_MAX) {
                 const char *name = collect_next(&agent->state.collect);
                 bool suspect;
 

@@ -13,7 +13,6 @@
 #define AGENT_TURN_DELAY_NS (250 * NSEC_PER_MSEC) /* files that come within this are one transaction */
 #define AGENT_TURN_FILES    256                   /* of one turn */
 #define AGENT_TURN_BYTES    (4U * 1024 * 1024)    /* read; the file that exceeds it is the last one */
-#define AGENT_TURN_MADE     (16U * 1024 * 1024)   /* made of them; likewise */
 #define AGENT_TICK_NS       (2 * NSEC_PER_SEC)    /* scans, retention, what was removed made again */
 #define AGENT_PAUSE_NS      (1 * NSEC_PER_SEC)    /* after a failure of the store */
 

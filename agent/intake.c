@@ -317,6 +317,10 @@ static int promote(Intake *intake, bool *ret_more) {
                 if (n < 0)
                         return n;
                 for (int i = 0; i < n; i++) {
+                        if (intake->made_bytes >= INTAKE_MADE_MAX) {
+                                *ret_more = true;
+                                return 0;
+                        }
                         r = store_batch_read(intake->store, ids[i], promote_batch, &promotion);
                         if (r < 0 && r != -E2BIG)
                                 return r;

@@ -16,6 +16,8 @@
 #define INTAKE_BATCH_SIZE \
         (256U * 1024)         /* bytes a stored batch should have: small, as reading a trace reads its batches */
 #define INTAKE_PROMOTE_MAX 16 /* local batches one turn promotes from */
+/* Bytes of batches that one turn makes; the file or batch that exceeds it is the turn's last one. */
+#define INTAKE_MADE_MAX (16U * 1024 * 1024)
 
 typedef struct Intake Intake;
 
