@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include "clk.h"
 #include "collect.h"
+#include "dirowner.h"
 
 #define DIR_NAME "spool"
 #define SUFFIX   ".otlp"
@@ -26,6 +27,7 @@ static int on_inotify(LoopSource *source, uint32_t events) {
 }
 
 int collect_init(Collect *collect, Loop *loop, int state_fd, CollectFn on_change) {
+        struct stat state;
         char path[32];
         int r;
 
@@ -41,6 +43,11 @@ int collect_init(Collect *collect, Loop *loop, int state_fd, CollectFn on_change
         collect->dir_fd = openat(state_fd, DIR_NAME, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (collect->dir_fd < 0)
                 return -errno;
+        if (fstat(state_fd, &state) < 0)
+                return -errno;
+        r = dirowner_check(collect->dir_fd, DIROWNER_GROUP, state.st_gid);
+        if (r < 0)
+                return r;
         /* Whoever cannot remove what it has read would read it for ever. */
         if (faccessat(collect->dir_fd, ".", R_OK | W_OK | X_OK, AT_EACCESS) < 0)
                 return -errno;

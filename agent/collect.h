@@ -43,7 +43,7 @@ struct Collect {
 
 /*
  * Makes the spool where there is none, takes its lock and watches it. Returns 0, -EBUSY where another podspand collects
- * it, or a negative errno.
+ * it, -EPERM where others than its group can change it (dirowner.h), or another negative errno.
  */
 int collect_init(Collect *collect, Loop *loop, int state_fd, CollectFn on_change);
 void collect_deinit(Collect *collect);

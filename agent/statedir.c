@@ -1,6 +1,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
-#include "context.h"
+#include "dirowner.h"
 #include "log.h"
 #include "statedir.h"
 
@@ -24,7 +24,7 @@ int statedir_make(const char *path, mode_t mode, int *ret_fd) {
 }
 
 int statedir_open(StateDir *state, const char *path, Loop *loop, CollectFn on_change) {
-        Context context = CONTEXT_NULL;
+        char refusal[DIROWNER_TEXT_MAX];
         int r;
 
         *state = (StateDir) STATEDIR_NULL;
@@ -40,14 +40,14 @@ int statedir_open(StateDir *state, const char *path, Loop *loop, CollectFn on_ch
         if (!counters_shared(state->counters))
                 log_warning("%s/counters cannot be used: what is counted here is seen by nobody", path);
 
-        r = context_init(&context, state->fd, /* create= */ true, COUNTERS_AGENT, state->counters);
-        context_deinit(&context);
-        if (r < 0)
-                return log_error_errno(r, "%s/context: %m", path);
-
         r = collect_init(&state->collect, loop, state->fd, on_change);
         if (r == -EBUSY)
                 return log_error_errno(r, "%s/spool: another podspand collects it", path);
+        if (r == -EPERM) {
+                counters_add(state->counters, COUNTERS_AGENT, COUNTERS_UNTRUSTED, 1);
+                dirowner_text(state->fd, "spool", refusal);
+                return log_error_errno(r, "The spool is not collected: %s", refusal);
+        }
         if (r < 0)
                 return log_error_errno(r, "%s/spool cannot be used: %m", path);
         return 0;

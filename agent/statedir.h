@@ -3,8 +3,9 @@
 /*
  * State directory
  *
- * STATE as podspand makes it for everybody: the counters file, the context directories, the spool and its watch. It is
- * on a tmpfs that others can empty, so all of it can be made again while podspand runs.
+ * STATE as podspand makes it: its counters file, the spool and its watch. STATE is on a tmpfs that others can empty, so
+ * all of it can be made again while podspand runs. The context directories decide whose child a span is: podspand,
+ * which is not root, never makes them.
  */
 
 #include "collect.h"

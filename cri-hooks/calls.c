@@ -5,6 +5,7 @@
 #include "callend.h"
 #include "callstart.h"
 #include "contextsweep.h"
+#include "dirowner.h"
 #include "grpcutil.h"
 
 /* Trace context */
@@ -396,6 +397,7 @@ void calls_reload(Calls *calls) {
 }
 
 int calls_init(Calls *calls, const Config *config, const char *runtime, int state_fd, CallsWakeFn wake) {
+        char refusal[DIROWNER_TEXT_MAX];
         int r;
 
         *calls = (Calls) CALLS_NULL;
@@ -417,12 +419,22 @@ int calls_init(Calls *calls, const Config *config, const char *runtime, int stat
         calls->counters = counters_open(state_fd, /* create= */ true);
         calls->tally = tally_open(state_fd, /* create= */ true);
 
+        if (!counters_shared(calls->counters))
+                log_warning("STATE/counters cannot be used: what is counted here is seen by nobody");
+
         r = context_init(&calls->context, state_fd, /* create= */ true, COUNTERS_CRI, calls->counters);
-        if (r < 0)
+        if (r == -EPERM) {
+                context_refusal(&calls->context, state_fd, refusal);
+                log_error("No context files: %s", refusal);
+        } else if (r < 0)
                 (void) log_warning_errno(r, "Cannot use the context directory, ignoring: %m");
         context_use_young(&calls->context);
         r = spool_init(&calls->spool, state_fd, COUNTERS_CRI, calls->counters);
-        if (r < 0)
+        if (r == -EPERM) {
+                counters_add(calls->counters, COUNTERS_CRI, COUNTERS_UNTRUSTED, 1);
+                dirowner_text(state_fd, "spool", refusal);
+                log_error("No spans: %s", refusal);
+        } else if (r < 0)
                 (void) log_warning_errno(r, "Cannot use the spool, ignoring: %m");
 
         callstart_load(calls);

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include "confine.h"
+#include "dirowner.h"
 #include "filelimit.h"
 #include "notify.h"
 #include "reload.h"
@@ -206,6 +208,17 @@ static void reload(Server *server) {
         });
 }
 
+/* Kubelet is in more need of the socket than of this: it is said, and counted. */
+static void check_parents(Program *p) {
+        char bad[PATH_MAX], text[DIROWNER_TEXT_MAX];
+
+        if (p->listen_path[0] != '/' || dirowner_check_parents(p->listen_path, bad, sizeof(bad)) != -EPERM)
+                return;
+        counters_add(p->calls.counters, COUNTERS_CRI, COUNTERS_UNTRUSTED, 1);
+        dirowner_text(AT_FDCWD, bad, text);
+        log_error("Others may take the place of the socket %s: %s", p->listen_path, text);
+}
+
 static int serve(Program *p) {
         const char *path = p->listen_path[0] ? p->listen_path : NULL;
         const HandoverMsg *info = &p->takeover.info;
@@ -276,6 +289,7 @@ static int setup(Program *p) {
                 r = server_init(&p->server, &p->calls, p->config.enable_tracing, arg_runtime);
         if (r < 0)
                 return log_error_errno(r, "Cannot set up: %m");
+        check_parents(p);
 
         r = confine(p->state_fd, sysfilter_kill_wanted());
         /* In the path of every CRI call: a kernel without filters is no reason not to be there. */

@@ -9,6 +9,7 @@
 #include "clk.h"
 #include "contextfile.h"
 #include "contextsweep.h"
+#include "dirowner.h"
 
 #define DIR_NAME       "context"
 #define LIVE_SWEEP_TO  (CONTEXT_LIVE_MAX / 16 * 15) /* a sweep is paid for by the calls until the next one */
@@ -17,6 +18,7 @@
 
 int context_init(Context *context, int state_fd, bool create, CountersProducer producer, Counters *counters) {
         _cleanup_close_ int fd = -EBADF;
+        int r;
 
         assert(context);
 
@@ -25,6 +27,9 @@ int context_init(Context *context, int state_fd, bool create, CountersProducer p
         context->counters = counters;
         context->pid = (uint32_t) getpid();
 
+        r = dirowner_check(state_fd, DIROWNER_STICKY, 0);
+        if (r < 0)
+                return r;
         fd = contextfile_open_dir(state_fd, DIR_NAME, create);
         if (fd < 0)
                 return fd == -ENOENT ? 0 : fd;

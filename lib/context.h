@@ -78,9 +78,15 @@ typedef struct ContextMatch {
 
 /*
  * Opens the directories below @state_fd; with @create makes those that are missing (2750). Returns 0 (also if there are
- * none: publishing then fails with -ENOENT and looking up finds nothing), or a negative errno.
+ * none: publishing then fails with -ENOENT and looking up finds nothing), -EPERM if others than root and we may change
+ * them or STATE (dirowner.h; context_refusal() says more), or another negative errno. After an error @context is as if
+ * there were none.
  */
 int context_init(Context *context, int state_fd, bool create, CountersProducer producer, Counters *counters);
+
+/* Counts (COUNTERS_UNTRUSTED) that context_init() returned -EPERM, and says in @ret (DIROWNER_TEXT_MAX bytes) which
+ * directory is wrong and what to do. */
+void context_refusal(Context *context, int state_fd, char *ret);
 void context_deinit(Context *context);
 
 /* From now on context_announce() makes no file where it need not: for who is in a call's way meanwhile. */

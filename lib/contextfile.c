@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "contextfile.h"
+#include "dirowner.h"
 
 #define DIR_MODE 02750
 
@@ -29,6 +30,7 @@ unsigned contextfile_max(ContextKind kind) {
 int contextfile_open_dir(int dir_fd, const char *name, bool create) {
         _cleanup_close_ int fd = -EBADF;
         bool created = false;
+        int r;
 
         if (create) {
                 created = mkdirat(dir_fd, name, 0750) == 0;
@@ -44,7 +46,28 @@ int contextfile_open_dir(int dir_fd, const char *name, bool create) {
         if (created && fchmod(fd, DIR_MODE) < 0)
                 return -errno;
 
-        return TAKE_FD(fd);
+        r = dirowner_check(fd, DIROWNER_PRIVATE, 0);
+        return r < 0 ? r : TAKE_FD(fd);
+}
+
+void context_refusal(Context *context, int state_fd, char *ret) {
+        _cleanup_close_ int fd = openat(state_fd, "context", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+        counters_add(context->counters, context->producer, COUNTERS_UNTRUSTED, 1);
+        if (dirowner_check(state_fd, DIROWNER_STICKY, 0) < 0) {
+                dirowner_text(state_fd, ".", ret);
+                return;
+        }
+        for (size_t i = 0; i < _CONTEXT_KIND_MAX && fd >= 0 && dirowner_check(fd, DIROWNER_PRIVATE, 0) == 0; i++) {
+                int kind_fd = contextfile_open_dir(fd, kinds[i].dir, /* create= */ false);
+
+                close_fd(kind_fd);
+                if (kind_fd == -EPERM) {
+                        dirowner_text(fd, kinds[i].dir, ret);
+                        return;
+                }
+        }
+        dirowner_text(state_fd, "context", ret);
 }
 
 int contextfile_read_small(int dir_fd, const char *name, char *ret, size_t size) {

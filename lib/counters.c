@@ -82,6 +82,7 @@ static const char *const id_names[_COUNTERS_ID_MAX] = {
         [COUNTERS_AGENT_SET_ASIDE] = "agent_set_aside",
         [COUNTERS_AGENT_FOREIGN] = "agent_foreign",
         [COUNTERS_WATCH_UNREADABLE] = "watch_bundle_unreadable",
+        [COUNTERS_UNTRUSTED] = "untrusted",
 };
 
 static void header_init(CountersFile *file) {
@@ -137,7 +138,7 @@ static int file_create(int state_fd, const char *final_name) {
         return r;
 }
 
-/* -EPERM: another user could cut it short. */
+/* -EPERM: another user could cut it short, or it is no file. */
 static int file_map(int state_fd, const char *name, uid_t uid, CountersFile **ret) {
         _cleanup_close_ int fd = -EBADF;
         CountersFile *file;
@@ -145,13 +146,12 @@ static int file_map(int state_fd, const char *name, uid_t uid, CountersFile **re
 
         fd = openat(state_fd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0)
-                return -errno;
+                /* A symbolic link, a directory, a socket. */
+                return errno == ELOOP || errno == EISDIR || errno == ENXIO ? -EPERM : -errno;
 
         if (fstat(fd, &st) < 0)
                 return -errno;
-        if (!S_ISREG(st.st_mode))
-                return -EBADMSG;
-        if (st.st_uid != uid || (st.st_mode & (S_IWGRP | S_IWOTH)))
+        if (!S_ISREG(st.st_mode) || st.st_uid != uid || (st.st_mode & (S_IWGRP | S_IWOTH)))
                 return -EPERM;
         if (st.st_size != (off_t) sizeof(CountersFile))
                 return -EBADMSG;
@@ -229,6 +229,19 @@ static void read_others(Counters *counters, int state_fd, uid_t owner, const cha
         free(sum);
 }
 
+/* Removes what somebody else has put at the name; a directory with something in it is moved out of the way. */
+static int remove_other(int state_fd, const char *name) {
+        char aside[COUNTERS_NAME_MAX + 32];
+        uint64_t random;
+
+        if (unlinkat(state_fd, name, 0) == 0 || (errno == EISDIR && unlinkat(state_fd, name, AT_REMOVEDIR) == 0))
+                return 0;
+        if (errno != ENOTEMPTY || util_random(&random, sizeof(random)) < 0)
+                return -EPERM;
+        (void) snprintf(aside, sizeof(aside), ".%s-%016llx", name, (unsigned long long) random);
+        return renameat(state_fd, name, state_fd, aside) < 0 ? -errno : 0;
+}
+
 Counters *counters_open(int state_fd, bool create) {
         uid_t uid = geteuid();
         char name[COUNTERS_NAME_MAX];
@@ -244,7 +257,7 @@ Counters *counters_open(int state_fd, bool create) {
 
         file_name(st.st_uid, uid, name);
         r = file_map(state_fd, name, uid, &counters->own);
-        if (create && r == -EPERM && unlinkat(state_fd, name, 0) == 0)
+        if (create && r == -EPERM && remove_other(state_fd, name) == 0)
                 r = -ENOENT;
         if (create && r == -ENOENT && file_create(state_fd, name) == 0)
                 r = file_map(state_fd, name, uid, &counters->own);

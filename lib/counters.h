@@ -65,6 +65,7 @@ typedef enum CountersId {
         COUNTERS_AGENT_SET_ASIDE,       /* spool files set aside: podspand died over them twice */
         COUNTERS_AGENT_FOREIGN,         /* removed from the spool: their names are not those of spool files */
         COUNTERS_WATCH_UNREADABLE,      /* bundles of root that podspan-watch could not read */
+        COUNTERS_UNTRUSTED,             /* directories not used, since others could change them (lib/dirowner.h) */
         _COUNTERS_ID_MAX,
 } CountersId;
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "dirowner.h"
 #include "log.h"
 #include "session.h"
 
@@ -68,8 +69,21 @@ static int load_config(Session *session, const char *file) {
         return config_defaults(&session->config);
 }
 
+static void refuse_spool(Session *session) {
+        char refusal[DIROWNER_TEXT_MAX];
+
+        /* Not even a directory of ours: what is there is another user's, as for a rootless container. */
+        if (session->state_fd < 0)
+                return;
+        session->counters = counters_open(session->state_fd, /* create= */ true);
+        counters_add(session->counters, session->producer, COUNTERS_UNTRUSTED, 1);
+        dirowner_text(session->state_fd, "spool", refusal);
+        log_warning("No spans: %s", refusal);
+}
+
 int session_init(Session *session, CountersProducer producer, const char *service, const char *config_file,
                  const char *state_dir) {
+        char refusal[DIROWNER_TEXT_MAX];
         int r;
 
         assert(session);
@@ -79,6 +93,8 @@ int session_init(Session *session, CountersProducer producer, const char *servic
         session->service = service;
 
         r = open_state(session, state_dir);
+        if (r == -EPERM)
+                refuse_spool(session);
         if (r == -ENOENT || r == -EACCES || r == -EPERM || r == -ENOTDIR)
                 return 0;
         if (r < 0)
@@ -98,7 +114,12 @@ int session_init(Session *session, CountersProducer producer, const char *servic
 
         r = context_init(&session->context, session->state_fd, /* create= */ false, session->producer,
                          session->counters);
-        return r < 0 ? r : 1;
+        if (r == -EPERM) {
+                context_refusal(&session->context, session->state_fd, refusal);
+                log_warning("No context files, so spans have no parents: %s", refusal);
+        } else if (r < 0)
+                return r;
+        return 1;
 }
 
 void session_deinit(Session *session) {

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include "clk.h"
+#include "dirowner.h"
 #include "spool.h"
 
 #define DIR_NAME       "spool"
@@ -32,9 +33,10 @@ static int is_own_fs(int state_fd, int dir_fd, bool *ret) {
         return 0;
 }
 
-/* Opens the directory in place of what @spool has open. -ENOENT if there is none. */
+/* Opens the directory in place of what @spool has open. -ENOENT if there is none, -EPERM if it is not to be trusted. */
 static int spool_open(Spool *spool) {
         _cleanup_close_ int fd = -EBADF;
+        struct stat state;
         int r;
 
         spool->tried_ns = clk_monotonic();
@@ -43,6 +45,11 @@ static int spool_open(Spool *spool) {
         if (fd < 0)
                 return -errno;
 
+        if (fstat(spool->state_fd, &state) < 0)
+                return -errno;
+        r = dirowner_check(fd, DIROWNER_GROUP, state.st_gid);
+        if (r < 0)
+                return r;
         r = is_own_fs(spool->state_fd, fd, &spool->own_fs);
         if (r < 0)
                 return r;

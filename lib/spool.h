@@ -31,7 +31,8 @@ typedef struct Spool {
 
 /*
  * Opens STATE/spool below @state_fd. Returns 0, also if there is none (the spool is then closed: writes succeed and do
- * nothing), or a negative errno if it is there but not usable. @state_fd and @counters are borrowed: they outlive the
+ * nothing), -EPERM if others than root, its group and we may change it (dirowner.h), or another negative errno if it is
+ * there but not usable. @state_fd and @counters are borrowed: they outlive the
  * spool.
  */
 int spool_init(Spool *spool, int state_fd, CountersProducer producer, Counters *counters);

@@ -7,6 +7,7 @@
 #include <sys/inotify.h>
 #include "cgroup.h"
 #include "contextmatch.h"
+#include "dirowner.h"
 #include "log.h"
 #include "resync.h"
 #include "trim.h"
@@ -393,6 +394,7 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
                 .engine = host_engine,
                 .userdata = watch,
         };
+        char refusal[DIROWNER_TEXT_MAX];
         sigset_t set;
         int r;
 
@@ -402,10 +404,17 @@ int watch_init(Watch *watch, const Config *config, int state_fd, const char *con
         watch->state_fd = state_fd;
         watch->counters = counters_open(state_fd, true);
         r = spool_init(&watch->spool, state_fd, COUNTERS_WATCH, watch->counters);
-        if (r < 0)
+        if (r == -EPERM) {
+                counters_add(watch->counters, COUNTERS_WATCH, COUNTERS_UNTRUSTED, 1);
+                dirowner_text(state_fd, "spool", refusal);
+                log_error("No spans: %s", refusal);
+        } else if (r < 0)
                 return r;
         r = context_init(&watch->context, state_fd, true, COUNTERS_WATCH, watch->counters);
-        if (r < 0)
+        if (r == -EPERM) {
+                context_refusal(&watch->context, state_fd, refusal);
+                log_error("No context files, so spans have no parents: %s", refusal);
+        } else if (r < 0)
                 return r;
         r = link_init(&watch->link, &watch->context, watch->counters, config->tracing_sampling_rate_per_million,
                       config->start_window_ns);

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -134,15 +135,65 @@ static void hostile_file(void **state) {
         put(fixture->fd, good, SIZE + 1);
         must_be_private(fixture->fd);
 
-        assert_int_equal(unlinkat(fixture->fd, "counters", 0), 0);
-        assert_int_equal(symlinkat("/dev/zero", fixture->fd, "counters"), 0);
-        must_be_private(fixture->fd);
-
-        assert_int_equal(unlinkat(fixture->fd, "counters", 0), 0);
-        assert_int_equal(mkfifoat(fixture->fd, "counters", 0600), 0);
-        must_be_private(fixture->fd);
-
         must_be_private(-EBADF);
+}
+
+/* Takes what stands at the name, and looks at what stands there then. */
+static void must_be_replaced(int dir_fd) {
+        Counters *counters = counters_open(dir_fd, true);
+        struct stat st;
+
+        assert_non_null(counters);
+        assert_true(counters_shared(counters));
+        counters_free(counters);
+        assert_int_equal(fstatat(dir_fd, "counters", &st, AT_SYMLINK_NOFOLLOW), 0);
+        assert_true(S_ISREG(st.st_mode));
+        assert_int_equal(st.st_size, SIZE);
+        assert_int_equal(unlinkat(dir_fd, "counters", 0), 0);
+}
+
+/* Removes the directory that was moved out of the way, with what is in it. */
+static void remove_aside(int dir_fd) {
+        int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *dir = fdopendir(fd);
+        const struct dirent *entry;
+        char name[300];
+        unsigned n = 0;
+
+        assert_non_null(dir);
+        while ((entry = readdir(dir)))
+                if (strncmp(entry->d_name, ".counters-", 10) == 0) {
+                        (void) snprintf(name, sizeof(name), "%s/something", entry->d_name);
+                        assert_int_equal(unlinkat(dir_fd, name, 0), 0);
+                        assert_int_equal(unlinkat(dir_fd, entry->d_name, AT_REMOVEDIR), 0);
+                        n++;
+                }
+        (void) closedir(dir);
+        assert_int_equal(n, 1);
+}
+
+/* A name that somebody else took first is taken back, wherever a link leads. */
+static void no_file(void **state) {
+        Fixture *fixture = *state;
+        struct stat st;
+        int fd;
+
+        assert_int_equal(symlinkat("/dev/zero", fixture->fd, "counters"), 0);
+        must_be_replaced(fixture->fd);
+        assert_int_equal(symlinkat("target", fixture->fd, "counters"), 0);
+        must_be_replaced(fixture->fd);
+        assert_int_equal(fstatat(fixture->fd, "target", &st, 0), -1);
+        assert_int_equal(mkfifoat(fixture->fd, "counters", 0600), 0);
+        must_be_replaced(fixture->fd);
+        assert_int_equal(mkdirat(fixture->fd, "counters", 0700), 0);
+        must_be_replaced(fixture->fd);
+
+        assert_int_equal(mkdirat(fixture->fd, "counters", 0700), 0);
+        fd = openat(fixture->fd, "counters/something", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        close_fd(fd);
+        must_be_replaced(fixture->fd);
+        remove_aside(fixture->fd);
 }
 
 /* A file that somebody else may write could be cut short under us: it is replaced, and meanwhile not mapped. */
@@ -299,6 +350,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(shares, setup, teardown),
                 cmocka_unit_test_setup_teardown(layout, setup, teardown),
                 cmocka_unit_test_setup_teardown(hostile_file, setup, teardown),
+                cmocka_unit_test_setup_teardown(no_file, setup, teardown),
                 cmocka_unit_test_setup_teardown(writable_by_others, setup, teardown),
                 cmocka_unit_test_setup_teardown(other_user, setup, teardown),
                 cmocka_unit_test_setup_teardown(raced, setup, teardown),
