@@ -227,6 +227,10 @@ case_removal() {
 	endpoint=$containerd
 	until_true 60 cri_answers
 	remove_pod service
+	# As the documentation has it, where it has it.
+	while read -r line; do
+		run_line "$line"
+	done < <(cut -f 3 /job/lines | grep -E 'systemctl (stop|disable)' || true)
 	systemctl disable --now podspan-cri@containerd.socket podspan-cri@containerd.service podspan-watch.service \
 		podspand.service run-podspan-spool.mount
 	(cd /job/podspan && find . ! -type d) | (cd / && xargs rm -f)
