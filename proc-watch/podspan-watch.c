@@ -204,6 +204,15 @@ static void reload(Watch *watch) {
         });
 }
 
+static int open_state(Program *p) {
+        const char *path = config_state_dir(arg_state_dir);
+
+        if (mkdir(path, 0755) < 0 && errno != EEXIST)
+                return log_error_errno(-errno, "Cannot make %s: %m", path);
+        p->state_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return p->state_fd < 0 ? log_error_errno(-errno, "Cannot open %s: %m", path) : 0;
+}
+
 /* Also what ExecReload= runs before it signals: a wrong configuration has to fail there, since nobody waits for what a
  * signal leads to. */
 static int load(Program *p) {
@@ -213,17 +222,21 @@ static int load(Program *p) {
         r = config_load(arg_config, &p->config, &message);
         if (r >= 0)
                 return 0;
-        if (p->state_fd >= 0)
+        if (!arg_check && open_state(p) >= 0)
                 record(p, WATCHSTATE_FAILED, WATCHSTATE_MISSING_NONE, message ? message : "Out of memory");
         return log_error_errno(r, "%s", message ? message : "Out of memory");
 }
 
 static int setup(Program *p) {
-        const char *state_dir = config_state_dir(arg_state_dir);
         LoaderVerdict verdict = {};
         int r;
 
         (void) mallopt(M_TRIM_THRESHOLD, 64 * 1024);
+
+        r = load(p);
+        if (r < 0)
+                return r;
+        log_set_level(p->config.log_level);
 
         /* Before anything else is open or in memory: it is a copy of this process. */
         r = opener_init(&p->opener, sysfilter_kill_wanted());
@@ -231,18 +244,10 @@ static int setup(Program *p) {
                 return log_error_errno(r, "Cannot start what opens bundles: %m");
         p->watch.opener = &p->opener;
 
-        if (mkdir(state_dir, 0755) < 0 && errno != EEXIST)
-                return log_error_errno(-errno, "Cannot make %s: %m", state_dir);
-        p->state_fd = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (p->state_fd < 0)
-                return log_error_errno(-errno, "Cannot open %s: %m", state_dir);
-
-        record(p, WATCHSTATE_STARTING, WATCHSTATE_MISSING_NONE, "");
-
-        r = load(p);
+        r = open_state(p);
         if (r < 0)
                 return r;
-        log_set_level(p->config.log_level);
+        record(p, WATCHSTATE_STARTING, WATCHSTATE_MISSING_NONE, "");
 
         p->watch.reload = reload;
         r = watch_init(&p->watch, &p->config, p->state_fd, arg_roots, n_arg_roots);
