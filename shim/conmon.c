@@ -15,6 +15,7 @@
 #include "conmon.h"
 #include "detach.h"
 #include "exitstep.h"
+#include "healthcheck.h"
 #include "monitor.h"
 #include "report.h"
 #include "runtimecall.h"
@@ -362,20 +363,6 @@ static int link_bundle(Conmon *conmon) {
         return 0;
 }
 
-/* Is it a health check? That is what podman executes by itself, and it is told as a probe is. Its caller's command line
- * says so; the caller waits for us, so it is still there. */
-static bool is_health_check(pid_t caller) {
-        static const char word[] = "healthcheck";
-        _cleanup_close_ int fd = -EBADF;
-        char path[64], words[1024];
-        ssize_t n;
-
-        (void) snprintf(path, sizeof(path), "/proc/%d/cmdline", (int) caller);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        n = fd < 0 ? -1 : read(fd, words, sizeof(words));
-        return n > 0 && memmem(words, (size_t) n, word, sizeof(word)) != NULL;
-}
-
 static void find_cause(Conmon *conmon) {
         const ConmonLine *line = conmon->line;
         const TraceOptions options = {
@@ -407,7 +394,7 @@ static void find_cause(Conmon *conmon) {
         };
         /* CRI-O executes through us for ExecSync only, which is what probes are. */
         if (trace_init(&conmon->trace, &options))
-                conmon->trace.probe = line->exec && (!line->api_version || is_health_check(conmon->caller_pid));
+                conmon->trace.probe = line->exec && (!line->api_version || healthcheck_process(conmon->caller_pid));
 }
 
 static int set_up(Conmon *conmon) {
