@@ -225,8 +225,8 @@ def test_rootless(tmp_path):
         state = tmp_path / str(owner) / "podspan"
         (state / "spool").mkdir(parents=True)
         for path in (state.parent, state, state / "spool"):
-            os.chmod(path, 0o777)
-        os.chown(state, owner, owner)
+            os.chmod(path, 0o755)
+            os.chown(path, owner, owner)
         done, _ = run([built("podspan-hook"), "--stage", "createRuntime", "--config", "/dev/null"], input=STATE, user=user,
                       group=user, env={"XDG_RUNTIME_DIR": str(state.parent)}, capture_output=True)
         assert (done.returncode, done.stderr) == (0, b"")

@@ -446,6 +446,44 @@ static void test_stuck_client_long_ago(void **userdata) {
         assert_int_equal(f->n_ended, 2);
 }
 
+/*
+ * A client that takes a packet just before its time is over is no better than one that takes nothing: the kernel says
+ * that there is room only when three quarters of the socket's buffer are free.
+ */
+static void test_dripping_client(void **userdata) {
+        Fixture *f = *userdata;
+        size_t sent, got = 0, at = 0, other_got = 0;
+        uint64_t full_ns;
+        int fd, other;
+
+        fd = make_timed(f);
+        sent = fill(f);
+        full_ns = fake_ns;
+        while (f->n_drained == 0 && fake_ns - full_ns < 60 * NSEC_PER_SEC) {
+                fake_ns += ATTACH_PATIENCE_NS - NSEC_PER_SEC / 10;
+                assert_true(take(fd, &got) > 0);
+                for (unsigned i = 0; i < 20; i++)
+                        turns(f, 1);
+                /* The timer is real, what it compares is not. */
+                if (f->n_drained == 0 && fake_ns - full_ns >= ATTACH_PATIENCE_NS)
+                        assert_int_equal(loop_turn(f->loop, 3000), 0);
+        }
+        assert_int_equal(f->n_drained, 1);
+        assert_true(fake_ns - full_ns <= 2 * ATTACH_PATIENCE_NS);
+
+        other = connect_client(f);
+        assert_true(write_at(f, &at, 100));
+        take_more(other, &other_got);
+        assert_int_equal(other_got, 100);
+        take_more(fd, &got);
+        assert_true(got < sent);
+        (void) close(fd);
+        for (unsigned i = 0; i < TURNS_MAX && f->n_ended == 0; i++)
+                turns(f, 1);
+        assert_true(f->last.stalled);
+        (void) close(other);
+}
+
 /* It goes while there is no room. */
 static void test_slow_client_goes(void **userdata) {
         Fixture *f = *userdata;
@@ -570,6 +608,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_slow_client, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stuck_client, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stuck_client_long_ago, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_dripping_client, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_slow_client_goes, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_end_of_stuck_client, setup, teardown),
