@@ -113,14 +113,24 @@ static int apply(void *userdata, char **reterr_message) {
         return r;
 }
 
+static void report_reload(void *userdata _unused_, int result, const char *message) {
+        if (result < 0)
+                (void) log_error_errno(result, "The configuration stays as it was: %s", message);
+        else
+                log_info("The configuration was read again");
+}
+
 static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info) {
         Daemon *daemon = container_of(source, Daemon, signals);
 
         if (daemon->stopping)
                 return 0;
         if (info->ssi_signo == SIGHUP) {
-                reload_run(
-                        &(Reload){ .file = arg_config, .config = &daemon->config, .apply = apply, .userdata = daemon });
+                reload_run(&(Reload){ .file = arg_config,
+                                      .config = &daemon->config,
+                                      .apply = apply,
+                                      .report = report_reload,
+                                      .userdata = daemon });
                 return 0;
         }
         daemon->stopping = true;

@@ -196,6 +196,16 @@ static int apply(void *userdata, char **reterr_message _unused_) {
         return 0;
 }
 
+static void report_reload(void *userdata _unused_, int result, const char *message) {
+        if (result < 0) {
+                (void) log_error_errno(result, "The configuration stays as it was: %s", message);
+                return;
+        }
+        if (result == RELOAD_KEEPS_TRACING)
+                log_notice("enable_tracing changes with the next start");
+        log_info("The configuration was read again");
+}
+
 static void reload(Server *server) {
         Program *p = container_of(server, Program, server);
 
@@ -204,6 +214,7 @@ static void reload(Server *server) {
                 .config = &p->config,
                 .keeps_tracing = true,
                 .apply = apply,
+                .report = report_reload,
                 .userdata = p,
         });
 }

@@ -72,11 +72,17 @@ int loop_source_set(LoopSource *source, uint32_t mask) {
 }
 
 void loop_source_remove(LoopSource *source) {
+        int r _unused_; /* without assertions */
+
         if (!source->loop)
                 return;
 
-        /* Fails only where the descriptor was closed before, which took it out of the set as well. */
-        (void) epoll_ctl(source->loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+        /*
+         * Fails where the descriptor was closed before. That took it out of the set only if it was the last one of its
+         * file: with a duplicate, here or in another process, the set would go on reporting a source that is gone.
+         */
+        r = epoll_ctl(source->loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+        assert(r == 0);
         if (source->slot >= 0)
                 source->loop->snapshot[source->slot] = NULL;
         source->loop = NULL;

@@ -76,7 +76,7 @@ void loop_exit(Loop *loop, int code);
 int loop_source_add(LoopSource *source, Loop *loop, int fd, uint32_t mask, LoopSourceFn fn);
 /* Changes the mask; no system call if it is the same. */
 int loop_source_set(LoopSource *source, uint32_t mask);
-/* Out of the loop; harmless where it is not in one. */
+/* Out of the loop; harmless where it is not in one. The descriptor must still be open: that is asserted. */
 void loop_source_remove(LoopSource *source);
 
 /* A timer, not armed yet. CLOCK_MONOTONIC. */

@@ -9,13 +9,13 @@
 static int replace(const Reload *reload, char **reterr_message) {
         _cleanup_(config_deinit) Config unused = CONFIG_NULL; /* the new one, until it has taken the old one's place */
         Config *config = reload->config, before = *config;
-        int r;
+        int r, result = 0;
 
         r = config_load(reload->file, &unused, reterr_message);
         if (r < 0)
                 return r;
         if (reload->keeps_tracing && unused.enable_tracing != config->enable_tracing) {
-                log_notice("enable_tracing changes with the next start");
+                result = RELOAD_KEEPS_TRACING;
                 unused.enable_tracing = config->enable_tracing;
         }
 
@@ -27,7 +27,7 @@ static int replace(const Reload *reload, char **reterr_message) {
         }
         unused = before;
         log_set_level(config->log_level);
-        return 0;
+        return result;
 }
 
 void reload_run(const Reload *reload) {
@@ -37,15 +37,13 @@ void reload_run(const Reload *reload) {
 
         assert(reload->config);
         assert(reload->apply);
+        assert(reload->report);
 
         (void) snprintf(reloading, sizeof(reloading), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
                         clk_monotonic() / NSEC_PER_USEC);
         notify_send(reloading);
 
         r = replace(reload, &message);
-        if (r < 0)
-                (void) log_error_errno(r, "The configuration stays as it was: %s", message ? message : strerror(-r));
-        else
-                log_info("The configuration was read again");
+        reload->report(reload->userdata, r, message ? message : r < 0 ? strerror(-r) : NULL);
         notify_send("READY=1\n" NOTIFY_ALIVE);
 }

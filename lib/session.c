@@ -4,7 +4,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "dirowner.h"
-#include "log.h"
 #include "session.h"
 
 #define SUBDIRECTORY "podspan"
@@ -65,8 +64,15 @@ static int load_config(Session *session, const char *file) {
         if (r == 0)
                 return 0;
 
-        log_warning("%s: using the defaults", message ? message : strerror(-r));
+        session->config_error = message ? TAKE_PTR(message) : strdup(strerror(-r));
         return config_defaults(&session->config);
+}
+
+static void set_refusal(Session *session, const char *what, const char *why) {
+        free(session->refusal);
+        /* Without memory for the words it is still counted. */
+        if (asprintf(&session->refusal, "%s: %s", what, why) < 0)
+                session->refusal = NULL;
 }
 
 static void refuse_spool(Session *session) {
@@ -78,7 +84,7 @@ static void refuse_spool(Session *session) {
         session->counters = counters_open(session->state_fd, /* create= */ true);
         counters_add(session->counters, session->producer, COUNTERS_UNTRUSTED, 1);
         dirowner_text(session->state_fd, "spool", refusal);
-        log_warning("No spans: %s", refusal);
+        set_refusal(session, "No spans", refusal);
 }
 
 int session_init(Session *session, CountersProducer producer, const char *service, const char *config_file,
@@ -116,7 +122,7 @@ int session_init(Session *session, CountersProducer producer, const char *servic
                          session->counters);
         if (r == -EPERM) {
                 context_refusal(&session->context, session->state_fd, refusal);
-                log_warning("No context files, so spans have no parents: %s", refusal);
+                set_refusal(session, "No context files, so spans have no parents", refusal);
         } else if (r < 0)
                 return r;
         return 1;
@@ -130,6 +136,8 @@ void session_deinit(Session *session) {
         spool_deinit(&session->spool);
         session->counters = counters_free(session->counters);
         config_deinit(&session->config);
+        session->config_error = (free(session->config_error), NULL);
+        session->refusal = (free(session->refusal), NULL);
         session->state_fd = close_fd(session->state_fd);
 }
 

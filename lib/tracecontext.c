@@ -1,6 +1,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <nettle/sha2.h>
+#include <pthread.h>
 #include <string.h>
 #include "tracecontext.h"
 #include "util.h"
@@ -91,23 +92,34 @@ bool tracecontext_has_span(const TraceContext *context) {
 
 /*
  * Bytes for ids, some dozen ids at a time: they are made while a call waits. Ids must be unlikely to collide, not
- * secret, so what is left may lie about; no process of ours makes any between fork() and exec().
+ * secret, so what is left may lie about. A child of fork() has the thread that forked, and makes bytes of its own.
  */
+static _Thread_local uint8_t id_bytes[256];
+static _Thread_local size_t n_id_bytes; /* that are left of it */
+
+static void forget_ids(void) {
+        n_id_bytes = 0;
+}
+
+static void forget_ids_in_children(void) {
+        (void) pthread_atfork(NULL, NULL, forget_ids);
+}
+
 static int random_ids(void *ret, size_t size) {
-        static _Thread_local uint8_t bytes[256];
-        static _Thread_local size_t left;
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
         int r;
 
-        assert(size <= sizeof(bytes));
+        assert(size <= sizeof(id_bytes));
 
-        if (left < size) {
-                r = util_random(bytes, sizeof(bytes));
+        if (n_id_bytes < size) {
+                (void) pthread_once(&once, forget_ids_in_children);
+                r = util_random(id_bytes, sizeof(id_bytes));
                 if (r < 0)
                         return r;
-                left = sizeof(bytes);
+                n_id_bytes = sizeof(id_bytes);
         }
-        left -= size;
-        memcpy(ret, bytes + left, size);
+        n_id_bytes -= size;
+        memcpy(ret, id_bytes + n_id_bytes, size);
         return 0;
 }
 

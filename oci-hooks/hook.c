@@ -270,6 +270,10 @@ void hook_run(const Options *options, char *const *envp, uint64_t now_ns) {
         wanted = session_init(&hook.session, COUNTERS_HOOK, HOOK_SERVICE, options->config, options->state_dir);
         if (wanted < 0)
                 log_warning_errno(wanted, "Cannot use the state directory, ignoring: %m");
+        if (hook.session.config_error)
+                log_warning("%s: using the defaults", hook.session.config_error);
+        if (hook.session.refusal)
+                log_warning("%s", hook.session.refusal);
 
         /* Read also when nobody wants spans: the runtime is writing. */
         r = input_read(STDIN_FILENO, HOOK_INPUT_TIMEOUT_NS, hook.session.config.link_annotations, &hook.state);

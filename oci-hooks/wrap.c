@@ -218,7 +218,12 @@ int wrap_run(const Options *options, char *const *envp, uint64_t now_ns) {
         assert(options);
         assert(options->argv && options->argv[0]);
 
-        if (session_init(&wrap.session, COUNTERS_HOOK, HOOK_SERVICE, options->config, options->state_dir) <= 0)
+        r = session_init(&wrap.session, COUNTERS_HOOK, HOOK_SERVICE, options->config, options->state_dir);
+        if (wrap.session.config_error)
+                log_warning("%s: using the defaults", wrap.session.config_error);
+        if (wrap.session.refusal)
+                log_warning("%s", wrap.session.refusal);
+        if (r <= 0)
                 return become(options, envp);
 
         slash = strrchr(options->argv[0], '/');

@@ -11,9 +11,13 @@
 #include "trace.h"
 
 static bool open_session(Trace *trace) {
-        if (!trace->open)
-                trace->open =
-                        session_init(&trace->session, trace->options.producer, trace->options.service, NULL, NULL) > 0;
+        if (trace->open)
+                return true;
+        trace->open = session_init(&trace->session, trace->options.producer, trace->options.service, NULL, NULL) > 0;
+        if (trace->session.config_error)
+                log_warning("%s: using the defaults", trace->session.config_error);
+        if (trace->session.refusal)
+                log_warning("%s", trace->session.refusal);
         if (!trace->open)
                 session_deinit(&trace->session);
         return trace->open;

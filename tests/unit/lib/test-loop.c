@@ -1,9 +1,12 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <cmocka.h>
 #include "clk.h"
@@ -103,6 +106,34 @@ static void test_source(void **state) {
 }
 
 /* The first handler frees all owners, its own included: no other may be called, nor touched. */
+/* A descriptor that was closed too early stays in the set if it has a duplicate, with a source that is gone. */
+static void test_closed_too_early(void **state) {
+        struct rlimit none = {};
+        int status, fds[2];
+        pid_t pid;
+
+        (void) state;
+        assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                LoopSource source = LOOP_SOURCE_NULL;
+
+                (void) setrlimit(RLIMIT_CORE, &none);
+                (void) signal(SIGABRT, SIG_DFL);
+                (void) close(STDERR_FILENO);
+                if (dup(fds[0]) < 0 || loop_source_add(&source, loop, fds[0], EPOLLIN, on_count) < 0)
+                        _exit(1);
+                (void) close(fds[0]);
+                loop_source_remove(&source);
+                _exit(0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+        (void) close(fds[0]);
+        (void) close(fds[1]);
+}
+
 static void test_remove_in_turn(void **state) {
         (void) state;
 
@@ -426,6 +457,7 @@ static void test_defer(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_source, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_closed_too_early, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remove_in_turn, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_readd_in_turn, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_bounded, setup, teardown),

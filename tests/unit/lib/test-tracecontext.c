@@ -6,6 +6,9 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include "tracecontext.h"
 #include "util.h"
 
@@ -275,13 +278,52 @@ static void tracestate_buffer(void **state) {
         }
 }
 
+#define N_IDS 40
+
+static void make_ids(uint8_t ids[N_IDS][TRACECONTEXT_TRACE_ID_SIZE]) {
+        for (size_t i = 0; i < N_IDS; i++) {
+                TraceContext context;
+
+                assert_int_equal(tracecontext_new_root(&context), 0);
+                memcpy(ids[i], context.trace_id, sizeof(context.trace_id));
+        }
+}
+
+/* Parent and child have the same memory after fork(), and must not make the same ids of it. */
+static void ids_after_fork(void **state) {
+        static uint8_t ours[N_IDS][TRACECONTEXT_TRACE_ID_SIZE], theirs[N_IDS][TRACECONTEXT_TRACE_ID_SIZE];
+        TraceContext context;
+        int fds[2], status;
+        pid_t pid;
+
+        (void) state;
+        assert_int_equal(tracecontext_new_root(&context), 0);
+        assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                make_ids(theirs);
+                _exit(util_write_all(fds[1], theirs, sizeof(theirs)) < 0);
+        }
+        make_ids(ours);
+        assert_int_equal(read(fds[0], theirs, sizeof(theirs)), (ssize_t) sizeof(theirs));
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        (void) close(fds[0]);
+        (void) close(fds[1]);
+
+        for (size_t i = 0; i < N_IDS; i++)
+                for (size_t j = 0; j < N_IDS; j++)
+                        assert_memory_not_equal(ours[i], theirs[j], sizeof(ours[i]));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(parses_or_refuses),  cmocka_unit_test(values_come_back),
                 cmocka_unit_test(truncated_anywhere), cmocka_unit_test(longest),
                 cmocka_unit_test(roots_and_children), cmocka_unit_test(derived),
                 cmocka_unit_test(tracestate),         cmocka_unit_test(tracestate_member_count),
-                cmocka_unit_test(tracestate_buffer),
+                cmocka_unit_test(tracestate_buffer),  cmocka_unit_test(ids_after_fork),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
