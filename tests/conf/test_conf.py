@@ -482,6 +482,20 @@ def test_pages_that_are_named_exist():
     assert not wrong
 
 
+def test_numbers_of_the_pages():
+    """A number that stands in two places is the same in both."""
+    page, header = ((REPO / name).read_text(encoding="utf-8") for name in ("docs/agent.md", "agent/agent.h"))
+    assert re.search(r"taken in within (\d+) ms", page)[1] == re.search(r"AGENT_TURN_DELAY_NS \((\d+) \* NSEC_PER_MSEC\)", header)[1]
+    # What is lost of a burst, by nice value.
+    measured = re.search(r"(\d+) % were lost at nice 0, .*?at nice 19 (\d+) %", (REPO / "docs/watch.md").read_text(encoding="utf-8"))
+    said = re.search(r"At nice 0 it lost (\d+) % of them, at nice 19 (\d+) %",
+                     (REPO / "ARCHITECTURE.md").read_text(encoding="utf-8"))
+    assert said and measured.groups() == said.groups()
+    unit = (REPO / "conf.d/systemd/podspan-watch.service.in").read_text(encoding="utf-8")
+    nice = re.search(r"^Nice=-(\d+)$", unit, re.MULTILINE)[1]
+    assert f"nice −{nice}" in (REPO / "ARCHITECTURE.md").read_text(encoding="utf-8")
+
+
 def attacks():
     """The rows of SECURITY.md's table: (attack, cases, what held, tests)."""
     text = (REPO / "SECURITY.md").read_text(encoding="utf-8")
