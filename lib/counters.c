@@ -81,6 +81,7 @@ static const char *const id_names[_COUNTERS_ID_MAX] = {
         [COUNTERS_CRI_CRASHED] = "cri_crashed",
         [COUNTERS_AGENT_SET_ASIDE] = "agent_set_aside",
         [COUNTERS_AGENT_FOREIGN] = "agent_foreign",
+        [COUNTERS_WATCH_CROWDED] = "watch_crowded",
         [COUNTERS_WATCH_UNREADABLE] = "watch_bundle_unreadable",
         [COUNTERS_UNTRUSTED] = "untrusted",
 };

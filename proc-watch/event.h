@@ -67,6 +67,8 @@ typedef enum EventFlags {
         EVENT_CONTAINER = 1 << 3,  /* exit: of a container's own process; exec: such a one that runs already */
         EVENT_NAMED = 1 << 4,      /* exec: of a program known by name that is to be believed, see watch.bpf.c */
         EVENT_FOUND = 1 << 6,      /* exec: runs already */
+        EVENT_CROWDED = 1 << 7,    /* exit: not all of what it forked was followed */
+        EVENT_LET_GO = 1 << 8,     /* exit: it is only not followed any more */
         EVENT_INSIDE = 1 << 5,     /* exec: of a process that is not the host's own, see host.bpf.h */
 } EventFlags;
 
@@ -110,9 +112,12 @@ typedef enum TrackFlags {
         TRACK_CWD = 1 << 7,       /* where it runs is told, too */
         TRACK_RESIDENT = 1 << 8,  /* lives long: taken over where it runs already */
         TRACK_ENGINE = 1 << 9,    /* an engine itself: of its work only what a call can have caused is told */
+        TRACK_USER = 1 << 10,     /* was on behalf of another user than root when it began to be followed */
+        TRACK_CROWDED = 1 << 11,  /* not all of what it forked is followed */
 } TrackFlags;
 
-#define TRACK_MAX 16384 /* processes tracked at a time */
+#define TRACK_MAX       16384 /* processes tracked at a time … */
+#define TRACK_USERS_MAX 2048  /* … of them on behalf of other users than root, all together */
 #define NAMES_MAX 32
 
 typedef struct Track {

@@ -24,7 +24,7 @@ struct Source {
         SourceLostFn lost;
         SourceBatchFn batch;
         void *userdata;
-        uint64_t n_lost;
+        uint64_t n_lost, n_crowded;
 };
 
 static int check_lost(Source *source) {
@@ -260,4 +260,11 @@ bool source_follows(const Source *source) {
 
 int source_drain(Source *source) {
         return on_ring(&source->loop_source, EPOLLIN);
+}
+
+uint64_t source_crowded(Source *source) {
+        uint64_t now = __atomic_load_n(&source->bpf->bss->n_crowded, __ATOMIC_RELAXED), n = now - source->n_crowded;
+
+        source->n_crowded = now;
+        return n;
 }

@@ -50,3 +50,6 @@ bool source_follows(const Source *source);
 
 /* Takes what is in the ring now, as if it had become readable. 0 or what the callbacks return. */
 int source_drain(Source *source);
+
+/* How many events of users' processes have not been told since it was asked last, so that root's have room. */
+uint64_t source_crowded(Source *source);

@@ -503,7 +503,13 @@ static int process_exit(Story *story, const Event *event, const Clk *now) {
                 Node *node = process->node;
 
                 node->last_ns = MAX(node->last_ns, event->time_ns);
-                if (process->container) {
+                for (Node *above = node; above && event->flags & (EVENT_CROWDED | EVENT_LET_GO); above = above->parent)
+                        if (!above->finished)
+                                above->incomplete = true;
+                if (event->flags & EVENT_LET_GO) {
+                        if (process->own && !node->finished)
+                                node->silent = true; /* how it ends is not known */
+                } else if (process->container) {
                         r = life_end(&story->tell, node, event, now, story->start_window_ns);
                 } else if (process->own && (node->kind != COMMAND_MONITOR || node->n_refs == 1)) {
                         node->run_delay_ns = event->run_delay_ns;

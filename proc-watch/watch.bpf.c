@@ -75,6 +75,8 @@ struct {
 
 __u64 n_lost;      /* events that found the ring full */
 __u64 n_untracked; /* processes that found the table full */
+__u64 n_crowded;   /* what users' processes did and is not told, so that there is room for root's */
+__u32 n_users;     /* processes in the table with TRACK_USER */
 
 /*
  * With each event goes how many were lost before: what a process does after an event of its own was lost, and who is
@@ -115,6 +117,22 @@ static bool track(__u32 pid, const Track *entry) {
         return false;
 }
 
+/*
+ * Any user can have a program of root's followed, by a link to it that is called as a runtime is, with all that it
+ * forks. So other users than root have a part of the table and of the ring, and nothing of root's is lost for them.
+ */
+static bool is_crowded(__u32 flags) {
+        if (!(flags & TRACK_USER) || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) <= RING_SIZE / 2)
+                return false;
+        __sync_fetch_and_add(&n_crowded, 1);
+        return true;
+}
+
+static void untrack(__u32 pid, __u32 flags) {
+        if (bpf_map_delete_elem(&tracked, &pid) == 0 && flags & TRACK_USER)
+                __sync_fetch_and_add(&n_users, (__u32) -1);
+}
+
 /* Can only root have written this program? */
 static bool roots_own(struct file *file) {
         struct inode *inode = BPF_CORE_READ(file, f_inode);
@@ -132,6 +150,37 @@ static __u32 mount_namespace(struct task_struct *task) {
 
 #include "work.bpf.h"
 
+/* May @task, which is not followed yet, be followed? */
+static bool admit(struct task_struct *task, Track *entry) {
+        if (user_of(task) == 0)
+                return true;
+        entry->flags |= TRACK_USER;
+        if (is_crowded(entry->flags))
+                return false;
+        if (n_users < TRACK_USERS_MAX)
+                return true;
+        __sync_fetch_and_add(&n_crowded, 1);
+        return false;
+}
+
+static bool track_new(__u32 pid, const Track *entry) {
+        if (!track(pid, entry))
+                return false;
+        if (entry->flags & TRACK_USER)
+                __sync_fetch_and_add(&n_users, 1);
+        return true;
+}
+
+/* The process @task, with @flags, is not followed any more. */
+static void let_go(struct task_struct *task, __u32 flags) {
+        Event event;
+
+        untrack((__u32) task->tgid, flags);
+        fill(&event, EVENT_EXIT, task);
+        event.flags = EVENT_LET_GO;
+        emit(&event, sizeof(event), WITH_OTHERS);
+}
+
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child) {
         __u32 parent_pid = parent->tgid, pid = child->tgid;
@@ -146,12 +195,16 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child) {
                 return 0;
 
         entry.flags = from->flags & TRACK_DAEMON;
+        if (!admit(child, &entry)) {
+                from->flags |= TRACK_CROWDED;
+                return 0;
+        }
         if (from->flags & (TRACK_CRUN | TRACK_CRUN_EXEC))
                 entry.flags |= TRACK_CRUN_CHILD | (from->flags & TRACK_CRUN_EXEC);
         else if (from->flags & TRACK_CRUN_CHILD)
                 from->child = pid;
         entry.mnt_ns = from->mnt_ns;
-        if (!track(pid, &entry))
+        if (!track_new(pid, &entry))
                 return 0;
 
         fill(&event, EVENT_FORK, child);
@@ -292,7 +345,7 @@ static void copy_exec(struct Scratch *room, struct linux_binprm *binprm, struct 
 
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm *binprm) {
-        __u32 pid = task->tgid, zero = 0, was_flags = 0, was_ns = 0, name_flags = 0, *name, size;
+        __u32 pid = task->tgid, zero = 0, was_flags = 0, was_ns = 0, name_flags = 0, new_flags, *name, size;
         bool was_tracked = false, named = false, entrypoint;
         char comm[EVENT_COMM_SIZE] = {};
         struct Scratch *room;
@@ -319,6 +372,15 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
         barrier_var(was_tracked);
         if (!was_tracked && !named)
                 return 0;
+
+        if (was_tracked && is_crowded(was_flags)) {
+                let_go(task, was_flags);
+                return 0;
+        }
+        if (!was_tracked && !admit(task, &now))
+                return 0;
+        new_flags = was_flags & TRACK_CROWDED;
+        new_flags |= was_tracked ? was_flags & TRACK_USER : now.flags;
 
         if (was_tracked && (__u32) old_pid == pid)
                 settle_last(task);
@@ -352,7 +414,8 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
         }
         if (now.flags & TRACK_CRUN && runs_exec(room->event.file_size, room->event.args_size))
                 now.flags |= TRACK_CRUN_EXEC;
-        if (!track(pid, &now))
+        now.flags |= new_flags;
+        if (!(was_tracked ? track(pid, &now) : track_new(pid, &now)))
                 return 0;
 
         size = sizeof(room->event) + room->event.file_size + room->event.args_size + room->event.env_size +
@@ -387,7 +450,8 @@ int BPF_PROG(on_rename, struct task_struct *task, const char *comm) {
         } else {
                 return 0;
         }
-        emit(&event, sizeof(event), WITH_OTHERS);
+        if (!is_crowded(entry->flags))
+                emit(&event, sizeof(event), WITH_OTHERS);
         return 0;
 }
 
@@ -397,7 +461,7 @@ int BPF_PROG(on_attach, struct cgroup *to, const char *path, struct task_struct 
         Track *entry = bpf_map_lookup_elem(&tracked, &pid);
         Event event;
 
-        if (!entry || entry->flags & TRACK_CONTAINER)
+        if (!entry || entry->flags & TRACK_CONTAINER || is_crowded(entry->flags))
                 return 0;
         fill(&event, EVENT_ATTACH, task);
         emit(&event, sizeof(event), WITH_OTHERS);
@@ -445,9 +509,11 @@ int BPF_PROG(on_exit, struct task_struct *task) {
                 event.flags |= EVENT_OOM;
         if (entry->flags & TRACK_CONTAINER)
                 event.flags |= EVENT_CONTAINER;
+        if (entry->flags & TRACK_CROWDED)
+                event.flags |= EVENT_CROWDED;
         if (entry->flags & TRACK_CRUN_CHILD && entry->child)
                 hand_over(entry->child);
-        bpf_map_delete_elem(&tracked, &pid);
+        untrack(pid, entry->flags);
         emit(&event, sizeof(event), event.flags & EVENT_CONTAINER ? AT_ONCE : SOON);
         return 0;
 }
@@ -493,12 +559,13 @@ static bool has_exited(struct task_struct *task) {
  */
 static bool track_found(struct task_struct *task, const Track *entry) {
         __u32 pid = (__u32) task->tgid;
+        Track now = *entry;
 
-        if (has_exited(task) || !track(pid, entry))
+        if (has_exited(task) || !admit(task, &now) || !track_new(pid, &now))
                 return false;
         if (!has_exited(task))
                 return true;
-        bpf_map_delete_elem(&tracked, &pid);
+        untrack(pid, now.flags);
         return false;
 }
 

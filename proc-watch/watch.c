@@ -343,6 +343,7 @@ static void on_batch(void *userdata) {
         Watch *watch = userdata;
 
         watch->has_now = false;
+        counters_add(watch->counters, COUNTERS_WATCH, COUNTERS_WATCH_CROWDED, source_crowded(watch->source));
         follow(watch);
 }
 

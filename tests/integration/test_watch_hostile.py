@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 from lib.node import CONTAINERD, CRIO, MODERN, node
-from lib.process import run, wait_for
+from lib.paths import packaged
+from lib.process import Daemon, run, wait_for
 from lib.spans import Caller
 from lib.watch import Watch, has, of
 from lib.watch import one as watch_one
@@ -233,6 +234,51 @@ def test_orphans_of_a_pod_with_the_hosts_pids():
             spans = one.backend.wait_for(has("wait_for_exit_code", container=main), "the container's end")
             end = watch_one(spans, name="wait_for_exit_code", container=main)
             assert end.attributes["process.exit.code"] == 137 and end.pod[0] == pod.uid
+
+
+USERS_MAX = 2048  # TRACK_USERS_MAX
+# $0 is a shell called as a runtime is: all below it is followed.
+_STORM = """
+i=0; while test $i -lt 2600; do sleep 300 & i=$((i + 1)); done
+touch $1
+while :; do /bin/true; done
+"""
+
+
+def test_storm_of_a_user(tmp_path):
+    """A user's link to a shell of root's, called runc, with thousands of processes below it: they have a part of the
+    table, and a pod that starts meanwhile is told whole.
+    """
+    for above in (tmp_path, *tmp_path.parents):
+        if above.name.startswith(("pytest-", "test_")):
+            above.chmod(0o755)
+    links, done = tmp_path / "links", tmp_path / "users"
+    links.mkdir()
+    done.mkdir()
+    os.chown(done, NOBODY, NOBODY)
+    (links / "runc").symlink_to("/bin/sh")
+    with node(_make, stages=()) as one, Watch(one.podspan) as watch:
+        storm = Daemon("storm", [packaged("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
+                                 links / "runc", "-c", _STORM, "sh", done / "done"], tmp_path)
+        try:
+            wait_for((done / "done").exists, "the storm is there", timeout=60)
+            owners = [_owner(pid) for pid in watch.tracked()]
+            assert USERS_MAX / 2 < owners.count(NOBODY) <= USERS_MAX
+            pod = one.pod()
+            main = pod.containers["main"]
+            spans = one.backend.wait_for(has("entrypoint", "runc create", "runc start", container=main), "the start")
+            assert not [span for span in of(spans, pod=pod.uid) if span.attributes.get("podspan.incomplete")]
+            counters = one.podspan.cli_json("status")["counters"]["podspan-watch"]
+            assert counters["watch_crowded"] >= 2600 - USERS_MAX
+        finally:
+            storm.stop()
+
+
+def _owner(pid):
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except FileNotFoundError:
+        return None
 
 
 def test_bundles_that_are_none(tmp_path):

@@ -283,6 +283,35 @@ static void losses_are_marked(void **state) {
         told_forget(&told);
 }
 
+/* A command whose processes were not all followed says so; one that is let go has no end, and no span. */
+static void crowded(void **state) {
+        static const struct {
+                uint16_t flags;
+                bool told, incomplete;
+        } cases[] = { { 0, true, false }, { EVENT_CROWDED, true, true }, { EVENT_LET_GO, false, false } };
+
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Story *story = new_story();
+                const Span *create;
+
+                read_recording("containerd-runc.txt");
+                for (size_t k = 0; k < recording.n; k++) {
+                        if (recording.events[k].event.pid == 21017 && recording.events[k].event.type == EVENT_EXIT)
+                                recording.events[k].event.flags |= cases[i].flags;
+                        feed(story, &recording.events[k]);
+                }
+                create = find_span(RUNC_MAIN, "runc create", NULL);
+                assert_int_equal(create != NULL, cases[i].told);
+                if (create)
+                        assert_int_equal(told_number(create, "podspan.incomplete"), cases[i].incomplete ? 1 : -1);
+                assert_non_null(find_span(RUNC_MAIN, "runc start", NULL));
+                check_parents();
+                story_free(story);
+                told_forget(&told);
+        }
+}
+
 /* An exit long after the start has a trace of its own, which leads back. */
 static void late_exit(void **state) {
         Story *story = new_story();
@@ -431,6 +460,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(gaps),
                 cmocka_unit_test(pids_used_again),
                 cmocka_unit_test(losses_are_marked),
+                cmocka_unit_test(crowded),
                 cmocka_unit_test(late_exit),
                 cmocka_unit_test(probes),
                 cmocka_unit_test(bounded),
