@@ -118,7 +118,7 @@ typedef enum TrackFlags {
 
 #define TRACK_MAX       16384 /* processes tracked at a time … */
 #define TRACK_USERS_MAX 2048  /* … of them on behalf of other users than root, all together */
-#define NAMES_MAX 32
+#define NAMES_MAX       32
 
 typedef struct Track {
         uint32_t flags; /* TrackFlags */
