@@ -101,13 +101,22 @@ int cli_open_state(const Cli *cli) {
         return fd < 0 ? -errno : fd;
 }
 
+static int flush_stdout(void) {
+        if (fflush(stdout) == EOF)
+                return -errno;
+        if (!ferror(stdout))
+                return 0;
+        /* A write before this failed, and its reason is gone: the next one fails for the same. */
+        return write(STDOUT_FILENO, "\n", 1) < 0 ? -errno : -EIO;
+}
+
 CliExit cli_finish(Json *json, CliExit ok) {
         int r;
 
         if (json)
                 r = json_finish(json);
         else
-                r = fflush(stdout) == EOF || ferror(stdout) ? -EIO : 0;
+                r = flush_stdout();
         /* Who closed the pipe (`podspan traces | head`) knows. */
         if (r < 0 && r != -EPIPE)
                 return cli_failure("standard output: %s", strerror(-r));
