@@ -28,6 +28,10 @@ int h2append_plan(const H2Frame *frame, uint8_t padding, uint32_t max_frame_size
         if (n_name == 0 || n_name > H2APPEND_NAME_MAX || n_value == 0 || n_value > H2APPEND_VALUE_MAX)
                 return -EINVAL;
 
+        /* Less than 16384 is against RFC 9113, and a field that is not added cannot be what the receiver fails over. */
+        if (size > max_frame_size)
+                return -EMSGSIZE;
+
         if (frame->length + size <= max_frame_size && frame->length + size <= H2FRAME_MAX_LENGTH) {
                 changed.length += (uint32_t) size;
                 h2frame_write(&changed, ret->head);

@@ -26,8 +26,8 @@ typedef struct H2Append {
 
 /*
  * Plans the change of @frame, a HEADERS or CONTINUATION frame with END_HEADERS and @padding bytes of padding at its
- * end. @max_frame_size is what the receiver announced. Returns 0, or -EINVAL if the frame is no such frame or name or
- * value are too long or empty.
+ * end. @max_frame_size is what the receiver announced. Returns 0; -EINVAL if the frame is no such frame or name or
+ * value are too long or empty; -EMSGSIZE if the receiver takes no frame that the field fits in.
  */
 int h2append_plan(const H2Frame *frame, uint8_t padding, uint32_t max_frame_size, const char *name, const char *value,
                   H2Append *ret);

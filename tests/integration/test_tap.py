@@ -356,6 +356,32 @@ def test_full_frame_gets_a_continuation(make_tap, room):
     assert [count for _, _, count in h2.blocks(received[len(h2.PREFACE):])] == [2 if room < 60 else 1] or 60 <= room < 80
 
 
+@pytest.mark.parametrize("limit", [0, 1, 68, 69, 100, 16383])
+def test_frame_size_against_the_rfc(make_tap, limit):
+    """A runtime that announces a MAX_FRAME_SIZE below 16384: no frame that is added is larger, everything else arrives as
+    it was sent, and the connection is traced on."""
+    tap = make_tap(rate=1000000)
+    client, runtime = tap.connect()
+    settings = h2.settings(max_frame_size=limit)
+    runtime.send(settings)
+    client.until(len(settings))
+    peer = h2.Peer()
+    up = h2.PREFACE + h2.settings() + peer.call(1, RUN, run_request()) + peer.call(3, VERSION, b"")
+    client.send(up)
+    runtime.until(len(up))
+    received = runtime.quiet()
+    sent_frames, frames = h2.frames(up[len(h2.PREFACE):]), h2.frames(received[len(h2.PREFACE):])
+    if limit < 69:
+        assert received == up
+    else:
+        check_appended(up[len(h2.PREFACE):], received[len(h2.PREFACE):], 1)
+        added = [frame for frame in frames if frame not in sent_frames and frame[0] == h2.CONTINUATION]
+        assert len(frames) == len(sent_frames) + len(added)
+        assert all(len(frame[3]) <= limit for frame in added)
+    assert tap.count("cri_plain") == 0
+    assert tap.count("cri_injected") == (0 if limit < 69 else 1)
+
+
 @pytest.mark.parametrize("path,extra,conf,rate", [
     (VERSION, (), "", 1000000),
     ("/runtime.v1.RuntimeService/ExecSync", (), "", 1000000),
