@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -434,6 +435,30 @@ def test_successor_dies_at_its_first_step(make_rig):
     assert span.attributes["podspan.rpc.end"] == "shutdown"
     assert rig.live() == []
     rig.upgrade()
+
+
+@pytest.mark.parametrize("limit", [0, 100])
+def test_state_that_cannot_be_written(make_rig, limit):
+    """RLIMIT_FSIZE holds for the file in which the state is handed over, too: the old one keeps its connections, the new
+    one ends and says why, and without the limit all is well."""
+    rig = make_rig()
+    daemon = rig.start()
+    daemon.wait_until(lambda: accepts(rig.listen), "listens")
+    call = rig.channel().unary_unary(RUN)
+    in_flight = call.future(slow_request(3_000), timeout=30)
+    wait_for(rig.live, "the call is in flight")
+    resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    successor = rig.start()
+    assert successor.wait(GONE + 1) not in (0, None)
+    assert daemon.alive(), daemon.log()
+    assert "Cannot take over" in successor.log()  # the old one's log is a file that may not grow either
+    assert call(slow_request(1), timeout=10)
+    assert in_flight.result(30)[:2] == b"\x0a\x0e"
+    rig.daemons.pop().stop()
+    resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    rig.upgrade()
+    assert call(slow_request(1), timeout=10)
+    assert rig.count("cri_plain") == 0 and rig.count("cri_crashed") == 0
 
 
 def test_two_sets_do_not_meet(make_rig):
