@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import random
 import time
 
 import grpc
@@ -11,10 +12,12 @@ import pytest
 from lib import cri
 from lib.crio import Crio
 from lib.node import CONTAINERD, CRIO, MODERN, node
-from lib.otlp import Receiver
+from lib.otlp import Answer, Receiver
 from lib.paths import built
+from lib.podspan import Podspan
 from lib.process import wait_for
 from lib.watch import Watch
+from test_export import make_spans
 
 OURS = "crio-crun-podspan-conmon"
 RUNTIMES = {**CONTAINERD, **CRIO, OURS: functools.partial(Crio, "crun", monitor=built("podspan-conmon"))}
@@ -129,3 +132,34 @@ def test_a_start_that_containerd_refuses():
         code = span.attributes["rpc.response.status_code"]
         assert (span.status == 2) == (code in ("UNKNOWN", "INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "DATA_LOSS"))
         first.remove(one.client)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_span_is_accounted_for(seed):
+    """In = exported + local only + pending + dropped, while collectors refuse and podspand is killed at any moment."""
+    draw = random.Random(seed)
+    answers = [Answer(), Answer(grpc.StatusCode.INVALID_ARGUMENT, "no"), Answer(rejected=1, message="one was bad"),
+               Answer(grpc.StatusCode.UNAVAILABLE, "later")]
+    count = 0
+    with Receiver() as receiver, Podspan(receiver.endpoint) as podspan:
+        for _ in range(12):
+            receiver.script(*draw.choices(answers, k=3))
+            count += len(make_spans(podspan, draw.randint(1, 12)))
+            time.sleep(draw.random() * 0.8)
+            spans = podspan.cli_json("status")["spans"]
+            assert spans["unexplained"] == 0 and spans["in"] <= count, spans
+            if draw.random() < 0.5:
+                podspan.agent.kill()
+                assert podspan.cli_json("status")["spans"]["unexplained"] == 0
+                podspan.start_agent()
+
+        def settled():
+            spans = podspan.cli_json("status")["spans"]
+            assert spans["unexplained"] == 0, spans
+            return spans["in"] == count and spans["pending"] == 0
+
+        wait_for(settled, "all is exported or refused", 30)
+        spans = podspan.cli_json("status")["spans"]
+        assert spans["exported"] + spans["dropped"] == count and spans["local"] == 0
+        assert f"{count} in = {spans['exported']} exported + 0 local only + 0 pending + {spans['dropped']} dropped" in \
+            podspan.cli("status")
