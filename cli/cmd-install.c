@@ -1,11 +1,7 @@
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include "cli.h"
+#include "cmd-install-all.h"
 #include "config.h"
-#include "install.h"
-#include "text.h"
 
 enum {
         ARG_ROOT = CLI_ARG_OWN,
@@ -16,6 +12,7 @@ enum {
         ARG_PROGRAM,
         ARG_CTR,
         ARG_RUNTIME,
+        ARG_ALL,
 };
 
 #define OPTIONS_HELP                                                   \
@@ -45,67 +42,42 @@ static const char help_install[] =
 
 static const char help_uninstall[] =
         "Usage: podspan uninstall [OPTION]... kubelet|crio|containerd|hooks\n"
+        "       podspan uninstall [OPTION]... --all\n"
         "\n"
         "Takes back what `podspan install` changed: to the byte, or, where somebody else has edited a file since, our\n"
         "change alone. Shows the difference and asks.\n"
         "\n"
+        "  --all             all of these, then what podspan leaves besides: sockets, links, state, the store and its "
+        "spans,\n"
+        "                    links of enabled units. What is still used stays until nothing uses it: run the\n"
+        "                    commands that are printed, then --all again\n"
+        "\n"
         "Options:\n" OPTIONS_HELP "\n" CLI_OPTIONS_HELP "\n"
-        "Exit codes: 0 done, 1 failure: nothing was changed, 2 usage, 3 not installed, or not confirmed.\n";
+        "Exit codes: 0 done, 1 failure: nothing was changed, 2 usage, 3 not installed, or not confirmed, or with --all "
+        "not\n"
+        "all is gone yet.\n";
 
-static const struct {
-        const char *name;
-        int (*install)(Install *install);
-} targets[] = {
-        { "kubelet", install_kubelet },
-        { "crio", install_crio },
-        { "containerd", install_containerd },
-        { "hooks", install_hooks },
-};
-
-typedef struct Run {
-        Cli *cli;
-        bool undo;
-        bool dry_run;
-        bool yes;
-        size_t target;
-        Install install;
-        char *notes;
-        size_t notes_n;
-        char *next;
-        size_t next_n;
-        int lock_fd;
-} Run;
-
-static void run_deinit(Run *run) {
-        Install *install = &run->install;
-
-        if (install->notes)
-                (void) fclose(install->notes);
-        if (install->next)
-                (void) fclose(install->next);
-        free(run->notes);
-        free(run->next);
-        free(install->error);
-        plan_deinit(&install->plan);
-        close_fd(install->root_fd);
-        close_fd(run->lock_fd);
-}
-
-static int parse_target(Run *run, int argc, char **argv) {
+static int parse_target(InstallRun *run, int argc, char **argv) {
         const char *what = run->undo ? "uninstall" : "install";
 
+        if (run->all) {
+                if (run->undo && argc == optind)
+                        return 0;
+                (void) cli_usage(run->undo ? "--all takes no target" : "--all goes with uninstall only");
+                return -EINVAL;
+        }
         if (argc - optind != 1) {
                 (void) cli_usage("%s takes one of kubelet, crio, containerd, hooks", what);
                 return -EINVAL;
         }
-        for (run->target = 0; run->target < ARRAY_SIZE(targets); run->target++)
-                if (strcmp(argv[optind], targets[run->target].name) == 0)
+        for (run->target = 0; run->target < INSTALLRUN_TARGETS; run->target++)
+                if (strcmp(argv[optind], installrun_targets[run->target].name) == 0)
                         return 0;
         (void) cli_usage("%s takes one of kubelet, crio, containerd, hooks, not \"%s\"", what, argv[optind]);
         return -EINVAL;
 }
 
-static int parse_argv(Run *run, int argc, char **argv) {
+static int parse_argv(InstallRun *run, int argc, char **argv) {
         static const struct option options[] = { CLI_OPTIONS,
                                                  { "root", required_argument, NULL, ARG_ROOT },
                                                  { "dry-run", no_argument, NULL, ARG_DRY_RUN },
@@ -115,6 +87,7 @@ static int parse_argv(Run *run, int argc, char **argv) {
                                                  { "program", required_argument, NULL, ARG_PROGRAM },
                                                  { "ctr", required_argument, NULL, ARG_CTR },
                                                  { "runtime", required_argument, NULL, ARG_RUNTIME },
+                                                 { "all", no_argument, NULL, ARG_ALL },
                                                  {} };
         Install *install = &run->install;
         int c, r;
@@ -131,6 +104,9 @@ static int parse_argv(Run *run, int argc, char **argv) {
                         break;
                 case ARG_DRY_RUN:
                         run->dry_run = true;
+                        break;
+                case ARG_ALL:
+                        run->all = true;
                         break;
                 case ARG_YES:
                 case 'y':
@@ -160,88 +136,14 @@ static int parse_argv(Run *run, int argc, char **argv) {
         return parse_target(run, argc, argv);
 }
 
-/* Two of us at once would plan on the same files. The root directory itself: locking it needs no file. */
-static int setup(Run *run) {
-        Install *install = &run->install;
-
-        install->root_fd = nodefile_root(install->root);
-        if (install->root_fd < 0) {
-                (void) cli_failure("%s: %s", install->root, strerror(-install->root_fd));
-                return install->root_fd;
-        }
-        run->lock_fd = nodefile_open(install->root_fd, "/etc", O_RDONLY | O_DIRECTORY);
-        if (run->lock_fd >= 0 && flock(run->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-                (void) cli_failure("another podspan install is at work");
-                return -EBUSY;
-        }
-        plan_init(&install->plan, install->root_fd, targets[run->target].name);
-        install->state_dir = run->cli->state_dir;
-        install->notes = open_memstream(&run->notes, &run->notes_n);
-        install->next = open_memstream(&run->next, &run->next_n);
-        return install->notes && install->next ? 0 : -ENOMEM;
-}
-
-static CliExit failed(const Run *run, int error) {
-        const Install *install = &run->install;
-
-        return cli_failure("%s%s",
-                           install->error        ? install->error
-                           : install->plan.error ? install->plan.error
-                                                 : strerror(-error),
-                           run->undo || run->dry_run || install->plan.stuck ? "" : "; nothing was changed");
-}
-
-/* Lines of somebody's file: hostile to a terminal. */
-static void print_lines(const Cli *cli, const char *text, bool coloured) {
-        while (*text) {
-                size_t n = strcspn(text, "\n");
-                _cleanup_free_ char *safe = malloc(4 * n + 1);
-                ScreenStyle style = SCREEN_PLAIN;
-
-                if (!safe)
-                        return;
-                if (coloured && (strncmp(text, "--- ", 4) == 0 || strncmp(text, "+++ ", 4) == 0))
-                        style = SCREEN_BOLD;
-                else if (coloured && *text == '-')
-                        style = SCREEN_ERROR;
-                else if (coloured && *text == '+')
-                        style = SCREEN_GOOD;
-                else if (coloured && *text == '@')
-                        style = SCREEN_DIM;
-                text_safe(safe, 4 * n + 1, text, n, cli->screen.utf8);
-                printf("%s%s%s\n", style != SCREEN_PLAIN ? screen_style(&cli->screen, style) : "", safe,
-                       style != SCREEN_PLAIN ? screen_style(&cli->screen, SCREEN_PLAIN) : "");
-                text += n + (text[n] == '\n');
-        }
-}
-
-static void print_block(const Cli *cli, const char *label, const char *text) {
-        if (!*text)
-                return;
-        printf("\n%s%s%s\n", screen_style(&cli->screen, SCREEN_BOLD), label, screen_style(&cli->screen, SCREEN_PLAIN));
-        print_lines(cli, text, false);
-}
-
-static void json_lines(Json *json, const char *key, const char *text) {
-        json_key(json, key);
-        json_array(json);
-        while (*text) {
-                size_t n = strcspn(text, "\n");
-
-                json_strn(json, text, n);
-                text += n + (text[n] == '\n');
-        }
-        json_array_end(json);
-}
-
-static CliExit print_json(const Run *run, const char *diff, bool done) {
+static CliExit print_json(const InstallRun *run, const char *diff, bool done) {
         _cleanup_(json_freep) Json *json = json_new(stdout);
         const Plan *plan = &run->install.plan;
 
         if (!json)
                 return cli_failure("out of memory");
         json_map(json);
-        json_pair_str(json, "target", targets[run->target].name);
+        json_pair_str(json, "target", installrun_targets[run->target].name);
         json_pair_str(json, "action", run->undo ? "uninstall" : "install");
         json_pair_bool(json, "dry_run", run->dry_run);
         json_pair_bool(json, "changed", done);
@@ -259,8 +161,8 @@ static CliExit print_json(const Run *run, const char *diff, bool done) {
         }
         json_array_end(json);
         json_pair_str(json, "diff", diff);
-        json_lines(json, "notes", run->notes);
-        json_lines(json, "next", run->next);
+        installrun_json_lines(json, "notes", run->notes);
+        installrun_json_lines(json, "next", run->next);
         json_map_end(json);
         return cli_finish(json, CLI_OK);
 }
@@ -280,19 +182,7 @@ static int make_diff(const Plan *plan, char **ret) {
         return r;
 }
 
-/* 1: yes, 0: no. */
-static int confirm(const Run *run) {
-        char answer[16];
-
-        if (run->yes)
-                return 1;
-        fprintf(stderr, "%s? [y/N] ", run->undo ? "Take it out" : "Change it");
-        if (!fgets(answer, sizeof(answer), stdin))
-                return 0;
-        return *answer == 'y' || *answer == 'Y';
-}
-
-static CliExit act(Run *run) {
+static CliExit act(InstallRun *run) {
         _cleanup_free_ char *diff = NULL;
         const Cli *cli = run->cli;
         Plan *plan = &run->install.plan;
@@ -303,10 +193,10 @@ static CliExit act(Run *run) {
         (void) fflush(run->install.next);
         r = make_diff(plan, &diff);
         if (r < 0)
-                return failed(run, r);
+                return installrun_failed(run, r);
         if (!cli->json) {
-                print_lines(cli, diff, true);
-                print_block(cli, "Notes", run->notes);
+                installrun_print_lines(cli, diff, true);
+                installrun_print_block(cli, "Notes", run->notes);
         }
         if (!changes || run->dry_run) {
                 if (cli->json)
@@ -314,52 +204,35 @@ static CliExit act(Run *run) {
                 if (!changes)
                         printf("%s: nothing to change\n", plan->target);
                 else
-                        print_block(cli, "Afterwards", run->next);
+                        installrun_print_block(cli, "Afterwards", run->next);
                 return cli_finish(NULL, CLI_OK);
         }
         (void) fflush(stdout);
 
         if (!run->yes && !isatty(STDIN_FILENO))
                 return cli_usage("standard input is no terminal to ask on: --yes changes it, --dry-run does not");
-        if (confirm(run) == 0)
+        if (installrun_confirm(run) == 0)
                 return cli_nothing("not confirmed: nothing was changed");
         r = run->undo ? plan_apply_undo(plan) : plan_apply(plan);
         if (r < 0)
-                return failed(run, r);
+                return installrun_failed(run, r);
         if (cli->json)
                 return print_json(run, diff, true);
-        print_block(cli, "Done. Now run", run->next);
+        installrun_print_block(cli, "Done. Now run", run->next);
         return cli_finish(NULL, CLI_OK);
 }
 
-/* What any install that died has left; where it is another target's, a failure is its own next run's. */
-static int recover(Run *run) {
-        Install *install = &run->install;
-
-        for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
-                _cleanup_plan_ Plan other = PLAN_NULL;
-
-                if (i == run->target)
-                        continue;
-                plan_init(&other, install->root_fd, targets[i].name);
-                if (plan_recover(&other, install->notes) < 0)
-                        fprintf(install->notes, "%s: an install did not end and cannot be taken back: %s\n",
-                                targets[i].name, other.error ? other.error : "unknown");
-        }
-        return plan_recover(&install->plan, install->notes);
-}
-
-static CliExit run_target(Run *run) {
+static CliExit run_target(InstallRun *run) {
         Install *install = &run->install;
         int r;
 
-        r = setup(run);
+        r = installrun_setup(run);
         if (r < 0)
                 return r == -ENOMEM ? cli_failure("out of memory") : CLI_FAILURE;
         if (!run->dry_run) {
-                r = recover(run);
+                r = installrun_recover(run);
                 if (r < 0)
-                        return failed(run, r);
+                        return installrun_failed(run, r);
         }
 
         if (run->undo) {
@@ -370,12 +243,12 @@ static CliExit run_target(Run *run) {
                 if (r >= 0)
                         install_after_undo(install, install->plan.target);
         } else
-                r = targets[run->target].install(install);
-        return r < 0 ? failed(run, r) : act(run);
+                r = installrun_targets[run->target].install(install);
+        return r < 0 ? installrun_failed(run, r) : act(run);
 }
 
 static CliExit cmd(Cli *cli, bool undo, int argc, char **argv) {
-        _cleanup_(run_deinit) Run run = {
+        _cleanup_(installrun_deinit) InstallRun run = {
                 .cli = cli,
                 .undo = undo,
                 .install = { .root = "/",
@@ -392,7 +265,7 @@ static CliExit cmd(Cli *cli, bool undo, int argc, char **argv) {
         if (r < 0)
                 return cli_option_exit(r);
         cli_resolve(cli);
-        return run_target(&run);
+        return run.all ? cmd_install_all(&run) : run_target(&run);
 }
 
 CliExit cmd_install(Cli *cli, int argc, char **argv) {

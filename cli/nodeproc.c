@@ -28,7 +28,8 @@ const char *nodeproc_name(NodeprocKind kind) {
         static const char *const names[] = { [NODEPROC_KUBELET] = "kubelet",
                                              [NODEPROC_CONTAINERD] = "containerd",
                                              [NODEPROC_CRIO] = "crio",
-                                             [NODEPROC_CRI] = "podspan-cri" };
+                                             [NODEPROC_CRI] = "podspan-cri",
+                                             [NODEPROC_WATCH] = "podspan-watch" };
 
         return names[kind];
 }
@@ -286,8 +287,8 @@ static bool check_cgroup(const Look *look, Nodeproc *proc, const Bytes *cgroup, 
 static bool check_mount_ns(const Look *look, Nodeproc *proc, int dir_fd) {
         char mnt_ns[sizeof(look->mnt_ns)];
 
-        /* podspan-cri's unit gives it a mount namespace: nothing of it is read by its paths. */
-        if (look->found->kind == NODEPROC_CRI)
+        /* Their units give them a mount namespace: nothing of them is read by its path. */
+        if (look->found->kind == NODEPROC_CRI || look->found->kind == NODEPROC_WATCH)
                 return true;
         if (!*look->mnt_ns)
                 return refuse(proc, true, "the mount namespace of PID 1 cannot be seen");

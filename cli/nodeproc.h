@@ -3,8 +3,8 @@
 /*
  * Who is who among a node's processes
  *
- * Decides which process is kubelet, containerd, crio or podspan-cri. A name, an argument and a title are what a process
- * says of itself, so they only make it a candidate. It is believed if
+ * Decides which process is kubelet, containerd, crio, podspan-cri or podspan-watch. A name, an argument and a title are
+ * what a process says of itself, so they only make it a candidate. It is believed if
  *
  *   - its four user ids are 0;
  *   - it is in the pid namespace of the /proc that podspan reads, and in the mount namespace of PID 1 there;
@@ -14,8 +14,8 @@
  *   - no second process passes all of this. Of two, neither is believed, and both are named.
  *
  * A process that passes all but the mount namespace is NODEPROC_ELSEWHERE: Talos starts kubelet so. It may be reported;
- * the paths on its command line are not this node's. podspan-cri is believed there, since its unit gives it a mount
- * namespace.
+ * the paths on its command line are not this node's. podspan-cri and podspan-watch are believed there, since their
+ * units give them a mount namespace.
  *
  * In a tree that is not this node's (--root), the tree's files below /proc answer the same questions: PID/cmdline,
  * status, exe, cgroup, ns/mnt and 1/ns/mnt, 1/cgroup. What the tree does not show is unknown, and a process of which
@@ -32,6 +32,7 @@ typedef enum NodeprocKind {
         NODEPROC_CONTAINERD,
         NODEPROC_CRIO,
         NODEPROC_CRI, /* podspan-cri */
+        NODEPROC_WATCH,
         _NODEPROC_KIND_MAX,
 } NodeprocKind;
 

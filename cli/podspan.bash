@@ -56,7 +56,7 @@ _podspan() {
                 COMPREPLY=($(compgen -W "kubelet crio containerd hooks --dry-run --yes --root --program --ctr --runtime
                         --data-dir --libexec-dir $common" -- "$cur"))
                 ;;
-        uninstall) COMPREPLY=($(compgen -W "kubelet crio containerd hooks --dry-run --yes --root $common" -- "$cur")) ;;
+        uninstall) COMPREPLY=($(compgen -W "kubelet crio containerd hooks --all --dry-run --yes --root $common" -- "$cur")) ;;
         bypass) COMPREPLY=($(compgen -W "on off status --now --force --socket --runtime --root $common" -- "$cur")) ;;
         *) COMPREPLY=($(compgen -W "$common" -- "$cur")) ;;
         esac

@@ -2,6 +2,7 @@
 runtimes themselves. Nothing of this machine's own configuration takes part: --root."""
 
 import contextlib
+import fcntl
 import glob
 import json
 import os
@@ -783,6 +784,127 @@ def test_all_of_a_node_there_and_back(kubeadm):
     kubeadm.uninstall("kubelet")
     kubeadm.uninstall("containerd")
     assert kubeadm.snapshot() == before
+
+
+# uninstall --all
+
+UNIX_HEADER = "Num       RefCount Protocol Flags    Type St Inode Path\n"
+UNITS = ["podspan-cri@containerd.socket", "podspan-cri@containerd.service", "podspand.service", "podspan-watch.service",
+         "run-podspan-spool.mount"]
+
+
+def run_it(node):
+    """What a node has once podspan was installed, enabled and started: sockets, links, state, a store."""
+    for folder in ("context/live", "spool", "run/containerd", "run/crio"):
+        node.path(f"/run/podspan/{folder}").mkdir(parents=True)
+    for name in ("counters", "counters-995", "tally", "context/live/a", "spool/1.otlp"):
+        node.write(f"/run/podspan/{name}", "x")
+    node.path("/run/podspan/run/containerd/containerd.sock.bypass").symlink_to("/run/containerd/gone.sock")
+    node.path("/run/podspan/run/crio/crio.sock").symlink_to("/nowhere")
+    for name in ("podspan.db", "podspan.db-wal", "podspan.db.corrupt-1", "podspand.lock"):
+        node.write(f"/var/lib/podspan/{name}", "x")
+    for unit in UNITS:
+        wants = node.path("/etc/systemd/system/multi-user.target.wants")
+        wants.mkdir(parents=True, exist_ok=True)
+        (wants / unit).symlink_to(f"/usr/local/lib/systemd/system/{unit}")
+
+
+def test_uninstall_all(kubeadm):
+    kubeadm.write("/etc/containerd/config.toml", containerd_default("/usr/bin/containerd"))
+    kubeadm.path("/etc/systemd/system/multi-user.target.wants").mkdir(parents=True)
+    kubeadm.path("/etc/systemd/system/multi-user.target.wants/other.service").symlink_to("/nowhere")
+    kubeadm.write("/etc/podspan/podspan.conf", "# mine\n")
+    kubeadm.process(4711, "/usr/bin/kubelet", "--config=/var/lib/kubelet/config.yaml")
+    kubeadm.write("/proc/net/unix", UNIX_HEADER)
+    before = kubeadm.snapshot()
+    assert "nothing of podspan is left" in kubeadm.run("uninstall", "--all", "--yes").stdout
+    kubeadm.install("hooks")
+    kubeadm.install("containerd", "--program", "/usr/bin/containerd")
+    kubeadm.install("kubelet")
+    run_it(kubeadm)
+    there = kubeadm.snapshot()
+
+    kubeadm.run("uninstall", "--all", code=2, stdin="y\n")
+    assert "/var/lib/podspan/podspan.db" in kubeadm.run("uninstall", "--all", "--dry-run").stdout
+    assert kubeadm.snapshot() == there
+
+    # The files are given back; what kubelet still uses stays, with the commands that end it.
+    done = kubeadm.run("uninstall", "--all", "--yes", code=3)
+    after = kubeadm.snapshot()
+    assert {k: v for k, v in after.items() if not k.startswith(("run/podspan", "var/lib/podspan")) and
+            k.split("/")[-1] not in UNITS} == before
+    assert all(name in after for name in there if name.startswith(("run/podspan", "var/lib/podspan")))
+    commands = done.stdout.split("Done. Now run\n")[1].splitlines()
+    assert [c.split("  ")[0] for c in commands] == [
+        "systemctl daemon-reload", "systemctl restart kubelet.service", "systemctl restart containerd.service",
+        "systemctl disable --now " + " ".join(sorted(UNITS)), "podspan uninstall --all"]
+
+    # As long as anything uses it, it stays.
+    socket_path = "/run/podspan/run/containerd/containerd.sock"
+    kubeadm.write("/proc/net/unix", UNIX_HEADER + f"0: 00000003 00000000 00000000 0001 03 4712 {socket_path}\n")
+    done = json.loads(kubeadm.run("uninstall", "--all", "--yes", "--json", code=3).stdout)
+    assert done["in_use"] == [f"1 connections are open through {socket_path}"] and not done["changed"]
+    kubeadm.write("/proc/net/unix", UNIX_HEADER + f"0: 00000003 00000000 00010000 0001 01 4712 {socket_path}\n")
+    assert "somebody listens on" in kubeadm.run("uninstall", "--all", "--yes", code=3).stdout
+    kubeadm.write("/proc/net/unix", UNIX_HEADER)
+    with open(kubeadm.path("/var/lib/podspan/podspand.lock"), "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "podspand runs" in kubeadm.run("uninstall", "--all", "--yes", code=3).stdout
+    for name, unit in (("podspan-watch", "podspan-watch.service"), ("podspan-cri", "podspan-cri@containerd.socket")):
+        kubeadm.process(500, f"/usr/local/sbin/{name}", f"--listen={socket_path}", exe=f"/usr/local/sbin/{name}",
+                        cgroup=f"0::/system.slice/{unit}\n", mnt="mnt:[4026532777]")
+        done = kubeadm.run("uninstall", "--all", "--yes", code=3).stdout
+        assert f"{name} runs (pid 500)" in done and unit in done
+        shutil.rmtree(kubeadm.path("/proc/500"))
+    shutil.rmtree(kubeadm.path("/usr/local"))
+    assert kubeadm.snapshot() == after
+
+    done = json.loads(kubeadm.run("uninstall", "--all", "--yes", "--json").stdout)
+    assert done["changed"] and "/run/podspan" in done["removed"] and done["in_use"] == []
+    assert kubeadm.snapshot() == before
+    assert "nothing of podspan is left" in kubeadm.run("uninstall", "--all", "--yes").stdout
+
+
+def test_uninstall_all_removes_only_our_names_and_enters_no_mount(node):
+    node.write("/proc/net/unix", UNIX_HEADER)
+    run_it(node)
+    node.write("/run/podspan/theirs", "x")
+    node.write("/var/lib/podspan/theirs", "x")
+    node.write("/home/x/file", "x")
+    node.path("/run/podspan/context/link").symlink_to("/home/x")
+    node.path("/run/podspan/context/file").symlink_to("/home/x/file")
+    node.write("/etc/systemd/system/podspan-cri@crio.service.d/10-runtime.conf",
+               "# Written by `podspan install kubelet`: where this node's runtime listens.\n")
+    node.write("/etc/systemd/system/podspan-cri@containerd.service.d/10-runtime.conf", "# by hand\n")
+    # The spool is a file system of its own while its unit is up: what is in it is not touched.
+    script = (f"mount -t tmpfs tmpfs {node.path('/run/podspan/spool')} && echo x >{node.path('/run/podspan/spool/kept')} && "
+              f"{PODSPAN} uninstall --root {node.root} --all --yes; echo code $?; cat {node.path('/run/podspan/spool/kept')}")
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=60)
+    assert "the spool is mounted on /run/podspan/spool" in done.stdout and done.stdout.endswith("code 3\nx\n"), done
+    assert "run-podspan-spool.mount" in done.stdout
+    # A mount that is not known of.
+    script = (f"mount -t tmpfs tmpfs {node.path('/run/podspan/run/crio')} && echo x >{node.path('/run/podspan/run/crio/kept')} && "
+              f"{PODSPAN} uninstall --root {node.root} --all --yes; echo code $?; cat {node.path('/run/podspan/run/crio/kept')}")
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=60)
+    assert "/run/podspan/run: " in done.stderr and done.stdout.endswith("code 1\nx\n"), done
+    node.run("uninstall", "--all", "--yes")
+    left = [k for k, v in node.snapshot().items() if v[4] is not None and "podspan" in k and not k.startswith("tmp/")]
+    assert left == ["etc/systemd/system/podspan-cri@containerd.service.d/10-runtime.conf", "run/podspan/theirs",
+                    "var/lib/podspan/theirs"]
+    assert node.read("/home/x/file") == "x"
+
+
+def test_uninstall_all_is_all_or_told(kubeadm):
+    """One target that cannot be taken out: none is."""
+    kubeadm.install("hooks")
+    kubeadm.install("kubelet")
+    config = kubeadm.path("/var/lib/kubelet/config.yaml")
+    config.write_text(config.read_text().replace("containerd.sock", "containerd.sock?x"))
+    before = kubeadm.snapshot()
+    done = kubeadm.run("uninstall", "--all", "--yes", code=1)
+    assert "by hand" in done.stderr and "nothing was changed" in done.stderr and kubeadm.snapshot() == before
+    assert "takes no target" in kubeadm.run("uninstall", "--all", "kubelet", code=2).stderr
+    assert "uninstall only" in kubeadm.run("install", "--all", code=2).stderr
 
 
 # bypass
