@@ -18,7 +18,7 @@ static void check_endpoint(Doctor *doctor, bool image) {
         const char *endpoint = kube_endpoint(&doctor->kube, image, &place),
                    *id = image ? "kubelet.image_endpoint" : "kubelet.endpoint";
         const char *running = image ? doctor->kube.running_image : doctor->kube.running_endpoint;
-        _cleanup_free_ char *path = kube_path(endpoint);
+        _cleanup_free_ char *path = kube_path(endpoint), *running_path = NULL;
         char evidence[1024];
 
         if (!path)
@@ -27,7 +27,12 @@ static void check_endpoint(Doctor *doctor, bool image) {
                 (void) snprintf(evidence, sizeof(evidence), "%s:%u: %s", place->path, place->line, endpoint);
         else
                 (void) snprintf(evidence, sizeof(evidence), "kubelet's default: %s", endpoint);
-        if (running && strcmp(running, endpoint) != 0) {
+        running_path = running ? kube_path(running) : NULL;
+        if (running && !running_path) {
+                doctor->no_memory = true;
+                return;
+        }
+        if (running && !nodefile_same(doctor->root_fd, running_path, path)) {
                 (void) snprintf(evidence, sizeof(evidence), "/proc/%d/cmdline: %s", (int) doctor->kube.proc->pid,
                                 running);
                 doctor_add(doctor, id, DOCTOR_WARNING, evidence, "systemctl daemon-reload && systemctl restart kubelet.service",

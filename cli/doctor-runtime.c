@@ -291,6 +291,10 @@ static void check_program(Runtime *runtime, const char *path, const char *progra
         if (!executable(doctor, program))
                 doctor_add(doctor, "hooks.program", DOCTOR_ERROR, evidence, fix,
                            "a hook's program is missing: every new container fails");
+        else if (nodefile_check_owner(doctor->root_fd, program) == -EPERM)
+                doctor_add(doctor, "hooks.program", DOCTOR_ERROR, evidence,
+                           "chown root and chmod go-w, of its folders, too",
+                           "others than root can write a hook's program, which the runtime executes as root");
 }
 
 static int on_hook_file(const char *path, void *userdata) {

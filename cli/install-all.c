@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include "bypass.h"
 #include "flagedit.h"
 #include "install-all.h"
 #include "install.h"
@@ -234,6 +235,10 @@ static int callers(Leftovers *left, FILE *out) {
                         return -ENOMEM;
                 }
                 netunix_find(text.p, name, &open);
+                /* The list has names that processes gave, in whatever mount namespace. Here the socket itself is asked,
+                 * and who has connections is the podspan-cri that runs. */
+                if (left->here)
+                        open = (NetunixSocket){ .listening = bypass_dial(left->root_fd, name) >= 0 };
                 if (open.connections > 0)
                         fprintf(out, "%u connections are open through %s\n", open.connections, name);
                 /* systemd listens for a podspan-cri that does not run. */

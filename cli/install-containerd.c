@@ -156,6 +156,18 @@ static int edit_v1(Install *install, const Bytes *now, const char *spec) {
         return plan_set(&install->plan, MAIN, &text, spec);
 }
 
+/* Is our folder among @imports, an array as it stands in the file? A relative path is relative to that file's folder.
+ */
+static bool has_import(const char *imports) {
+        static const char *const spellings[] = { "\"" IMPORT "\"",  "'" IMPORT "'",        "\"conf.d/*.toml\"",
+                                                 "'conf.d/*.toml'", "\"./conf.d/*.toml\"", "'./conf.d/*.toml'" };
+
+        for (size_t i = 0; i < ARRAY_SIZE(spellings); i++)
+                if (strstr(imports, spellings[i]))
+                        return true;
+        return false;
+}
+
 /* containerd 2 merges the tables of imported files. */
 static int edit_v2(Install *install, const Bytes *now, const Bytes *data, const char *spec) {
         _cleanup_(handlers_deinit) Handlers handlers = {};
@@ -186,7 +198,7 @@ static int edit_v2(Install *install, const Bytes *now, const Bytes *data, const 
         r = tomledit_get(now->p, now->n, "imports", &imports);
         if (r < 0 && r != -ENOENT)
                 return broken(install, r);
-        if (r >= 0 && (strstr(imports, IMPORT) || strstr(imports, "conf.d/*.toml")))
+        if (r >= 0 && has_import(imports))
                 return 0;
         if (now->n == 0)
                 r = bytes_dup("version = 3\nimports = [\"" IMPORT "\"]\n",

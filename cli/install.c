@@ -40,12 +40,20 @@ int install_data(Install *install, const char *name, Bytes *ret) {
 int install_need_program(Install *install, const char *path) {
         _cleanup_close_ int fd = nodefile_open(install->root_fd, path, O_PATH);
         struct stat st;
+        int r;
 
         if (fd < 0)
                 return install_fail(install, fd, "%s: %s; it has to be there first", path, strerror(-fd));
         if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !(st.st_mode & 0111))
                 return install_fail(install, -ENOEXEC, "%s is no program", path);
-        return 0;
+        r = nodefile_check_owner(install->root_fd, path);
+        if (r == -EPERM)
+                return install_fail(
+                        install, r,
+                        "others than root can write %s or a folder above it, and the runtime would execute it "
+                        "as root for every container; chown root and chmod go-w, then again",
+                        path);
+        return r < 0 ? install_fail(install, r, "%s: %s", path, strerror(-r)) : 0;
 }
 
 static int set_text(Install *install, const char *path, char *text, const char *marker) {

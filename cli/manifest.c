@@ -227,7 +227,10 @@ int manifest_load(Plan *plan, bool *ret_pending) {
         r = backup_path(plan, "manifest.json", &path);
         if (r < 0)
                 return r;
-        r = nodefile_read(plan->root_fd, path, &text, NULL);
+        /* What it says is written to files of root's. */
+        r = nodefile_check_owner(plan->root_fd, path);
+        if (r >= 0)
+                r = nodefile_read(plan->root_fd, path, &text, NULL);
         if (r < 0)
                 return r;
         tree = yajl_tree_parse(text.p, NULL, 0);

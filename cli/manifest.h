@@ -12,7 +12,8 @@
 /* Writes @plan's files and folders. @pending: not done yet. Returns 0 or a negative errno. */
 int manifest_store(const Plan *plan, bool pending);
 
-/* Fills @plan from the backup. Returns 0, -ENOENT, -EBADMSG or another negative errno. */
+/* Fills @plan from the backup. Returns 0, -ENOENT, -EPERM (others than root can write it), -EBADMSG or
+ * another negative errno. */
 int manifest_load(Plan *plan, bool *ret_pending);
 
 /* Removes the backup. */

@@ -717,6 +717,15 @@ def test_containerd_2(node, how):
     assert node.snapshot() == before
 
 
+def test_containerd_2_imports_of_another_folder(node):
+    """A folder whose path ends as ours does is another."""
+    program = peer("containerd-2.*/containerd")
+    node.write("/etc/containerd/config.toml", 'version = 3\nimports = ["/opt/other/conf.d/*.toml"]\n')
+    node.install("containerd", "--program", program)
+    assert '"/etc/containerd/conf.d/*.toml"' in node.read("/etc/containerd/config.toml")
+    assert '"/opt/other/conf.d/*.toml"' in node.read("/etc/containerd/config.toml")
+
+
 def test_containerd_refuses_what_it_cannot_read(node):
     node.write("/etc/containerd/config.toml", 'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = 7\n')
     before = node.snapshot()
@@ -752,6 +761,39 @@ def test_crio_that_refuses_its_configuration(node):
     node.write("/etc/crio/crio.conf.d/10-bad.conf", "[crio.runtime]\n")
     node.write("/etc/crio/crio.conf.d/99-off.conf", "[crio.tracing]\nenable_tracing = false\n")
     assert "enable_tracing" in node.install("crio", "--program", program, code=1).stderr
+
+
+def test_a_hook_is_a_program_of_roots(node):
+    """The runtime executes it as root for every container."""
+    for change, back in ((lambda: node.hook.chmod(0o777), lambda: node.hook.chmod(0o755)),
+                         (lambda: os.chown(node.hook, 33, 33), lambda: os.chown(node.hook, 0, 0)),
+                         (lambda: node.hook.parent.chmod(0o777), lambda: node.hook.parent.chmod(0o755))):
+        change()
+        before = node.snapshot()
+        for target in ("hooks", "crio", "containerd"):
+            assert "others than root can write" in node.install(target, code=1).stderr
+        assert node.snapshot() == before
+        back()
+        node.install("hooks")
+        change()
+        found = doctor(node)["hooks.program"]
+        assert found["severity"] == "error" and "others than root" in found["text"]
+        back()
+        assert "hooks.program" not in doctor(node)
+        node.uninstall("hooks")
+
+
+def test_a_manifest_of_others_is_not_believed(node):
+    node.install("hooks")
+    manifest = node.path("/etc/podspan/backup/hooks/manifest.json")
+    document = json.loads(manifest.read_text())
+    document["files"][0]["path"] = "/etc/shadow"
+    node.write("/etc/shadow", "x")
+    manifest.write_text(json.dumps(document))
+    os.chown(manifest, 33, 33)
+    before = node.snapshot()
+    node.uninstall("hooks", code=1)
+    assert node.snapshot() == before
 
 
 def test_the_hooks_binary_is_there_before_its_json(node):
@@ -1314,21 +1356,30 @@ def test_containerds_version_by_cri(tmp_path):
     assert "containerd 1.6.20" in found["containerd.tracing"]["text"], (found["containerd.tracing"], done.stderr)
 
 
-KLOG = 'I1130 20:00:00.123456    4711 server.go:529] "Kubelet version" kubeletVersion="{}"'
 BOOT = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture(name="kubelets_line", scope="module")
+def fixture_kubelets_line(tmp_path_factory):
+    """What a real kubelet writes before it finds that it is given nothing to work with."""
+    folder = tmp_path_factory.mktemp("kubelet")
+    (folder / "config.yaml").write_text("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n")
+    done = subprocess.run([peer("kubelet-1.34.*/kubelet"), f"--config={folder}/config.yaml", f"--root-dir={folder}/root"],
+                          capture_output=True, text=True, timeout=60)
+    return next(line for line in done.stderr.splitlines() if "Kubelet version" in line)
 
 
 @pytest.mark.parametrize("change,version", [
     ({}, "1.34"), ({"_PID": "4712"}, None), ({"_UID": "33"}, None), ({"_BOOT_ID": BOOT[::-1]}, None),
     ({"__MONOTONIC_TIMESTAMP": "49000000"}, None), ({"MESSAGE": 'E1130 x] "Kubelet version" kubeletVersion="v1.34.1"'}, None),
 ])
-def test_kubelets_version_is_in_the_journal(kubeadm, change, version):
+def test_kubelets_version_is_in_the_journal(kubeadm, kubelets_line, change, version):
     """What the believed process wrote, in this boot, after it had started."""
     kubeadm.process(4711, "/usr/bin/kubelet", "--config=/var/lib/kubelet/config.yaml")
     kubeadm.write("/proc/4711/stat", "4711 (kube) let) S 1 " + "0 " * 17 + "5000 " + "0 " * 30 + "\n")
     kubeadm.write("/proc/sys/kernel/random/boot_id",
                   "-".join([BOOT[:8], BOOT[8:12], BOOT[12:16], BOOT[16:20], BOOT[20:]]) + "\n")
-    entries = [{"MESSAGE": "I1130 something else"}, {"MESSAGE": KLOG.format("v1.34.1"), **change}]
+    entries = [{"MESSAGE": "I1130 something else"}, {"MESSAGE": kubelets_line, **change}]
     text = ""
     for n, entry in enumerate(entries):
         fields = {"__REALTIME_TIMESTAMP": str(1700000000000000 + n), "__MONOTONIC_TIMESTAMP": str(50100000 + n),
@@ -1438,6 +1489,16 @@ print(json.dumps({
     "one of two": look(start(program), start(program, user=33, group=33, extra_groups=[])),
 }))
 """
+
+
+def test_the_same_endpoint_in_other_words(kubeadm):
+    """kubelet's command line and its files may spell one socket in two ways."""
+    for endpoint, same in (("/run/containerd/containerd.sock", True), ("unix:///var/run/containerd/containerd.sock", True),
+                           ("unix:///run//containerd/../containerd/containerd.sock", True), ("unix:///run/k3s/c.sock", False)):
+        kubeadm.path("/run/containerd").mkdir(exist_ok=True)
+        kubeadm.process(4711, "/usr/bin/kubelet", f"--container-runtime-endpoint={endpoint}")
+        found = doctor(kubeadm)["kubelet.endpoint"]
+        assert ("was started with another" not in found["text"]) == same, (endpoint, found)
 
 
 def test_which_process_is_kubelet():
