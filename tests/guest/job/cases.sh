@@ -3,6 +3,9 @@
 
 case_install() {
 	install_files
+	# What podspan is linked with has to be in tests/guest/packages.
+	ldd /usr/bin/podspan /usr/sbin/podspan* /usr/libexec/podspan/podspan-probe >"$out/libraries.txt"
+	not grep 'not found' "$out/libraries.txt"
 	mkdir -p /etc/podspan/conf.d
 	printf '[podspan]\ntracing_endpoint = "none"\ntracing_sampling_rate_per_million = 1000000\n' >/etc/podspan/conf.d/50-guest.conf
 	systemd-sysusers
