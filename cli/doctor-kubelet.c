@@ -35,7 +35,8 @@ static void check_endpoint(Doctor *doctor, bool image) {
         if (running && !nodefile_same(doctor->root_fd, running_path, path)) {
                 (void) snprintf(evidence, sizeof(evidence), "/proc/%d/cmdline: %s", (int) doctor->kube.proc->pid,
                                 running);
-                doctor_add(doctor, id, DOCTOR_WARNING, evidence, "systemctl daemon-reload && systemctl restart kubelet.service",
+                doctor_add(doctor, id, DOCTOR_WARNING, evidence,
+                           "systemctl daemon-reload && systemctl restart kubelet.service",
                            "the kubelet that runs was started with another %s than the files say",
                            image ? "image service endpoint" : "endpoint");
                 return;
