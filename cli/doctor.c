@@ -83,6 +83,11 @@ static void check_config(Doctor *doctor) {
         else if (!doctor->config.enable_tracing)
                 doctor_add(doctor, "podspan.config", DOCTOR_WARNING, "enable_tracing = false",
                            "/etc/podspan/podspan.conf: enable_tracing = true", "podspan is switched off");
+        else if (doctor->config.tracing_protocol != CONFIG_PROTOCOL_GRPC)
+                doctor_add(doctor, "podspan.config", DOCTOR_WARNING,
+                           config_protocol_name(doctor->config.tracing_protocol),
+                           "tracing_protocol = grpc, and the collector's port for it (4317)",
+                           "podspand exports by OTLP over gRPC only; another protocol is configured");
         else
                 doctor_add(doctor, "podspan.config", DOCTOR_OK, NULL, NULL, "podspan's configuration is right");
 }

@@ -453,6 +453,8 @@ static const ConfigEnv config_env[] = {
         { "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "tracing_headers" },
         { "OTEL_EXPORTER_OTLP_TIMEOUT", "tracing_timeout", CONFIG_ENV_MILLISECONDS },
         { "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "tracing_timeout", CONFIG_ENV_MILLISECONDS },
+        { "OTEL_EXPORTER_OTLP_PROTOCOL", "tracing_protocol" },
+        { "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "tracing_protocol" },
         { "OTEL_EXPORTER_OTLP_COMPRESSION", "tracing_compression" },
         { "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "tracing_compression" },
         { "OTEL_EXPORTER_OTLP_CERTIFICATE", "tracing_certificate" },

@@ -40,6 +40,13 @@ typedef enum ConfigCompression {
         CONFIG_COMPRESSION_GZIP,
 } ConfigCompression;
 
+/* OTEL_EXPORTER_OTLP_PROTOCOL. Spans go by gRPC whatever it is: podspand says so where it is another. */
+typedef enum ConfigProtocol {
+        CONFIG_PROTOCOL_GRPC,
+        CONFIG_PROTOCOL_HTTP_PROTOBUF,
+        CONFIG_PROTOCOL_HTTP_JSON,
+} ConfigProtocol;
+
 typedef struct ConfigHeader {
         char *name;  /* lower case */
         char *value; /* percent-decoded */
@@ -58,6 +65,7 @@ typedef struct Config {
         uint64_t tracing_keep_slower_than_ns;     /* 0: off */
         bool tracing_insecure;                    /* true: `host:port` is plaintext */
         ConfigCompression tracing_compression;    /* gzip */
+        ConfigProtocol tracing_protocol;          /* grpc; the others are not supported yet */
         uint64_t tracing_timeout_ns;              /* 10 s */
         char *tracing_certificate;                /* PEM files; "" = the system's roots */
         char *tracing_client_certificate;
@@ -145,6 +153,9 @@ int config_apply_env(Config *config, char *const *envp, char **reterr_message);
  */
 int config_dump(const Config *config, int (*fn)(const char *key, const char *value, const char *origin, void *userdata),
                 void *userdata);
+
+/* OpenTelemetry's name of a protocol: "grpc", "http/protobuf", "http/json". */
+const char *config_protocol_name(ConfigProtocol protocol);
 
 /* Is anything to be exported: enabled, and an endpoint? */
 bool config_exports(const Config *config);

@@ -26,6 +26,7 @@ const ConfigKey configkey_table[CONFIGKEY_N] = {
         KEY("tracing_keep_slower_than", tracing_keep_slower_than_ns, CONFIG_DURATION, "0", .max = 365 * DAY_NS),
         KEY("tracing_insecure", tracing_insecure, CONFIG_BOOL, "true"),
         KEY("tracing_compression", tracing_compression, CONFIG_COMPRESSION, "gzip"),
+        KEY("tracing_protocol", tracing_protocol, CONFIG_PROTOCOL, "grpc"),
         KEY("tracing_timeout", tracing_timeout_ns, CONFIG_DURATION, "10s", .min = NSEC_PER_MSEC,
             .max = 3600 * NSEC_PER_SEC),
         KEY("tracing_certificate", tracing_certificate, CONFIG_STRING, ""),
@@ -53,6 +54,12 @@ const ConfigKey configkey_table[CONFIGKEY_N] = {
 static const char *const configkey_compressions[] = {
         [CONFIG_COMPRESSION_NONE] = "none",
         [CONFIG_COMPRESSION_GZIP] = "gzip",
+};
+
+static const char *const configkey_protocols[] = {
+        [CONFIG_PROTOCOL_GRPC] = "grpc",
+        [CONFIG_PROTOCOL_HTTP_PROTOBUF] = "http/protobuf",
+        [CONFIG_PROTOCOL_HTTP_JSON] = "http/json",
 };
 
 static const char *const configkey_semconvs[] = {
@@ -276,6 +283,13 @@ int configkey_set(Config *config, const ConfigKey *key, const char *s, const cha
                 *(ConfigCompression *) field = (ConfigCompression) r;
                 return 0;
 
+        case CONFIG_PROTOCOL:
+                r = configkey_lookup(configkey_protocols, ARRAY_SIZE(configkey_protocols), s);
+                if (r < 0)
+                        return configkey_refuse(ret_reason, "must be grpc, http/protobuf or http/json");
+                *(ConfigProtocol *) field = (ConfigProtocol) r;
+                return 0;
+
         case CONFIG_SEMCONV:
                 r = configkey_lookup(configkey_semconvs, ARRAY_SIZE(configkey_semconvs), s);
                 if (r < 0)
@@ -290,6 +304,10 @@ int configkey_set(Config *config, const ConfigKey *key, const char *s, const cha
         }
 
         return -EINVAL;
+}
+
+const char *config_protocol_name(ConfigProtocol protocol) {
+        return configkey_protocols[protocol];
 }
 
 typedef struct ConfigKeyUnit {
@@ -362,6 +380,9 @@ int configkey_format(const Config *config, const ConfigKey *key, char **ret) {
                 return configkey_format_headers(config, ret);
         case CONFIG_COMPRESSION:
                 text = configkey_compressions[*(const ConfigCompression *) field];
+                break;
+        case CONFIG_PROTOCOL:
+                text = config_protocol_name(*(const ConfigProtocol *) field);
                 break;
         case CONFIG_SEMCONV:
                 text = configkey_semconvs[*(const ConfigSemconv *) field];

@@ -8,7 +8,7 @@
 
 #include "config.h"
 
-#define CONFIGKEY_N 29
+#define CONFIGKEY_N 30
 
 typedef enum ConfigType {
         CONFIG_BOOL,
@@ -20,6 +20,7 @@ typedef enum ConfigType {
         CONFIG_HEADERS,
         CONFIG_ATTRIBUTES,
         CONFIG_COMPRESSION,
+        CONFIG_PROTOCOL,
         CONFIG_SEMCONV,
         CONFIG_LOG_LEVEL,
 } ConfigType;

@@ -66,6 +66,7 @@ static void test_defaults(void **state) {
         assert_true(config.tracing_keep_slower_than_ns == 0);
         assert_true(config.tracing_insecure);
         assert_int_equal(config.tracing_compression, CONFIG_COMPRESSION_GZIP);
+        assert_int_equal(config.tracing_protocol, CONFIG_PROTOCOL_GRPC);
         assert_true(config.tracing_timeout_ns == 10 * NSEC_PER_SEC);
         assert_int_equal(config.n_tracing_headers, 0);
         assert_true(config.tracing_batch_size == 4 << 20);
@@ -144,6 +145,7 @@ static void test_values(void **state) {
                 { "tracing_batch_size = 512KiB", "tracing_batch_size", "512KiB" },
                 { "tracing_batch_size = 65_537", "tracing_batch_size", "65537" },
                 { "tracing_compression = \"none\"", "tracing_compression", "none" },
+                { "tracing_protocol = http/protobuf", "tracing_protocol", "http/protobuf" },
                 { "semconv = rpc/dup", "semconv", "rpc/dup" },
                 { "log_level = debug", "log_level", "debug" },
                 { "tracing_endpoint = none", "tracing_endpoint", "none" },
@@ -202,6 +204,7 @@ static void test_errors(void **state) {
                 { "tracing_batch_size = 1MB",
                   "t.conf:1: tracing_batch_size: not a size such as 65536, 512KiB or 4MiB" },
                 { "store_min_free_percent = 100", "t.conf:1: store_min_free_percent: out of range" },
+                { "tracing_protocol = thrift", "t.conf:1: tracing_protocol: must be grpc, http/protobuf or http/json" },
                 { "tracing_compression = zstd", "t.conf:1: tracing_compression: must be gzip or none" },
                 { "semconv = http", "t.conf:1: semconv: must be rpc, rpc/dup or rpc/old" },
                 { "log_level = 7", "t.conf:1: log_level: must be error, warning, notice, info or debug" },
@@ -446,6 +449,11 @@ static void test_env(void **state) {
                 { { O "TIMEOUT=2500" }, "tracing_timeout", "2500ms", O "TIMEOUT" },
                 { { O "TIMEOUT=0" }, "tracing_timeout", "1h", O "TIMEOUT" },
                 { { T "TIMEOUT=3000", O "TIMEOUT=2500" }, "tracing_timeout", "3s", T "TIMEOUT" },
+                { { O "PROTOCOL=http/protobuf" }, "tracing_protocol", "http/protobuf", O "PROTOCOL" },
+                { { O "PROTOCOL=http/protobuf", O "TRACES_PROTOCOL=grpc" },
+                  "tracing_protocol",
+                  "grpc",
+                  O "TRACES_PROTOCOL" },
                 { { O "COMPRESSION=none" }, "tracing_compression", "none", O "COMPRESSION" },
                 { { O "CERTIFICATE=/a" }, "tracing_certificate", "/a", O "CERTIFICATE" },
                 { { O "CLIENT_KEY=/a" }, "tracing_client_key", "/a", O "CLIENT_KEY" },
