@@ -11,10 +11,12 @@
 #include "statedir.h"
 #include "stopping.h"
 
-#define FINISH_NS NSEC_PER_SEC /* for a last scan */
+#define FINISH_NS NSEC_PER_SEC                        /* for a last scan */
+#define END_NS    (SENDER_LAST_NS + NSEC_PER_SEC / 4) /* for that and the last request */
 
 struct Agent {
         Loop *loop;
+        int spawner_fd;
         const Config *config;
         const char *state_dir;
         const char *store_dir;
@@ -71,6 +73,8 @@ static int write_facts(Agent *agent) {
         if (r == 0)
                 r = store_meta_endpoint(agent->store,
                                         config_exports(agent->config) ? agent->config->tracing_endpoint : "none");
+        if (r == 0)
+                r = store_meta_text(agent->store, "protocol", config_protocol_name(agent->config->tracing_protocol));
         if (r == 0)
                 r = store_commit(agent->store);
         if (r < 0)
@@ -130,6 +134,15 @@ static int make_intake(Agent *agent, Intake **ret) {
         return intake_new(&settings, agent->state.counters, ret);
 }
 
+/* A collector's HTTP port takes no gRPC: who configures it would wait for spans for ever. */
+static void check_protocol(const Agent *agent) {
+        if (config_exports(agent->config) && agent->config->tracing_protocol != CONFIG_PROTOCOL_GRPC)
+                log_warning(
+                        "tracing_protocol (OTEL_EXPORTER_OTLP_PROTOCOL): %s is not supported yet, exporting to %s by "
+                        "gRPC",
+                        config_protocol_name(agent->config->tracing_protocol), agent->config->tracing_endpoint);
+}
+
 /* Makes the sender where there is something to be exported, or tells it of the changed configuration. */
 static int update_sender(Agent *agent, char **reterr_message) {
         int r;
@@ -139,7 +152,8 @@ static int update_sender(Agent *agent, char **reterr_message) {
         if (!config_exports(agent->config))
                 return 0;
 
-        r = sender_new(agent->loop, agent->config, on_sender_fail, agent, &agent->sender, reterr_message);
+        r = sender_new(agent->loop, agent->spawner_fd, agent->config, on_sender_fail, agent, &agent->sender,
+                       reterr_message);
         if (r < 0)
                 return r;
         sender_set_counters(agent->sender, agent->state.counters);
@@ -175,6 +189,8 @@ static int open_all(Agent *agent) {
         if (r < 0)
                 return log_error_errno(r, "export: %s", message ? message : strerror(-r));
 
+        check_protocol(agent);
+
         r = make_intake(agent, &agent->intake);
         if (r < 0)
                 return log_error_errno(r, "resource_attributes: %m");
@@ -197,6 +213,8 @@ int agent_reload(Agent *agent, char **reterr_message) {
         if (r < 0)
                 return r;
 
+        check_protocol(agent);
+
         /* Between two turns it holds nothing. */
         intake_free(agent->intake);
         agent->intake = TAKE_PTR(intake);
@@ -208,7 +226,8 @@ int agent_reload(Agent *agent, char **reterr_message) {
         return 0;
 }
 
-int agent_new(Loop *loop, const Config *config, const char *state_dir, const char *store_dir, Agent **ret) {
+int agent_new(Loop *loop, int spawner_fd, const Config *config, const char *state_dir, const char *store_dir,
+              Agent **ret) {
         _cleanup_(agent_freep) Agent *agent = NULL;
         int r;
 
@@ -217,6 +236,7 @@ int agent_new(Loop *loop, const Config *config, const char *state_dir, const cha
                 return log_error_errno(-ENOMEM, "%m");
         *agent = (Agent){
                 .loop = loop,
+                .spawner_fd = spawner_fd,
                 .config = config,
                 .state_dir = state_dir,
                 .store_dir = store_dir,
@@ -651,7 +671,7 @@ static int on_tick(LoopTimer *timer) {
 }
 
 int agent_finish(Agent *agent) {
-        uint64_t begin_ns = clk_monotonic();
+        uint64_t begin_ns = clk_monotonic(), elapsed_ns;
         bool more = true;
         int r = 0;
 
@@ -665,8 +685,10 @@ int agent_finish(Agent *agent) {
                 log_error("%s/" STORESCHEMA_FILE ": %s; what is in the spool stays there", agent->store_dir,
                           store_error(agent->store));
 
-        if (agent->sender && r == 0)
-                return sender_finish(agent->sender);
+        if (agent->sender && r == 0) {
+                elapsed_ns = clk_monotonic() - begin_ns;
+                return sender_finish(agent->sender, END_NS - MIN(elapsed_ns, END_NS - SENDER_LAST_NS / 4));
+        }
         loop_exit(agent->loop, 0);
         return 0;
 }

@@ -19,10 +19,11 @@
 typedef struct Agent Agent;
 
 /*
- * Sets up everything up to the first turn. @config and the names are borrowed. Returns 0 with an agent owned by the
- * caller, or a negative errno, logged.
+ * Sets up everything up to the first turn. @config, the names and @spawner_fd (spawner_start()) are borrowed. Returns 0
+ * with an agent owned by the caller, or a negative errno, logged.
  */
-int agent_new(Loop *loop, const Config *config, const char *state_dir, const char *store_dir, Agent **ret);
+int agent_new(Loop *loop, int spawner_fd, const Config *config, const char *state_dir, const char *store_dir,
+              Agent **ret);
 Agent *agent_free(Agent *agent);
 DEFINE_CLEANUP(Agent *, agent_free);
 

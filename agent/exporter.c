@@ -1,88 +1,68 @@
 #include <assert.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <grpc/byte_buffer.h>
-#include <grpc/byte_buffer_reader.h>
-#include <grpc/compression.h>
-#include <grpc/grpc.h>
-#include <grpc/grpc_security.h>
-#include <grpc/support/alloc.h>
-#include <grpc/support/log.h>
-#include <grpc/support/time.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include "clk.h"
 #include "configvalue.h"
 #include "exporter.h"
+#include "fdpass.h"
 #include "log.h"
+#include "retry.h"
+#include "spawner.h"
 
-#define METHOD        "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-#define USER_AGENT    "OTel-OTLP-Exporter-C/" PODSPAN_VERSION
-#define DETAILS_KEY   "grpc-status-details-bin"
-#define PEM_MAX       (1024U * 1024)
-#define RECONNECT_MIN 200  /* ms */
-#define RECONNECT_MAX 2000 /* a collector that comes back is seen within this */
-#define CONNECT_WAIT  5000 /* for one attempt */
-#define PIECES_MAX    1024
-
-/* Where calls go, and how. */
-typedef struct Target {
-        grpc_channel *channel;
-        grpc_metadata headers[CONFIG_HEADERS_MAX];
-        size_t n_headers;
-} Target;
-
-typedef struct Call {
-        grpc_call *call;
-        Target *target; /* the call's own where the exporter has another by now */
-        grpc_byte_buffer *request;
-        grpc_byte_buffer *response;
-        grpc_metadata_array initial;
-        grpc_metadata_array trailing;
-        grpc_status_code status;
-        grpc_slice message;
-        grpc_metadata headers[CONFIG_HEADERS_MAX];
-} Call;
+/* A process, from the request for it until it has been waited for. */
+typedef struct Worker {
+        Exporter *exporter;
+        struct Worker *next;
+        uint32_t serial;
+        LoopSource wire; /* our end of the pair */
+        int fd;
+        LoopSource end; /* its pidfd */
+        int pidfd;
+        clockid_t clock; /* its processor time */
+        bool known;      /* the spawner has answered: pidfd and clock are set */
+        bool killed;
+} Worker;
 
 struct Exporter {
-        grpc_completion_queue *queue;
-        Target *target; /* NULL: nothing is exported */
-        int event_fd;
-        pthread_t thread;
-        bool thread_started;
-        bool initialized; /* grpc_init() was called */
-        grpc_slice *pieces;
-        size_t n_pieces;
-        Call *call; /* under way, or ended and not taken */
+        Loop *loop;
+        LoopSource spawner;
+        LoopTimer watch;
+        ExporterFn on_answer;
+        void *userdata;
 
-        /* What the thread and we share: it sets it, we clear it. */
-        atomic_bool ended;
+        int setup_fd; /* memfd; -EBADF: nothing is exported */
+        uint32_t setup_size;
+
+        int request_fd; /* memfd of what was added */
+        size_t request_size;
+        int request_error;
+
+        Worker *workers; /* all there are, the current one too */
+        Worker *worker;  /* the one that gets requests */
+        uint32_t last_serial;
+        bool busy;
+        bool stale; /* the configuration has changed since the current one was set up */
+        uint64_t deadline_ns;
+        uint64_t cpu_ns;          /* processor time of the current one when its request or its idleness began */
+        uint64_t cpu_max_ns;      /* what it may use on top of that */
+        uint64_t linger_until_ns; /* while idle */
+        uint64_t no_linger_until_ns;
 };
 
-/* gRPC's own words help only whoever looks for them. */
-static void on_grpc_log(gpr_log_func_args *args) {
-        log_debug("grpc: %s", args->message);
-}
+static int on_spawner(LoopSource *source, uint32_t events);
+static int on_wire(LoopSource *source, uint32_t events);
+static int on_end(LoopSource *source, uint32_t events);
+static int on_watch(LoopTimer *timer);
 
-static void *run_thread(void *userdata) {
-        Exporter *exporter = userdata;
-
-        for (;;) {
-                grpc_event event =
-                        grpc_completion_queue_next(exporter->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
-                uint64_t one = 1;
-
-                if (event.type == GRPC_QUEUE_SHUTDOWN)
-                        return NULL;
-
-                atomic_store(&exporter->ended, true);
-                /* Can fail only where the counter is full: then it is readable already. */
-                (void) !write(exporter->event_fd, &one, sizeof(one));
-        }
-}
+/* ---- where to send ---- */
 
 static int read_pem(const char *path, char **ret, char **reterr_message) {
         size_t size;
@@ -91,77 +71,37 @@ static int read_pem(const char *path, char **ret, char **reterr_message) {
         if (path[0] == '\0')
                 return 0;
 
-        r = util_read_file_at(AT_FDCWD, path, PEM_MAX, ret, &size);
+        r = util_read_file_at(AT_FDCWD, path, EXPORTWIRE_PEM_MAX, ret, &size);
         if (r == -ELOOP) {
                 /* Certificates are often links (Kubernetes secrets always are): the administrator named it. */
                 _cleanup_free_ char *real = realpath(path, NULL);
 
-                r = real ? util_read_file_at(AT_FDCWD, real, PEM_MAX, ret, &size) : -errno;
+                r = real ? util_read_file_at(AT_FDCWD, real, EXPORTWIRE_PEM_MAX, ret, &size) : -errno;
         }
         if (r < 0 && asprintf(reterr_message, "%s: %s", path, strerror(-r)) < 0)
                 *reterr_message = NULL;
         return r;
 }
 
-static int make_credentials(const Config *config, bool tls, grpc_channel_credentials **ret, char **reterr_message) {
-        _cleanup_free_ char *roots = NULL, *certificate = NULL, *key = NULL;
-        grpc_ssl_pem_key_cert_pair pair;
-        bool mutual;
-        int r;
+static int make_memfd(const char *name, int *ret) {
+        int fd = memfd_create(name, MFD_CLOEXEC);
 
-        if (!tls) {
-                *ret = grpc_insecure_credentials_create();
-                return *ret ? 0 : -ENOMEM;
-        }
-
-        r = read_pem(config->tracing_certificate, &roots, reterr_message);
-        if (r == 0)
-                r = read_pem(config->tracing_client_certificate, &certificate, reterr_message);
-        if (r == 0)
-                r = read_pem(config->tracing_client_key, &key, reterr_message);
-        if (r < 0)
-                return r;
-
-        mutual = certificate && key;
-        pair = (grpc_ssl_pem_key_cert_pair){ .private_key = key, .cert_chain = certificate };
-        *ret = grpc_ssl_credentials_create(roots, mutual ? &pair : NULL, NULL, NULL);
-        if (!*ret) {
-                *reterr_message = strdup("the certificates cannot be used");
-                return -EINVAL;
-        }
+        if (fd < 0)
+                return -errno;
+        *ret = fd;
         return 0;
 }
 
-static grpc_arg integer_arg(const char *key, int value) {
-        return (grpc_arg){ .type = GRPC_ARG_INTEGER, .key = (char *) key, .value.integer = value };
-}
-
-static int make_channel(const Config *config, grpc_channel **ret, char **reterr_message) {
-        grpc_arg args[] = {
-                { .type = GRPC_ARG_STRING,
-                  .key = (char *) GRPC_ARG_PRIMARY_USER_AGENT_STRING,
-                  .value.string = (char *) USER_AGENT },
-                integer_arg(GRPC_COMPRESSION_CHANNEL_DEFAULT_ALGORITHM,
-                            config->tracing_compression == CONFIG_COMPRESSION_GZIP ? GRPC_COMPRESS_GZIP
-                                                                                   : GRPC_COMPRESS_NONE),
-                integer_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, EXPORTER_RESPONSE_MAX),
-                integer_arg(GRPC_ARG_MAX_METADATA_SIZE, EXPORTER_METADATA_MAX),
-                integer_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_MIN),
-                integer_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_WAIT),
-                integer_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_MAX),
-                /* Whether and when a request comes again is OTLP's matter, and ours. */
-                integer_arg(GRPC_ARG_ENABLE_RETRIES, 0),
-                integer_arg(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1),
-                /* A proxy in the environment is for the world outside; a collector is on the node or in the cluster. */
-                integer_arg(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
-                integer_arg(GRPC_ARG_ENABLE_CHANNELZ, 0),
-        };
-        grpc_channel_args channel_args = { .num_args = ARRAY_SIZE(args), .args = args };
+/* The set-up as a memfd, with its certificates read now: podspan-export opens none of these files. */
+static int make_setup(const Config *config, int *ret_fd, uint32_t *ret_size, char **reterr_message) {
+        _cleanup_free_ char *roots = NULL, *certificate = NULL, *key = NULL;
+        _cleanup_free_ uint8_t *data = NULL;
+        _cleanup_close_ int fd = -EBADF;
         char target[CONFIGVALUE_HOST_MAX + 32];
-        grpc_channel_credentials *credentials;
-        grpc_channel *channel;
         ConfigEndpoint endpoint;
+        ExportwireSetup setup;
         const char *reason;
+        size_t size;
         int r;
 
         r = configvalue_endpoint(config->tracing_endpoint, config->tracing_insecure, &endpoint, &reason);
@@ -176,317 +116,416 @@ static int make_channel(const Config *config, grpc_channel **ret, char **reterr_
                 (void) snprintf(target, sizeof(target), strchr(endpoint.host, ':') ? "dns:///[%s]:%u" : "dns:///%s:%u",
                                 endpoint.host, endpoint.port);
 
-        r = make_credentials(config, endpoint.tls, &credentials, reterr_message);
-        if (r < 0)
-                return r;
-        channel = grpc_channel_create(target, credentials, &channel_args);
-        grpc_channel_credentials_release(credentials);
-        if (!channel)
-                return -ENOMEM;
-
-        *ret = channel;
-        return 0;
-}
-
-static Target *target_free(Target *target) {
-        if (!target)
-                return NULL;
-
-        if (target->channel)
-                grpc_channel_destroy(target->channel);
-        for (size_t i = 0; i < target->n_headers; i++) {
-                grpc_slice_unref(target->headers[i].key);
-                grpc_slice_unref(target->headers[i].value);
+        if (endpoint.tls) {
+                r = read_pem(config->tracing_certificate, &roots, reterr_message);
+                if (r == 0)
+                        r = read_pem(config->tracing_client_certificate, &certificate, reterr_message);
+                if (r == 0)
+                        r = read_pem(config->tracing_client_key, &key, reterr_message);
+                if (r < 0)
+                        return r;
         }
-        free(target);
-        return NULL;
-}
-DEFINE_CLEANUP(Target *, target_free);
 
-static int target_new(const Config *config, Target **ret, char **reterr_message) {
-        _cleanup_(target_freep) Target *target = NULL;
-        int r;
-
-        target = calloc(1, sizeof(*target));
-        if (!target)
-                return -ENOMEM;
-        r = make_channel(config, &target->channel, reterr_message);
-        if (r < 0)
-                return r;
+        setup = (ExportwireSetup){
+                .target = target,
+                .tls = endpoint.tls,
+                .gzip = config->tracing_compression == CONFIG_COMPRESSION_GZIP,
+                .roots = roots,
+                .certificate = key ? certificate : NULL,
+                .key = certificate ? key : NULL,
+        };
         for (unsigned i = 0; i < config->n_tracing_headers; i++)
-                target->headers[target->n_headers++] = (grpc_metadata){
-                        .key = grpc_slice_from_copied_string(config->tracing_headers[i].name),
-                        .value = grpc_slice_from_copied_string(config->tracing_headers[i].value),
+                setup.headers[setup.n_headers++] = (ExportwireHeader){
+                        .name = config->tracing_headers[i].name,
+                        .value = config->tracing_headers[i].value,
                 };
 
-        *ret = TAKE_PTR(target);
+        r = exportwire_setup_pack(&setup, &data, &size);
+        if (r == 0)
+                r = make_memfd("podspan-setup", &fd);
+        if (r == 0)
+                r = util_write_all(fd, data, size);
+        if (r < 0)
+                return r;
+
+        *ret_fd = TAKE_FD(fd);
+        *ret_size = (uint32_t) size;
         return 0;
 }
 
-static void set_target(Exporter *exporter, Target *consume_target) {
-        /* A call under way keeps what it was started with. */
-        if (!exporter->call || exporter->call->target != exporter->target)
-                target_free(exporter->target);
-        exporter->target = consume_target;
+/* ---- processes ---- */
+
+static void forget_worker(Worker *worker) {
+        Worker **p = &worker->exporter->workers;
+
+        while (*p != worker)
+                p = &(*p)->next;
+        *p = worker->next;
+
+        loop_source_remove(&worker->wire);
+        loop_source_remove(&worker->end);
+        close_fd(worker->fd);
+        close_fd(worker->pidfd);
+        free(worker);
 }
 
-/* Signals are the main loop's: no thread that starts meanwhile may take one. */
-static void block_signals(sigset_t *ret_before) {
-        sigset_t all;
+/* The rest happens in on_end(), or once the spawner has said which process it is. */
+static void kill_worker(Worker *worker) {
+        Exporter *exporter = worker->exporter;
 
-        (void) sigfillset(&all);
-        (void) pthread_sigmask(SIG_SETMASK, &all, ret_before);
+        if (exporter->worker == worker) {
+                exporter->worker = NULL;
+                (void) loop_timer_stop(&exporter->watch);
+        }
+        worker->killed = true;
+        loop_source_remove(&worker->wire);
+        worker->fd = close_fd(worker->fd);
+        if (worker->pidfd >= 0)
+                (void) pidfd_send_signal(worker->pidfd, SIGKILL, NULL, 0);
 }
 
-int exporter_reload(Exporter *exporter, const Config *config, char **reterr_message) {
-        Target *target = NULL;
-        sigset_t before;
-        int r = 0;
+static uint64_t cpu_of(const Worker *worker) {
+        struct timespec now;
 
-        *reterr_message = NULL;
+        if (!worker->known || clock_gettime(worker->clock, &now) < 0)
+                return 0;
+        return (uint64_t) now.tv_sec * NSEC_PER_SEC + (uint64_t) now.tv_nsec;
+}
 
-        if (config_exports(config)) {
-                block_signals(&before);
-                r = target_new(config, &target, reterr_message);
-                (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+static int start_worker(Exporter *exporter) {
+        const ExportwireOrder order = { .type = EXPORTWIRE_SETUP, .size = exporter->setup_size };
+        _cleanup_close_ int theirs = -EBADF;
+        Worker *worker;
+        int fds[2], r;
+
+        worker = malloc(sizeof(*worker));
+        if (!worker)
+                return -ENOMEM;
+        *worker = (Worker){
+                .exporter = exporter,
+                .next = exporter->workers,
+                .serial = ++exporter->last_serial,
+                .wire = LOOP_SOURCE_NULL,
+                .fd = -EBADF,
+                .end = LOOP_SOURCE_NULL,
+                .pidfd = -EBADF,
+        };
+        exporter->workers = worker;
+
+        r = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0 ? -errno : 0;
+        if (r == 0) {
+                worker->fd = fds[0];
+                theirs = fds[1];
+                r = loop_source_add(&worker->wire, exporter->loop, worker->fd, EPOLLIN, on_wire);
         }
         if (r == 0)
-                set_target(exporter, target);
-        return r;
+                r = fdpass_send(worker->fd, &order, sizeof(order), &exporter->setup_fd, 1);
+        if (r == 0)
+                r = spawner_request(exporter->spawner.fd, worker->serial, theirs);
+        if (r < 0) {
+                forget_worker(worker);
+                return r;
+        }
+
+        exporter->worker = worker;
+        exporter->stale = false;
+        exporter->cpu_ns = 0;
+        return 0;
 }
 
-int exporter_new(const Config *config, Exporter **ret, char **reterr_message) {
+/* Hands out the answer; the caller only returns after this, as all may be different. */
+static int finish(Exporter *exporter, const ExporterAnswer *answer) {
+        uint64_t now_ns = clk_monotonic();
+        Worker *worker = exporter->worker;
+
+        exporter->busy = false;
+        if (worker && (exporter->stale || now_ns < exporter->no_linger_until_ns)) {
+                kill_worker(worker);
+        } else if (worker) {
+                exporter->cpu_ns = cpu_of(worker);
+                exporter->cpu_max_ns = EXPORTER_CPU_IDLE;
+                exporter->linger_until_ns = now_ns + EXPORTER_LINGER_NS;
+        }
+        return exporter->on_answer(exporter, answer, exporter->userdata);
+}
+
+/* The answer that the process cannot give any more. */
+static int finish_with(Exporter *exporter, RetryCode code, bool costly, const char *message) {
+        ExporterAnswer answer = {
+                .wire = { .type = EXPORTWIRE_ANSWER, .code = code, .local = 1 },
+                .costly = costly,
+        };
+
+        if (exporter->worker)
+                kill_worker(exporter->worker);
+        exportwire_set_text(answer.wire.message, message, strlen(message));
+        return finish(exporter, &answer);
+}
+
+/* What the kernel says about the end of @worker's process, for a message. */
+static void describe_end(Worker *worker, char *ret, size_t size) {
+        siginfo_t info = {};
+
+        if (waitid(P_PIDFD, (id_t) worker->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+                (void) snprintf(ret, size, SPAWNER_PROGRAM " ended");
+        else if (info.si_code == CLD_EXITED && info.si_status == 127)
+                (void) snprintf(ret, size, SPAWNER_PROGRAM " cannot be executed");
+        else if (info.si_code == CLD_EXITED)
+                (void) snprintf(ret, size, SPAWNER_PROGRAM " ended with exit code %d", info.si_status);
+        else
+                (void) snprintf(ret, size, SPAWNER_PROGRAM " ended by signal %d%s", info.si_status,
+                                info.si_status == SIGABRT ? " (out of its bounded memory?)" : "");
+}
+
+static int on_end(LoopSource *source, uint32_t events) {
+        Worker *worker = container_of(source, Worker, end);
+        Exporter *exporter = worker->exporter;
+        bool current = exporter->worker == worker;
+        char message[128];
+
+        (void) events;
+
+        describe_end(worker, message, sizeof(message));
+        if (current)
+                kill_worker(worker);
+        forget_worker(worker);
+        return current && exporter->busy ? finish_with(exporter, RETRY_CODE_UNAVAILABLE, false, message) : 0;
+}
+
+static int on_spawned(Exporter *exporter, Spawned *spawned) {
+        Worker *worker = exporter->workers;
+        char message[128];
+        bool current;
+        int r;
+
+        while (worker && worker->serial != spawned->serial)
+                worker = worker->next;
+        if (!worker || worker->known) {
+                close_fd(spawned->pidfd);
+                return 0;
+        }
+
+        if (spawned->error == 0) {
+                worker->pidfd = spawned->pidfd;
+                worker->known = clock_getcpuclockid(spawned->pid, &worker->clock) == 0;
+                r = loop_source_add(&worker->end, exporter->loop, worker->pidfd, EPOLLIN, on_end);
+                if (r < 0)
+                        return r;
+                if (worker->killed)
+                        (void) pidfd_send_signal(worker->pidfd, SIGKILL, NULL, 0);
+                return 0;
+        }
+
+        current = exporter->worker == worker;
+        if (current)
+                kill_worker(worker);
+        forget_worker(worker);
+        (void) snprintf(message, sizeof(message), SPAWNER_PROGRAM " cannot be started: %s", strerror(-spawned->error));
+        return current && exporter->busy ? finish_with(exporter, RETRY_CODE_UNAVAILABLE, false, message) : 0;
+}
+
+static int on_spawner(LoopSource *source, uint32_t events) {
+        Exporter *exporter = container_of(source, Exporter, spawner);
+        Spawned spawned;
+        int r;
+
+        (void) events;
+
+        r = spawner_take(exporter->spawner.fd, &spawned);
+        if (r < 0)
+                /* Nothing can be exported any more: the service manager starts us anew. */
+                return log_error_errno(r, "export: the process that starts " SPAWNER_PROGRAM " is gone: %m");
+        return r > 0 ? on_spawned(exporter, &spawned) : 0;
+}
+
+static int on_wire(LoopSource *source, uint32_t events) {
+        Worker *worker = container_of(source, Worker, wire);
+        Exporter *exporter = worker->exporter;
+        char buf[sizeof(ExportwireAnswer) + 1];
+        ExporterAnswer answer = {};
+        ssize_t n;
+
+        (void) events;
+
+        n = recv(worker->fd, buf, sizeof(buf), MSG_DONTWAIT | MSG_TRUNC);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                return 0;
+        if (n <= 0) {
+                /* It is about to end: on_end() knows how. A process that only closed this is killed by on_watch(). */
+                loop_source_remove(&worker->wire);
+                return 0;
+        }
+        if (worker != exporter->worker)
+                return 0;
+        if (!exporter->busy || exportwire_answer_parse(buf, (size_t) n, &answer.wire) < 0) {
+                if (exporter->busy)
+                        return finish_with(exporter, RETRY_CODE_UNAVAILABLE, false,
+                                           SPAWNER_PROGRAM " sent something that is no answer");
+                kill_worker(worker);
+                return 0;
+        }
+        return finish(exporter, &answer);
+}
+
+static int on_watch(LoopTimer *timer) {
+        Exporter *exporter = container_of(timer, Exporter, watch);
+        uint64_t now_ns = clk_monotonic(), cpu_ns;
+        Worker *worker = exporter->worker;
+        bool costly;
+
+        if (!worker) {
+                (void) loop_timer_stop(timer);
+                return 0;
+        }
+
+        cpu_ns = cpu_of(worker);
+        costly = cpu_ns > exporter->cpu_ns && cpu_ns - exporter->cpu_ns > exporter->cpu_max_ns;
+        if (!exporter->busy) {
+                if (costly)
+                        exporter->no_linger_until_ns = now_ns + EXPORTER_NO_LINGER;
+                if (costly || now_ns >= exporter->linger_until_ns)
+                        kill_worker(worker);
+                return 0;
+        }
+        if (costly)
+                return finish_with(exporter, RETRY_CODE_UNAVAILABLE, true,
+                                   "the collector costs more processor time than a request is worth");
+        if (now_ns >= exporter->deadline_ns)
+                return finish_with(exporter, RETRY_CODE_DEADLINE_EXCEEDED, false, SPAWNER_PROGRAM " does not answer");
+        return 0;
+}
+
+/* ---- requests ---- */
+
+int exporter_new(Loop *loop, int spawner_fd, const Config *config, ExporterFn on_answer, void *userdata, Exporter **ret,
+                 char **reterr_message) {
         _cleanup_(exporter_freep) Exporter *exporter = NULL;
-        sigset_t before;
         int r;
 
         *reterr_message = NULL;
 
-        exporter = calloc(1, sizeof(*exporter));
+        exporter = malloc(sizeof(*exporter));
         if (!exporter)
                 return -ENOMEM;
-        exporter->event_fd = -EBADF;
+        *exporter = (Exporter){
+                .loop = loop,
+                .spawner = LOOP_SOURCE_NULL,
+                .watch = LOOP_TIMER_NULL,
+                .on_answer = on_answer,
+                .userdata = userdata,
+                .setup_fd = -EBADF,
+                .request_fd = -EBADF,
+        };
 
-        exporter->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (exporter->event_fd < 0)
-                return -errno;
-        exporter->pieces = calloc(PIECES_MAX, sizeof(*exporter->pieces));
-        if (!exporter->pieces)
-                return -ENOMEM;
-
-        block_signals(&before);
-        gpr_set_log_function(on_grpc_log);
-        grpc_init();
-        exporter->initialized = true;
-        exporter->queue = grpc_completion_queue_create_for_next(NULL);
-        r = target_new(config, &exporter->target, reterr_message);
+        r = exporter_reload(exporter, config, reterr_message);
         if (r == 0)
-                r = -pthread_create(&exporter->thread, NULL, run_thread, exporter);
-        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+                r = loop_source_add(&exporter->spawner, loop, spawner_fd, EPOLLIN, on_spawner);
+        if (r == 0)
+                r = loop_timer_add(&exporter->watch, loop, on_watch);
         if (r < 0)
                 return r;
-        exporter->thread_started = true;
 
         *ret = TAKE_PTR(exporter);
         return 0;
 }
 
-/* Not what it was sent to. */
-static Call *call_free(Call *call) {
-        if (!call)
-                return NULL;
+int exporter_reload(Exporter *exporter, const Config *config, char **reterr_message) {
+        uint32_t size = 0;
+        int fd = -EBADF, r;
 
-        if (call->call)
-                grpc_call_unref(call->call);
-        grpc_byte_buffer_destroy(call->request);
-        grpc_byte_buffer_destroy(call->response);
-        grpc_metadata_array_destroy(&call->initial);
-        grpc_metadata_array_destroy(&call->trailing);
-        grpc_slice_unref(call->message);
-        free(call);
-        return NULL;
-}
+        *reterr_message = NULL;
 
-static void end_call(Exporter *exporter) {
-        Target *target = exporter->call ? exporter->call->target : NULL;
-
-        exporter->call = call_free(exporter->call);
-        if (target != exporter->target)
-                target_free(target);
-}
-
-void exporter_discard(Exporter *exporter) {
-        while (exporter->n_pieces > 0)
-                grpc_slice_unref(exporter->pieces[--exporter->n_pieces]);
+        if (config_exports(config)) {
+                r = make_setup(config, &fd, &size, reterr_message);
+                if (r < 0)
+                        return r;
+        }
+        close_fd(exporter->setup_fd);
+        exporter->setup_fd = fd;
+        exporter->setup_size = size;
+        exporter->no_linger_until_ns = 0;
+        exporter->stale = true;
+        exporter_drop(exporter);
+        return 0;
 }
 
 Exporter *exporter_free(Exporter *exporter) {
         if (!exporter)
                 return NULL;
 
-        exporter_cancel(exporter);
-        set_target(exporter, NULL);
-        if (exporter->queue)
-                grpc_completion_queue_shutdown(exporter->queue);
-        if (exporter->thread_started) {
-                (void) pthread_join(exporter->thread, NULL);
-                /* Only now nobody uses it. */
-                end_call(exporter);
+        while (exporter->workers) {
+                kill_worker(exporter->workers);
+                forget_worker(exporter->workers);
         }
-        if (exporter->queue)
-                grpc_completion_queue_destroy(exporter->queue);
-        if (exporter->initialized) {
-                exporter_discard(exporter);
-                grpc_shutdown();
-        }
-        free(exporter->pieces);
-        close_fd(exporter->event_fd);
+        loop_timer_remove(&exporter->watch);
+        loop_source_remove(&exporter->spawner);
+        exporter_discard(exporter);
+        close_fd(exporter->setup_fd);
         free(exporter);
         return NULL;
 }
 
-int exporter_event_fd(const Exporter *exporter) {
-        return exporter->event_fd;
+void exporter_add(Exporter *exporter, const uint8_t *data, size_t size) {
+        if (exporter->request_error == 0 && exporter->request_fd < 0)
+                exporter->request_error = make_memfd("podspan-request", &exporter->request_fd);
+        if (exporter->request_error == 0 && size > EXPORTWIRE_REQUEST_MAX - exporter->request_size)
+                exporter->request_error = -E2BIG;
+        if (exporter->request_error == 0)
+                exporter->request_error = util_write_all(exporter->request_fd, data, size);
+        if (exporter->request_error == 0)
+                exporter->request_size += size;
 }
 
-int exporter_add(Exporter *exporter, const uint8_t *data, size_t size) {
-        if (exporter->n_pieces == PIECES_MAX)
-                return -ENOBUFS;
-        exporter->pieces[exporter->n_pieces++] = grpc_slice_from_copied_buffer((const char *) data, size);
-        return 0;
+void exporter_discard(Exporter *exporter) {
+        exporter->request_fd = close_fd(exporter->request_fd);
+        exporter->request_size = 0;
+        exporter->request_error = 0;
 }
 
 bool exporter_busy(const Exporter *exporter) {
-        return exporter->call != NULL;
+        return exporter->busy;
 }
 
 int exporter_start(Exporter *exporter, uint64_t timeout_ns) {
-        const Target *target = exporter->target;
-        gpr_timespec deadline;
-        grpc_slice method;
-        grpc_op ops[6] = {};
-        Call *call;
+        const ExportwireOrder order = { .type = EXPORTWIRE_START,
+                                        .size = (uint32_t) exporter->request_size,
+                                        .timeout_ns = timeout_ns };
+        int r = exporter->request_error;
 
-        assert(target);
+        assert(exporter->setup_fd >= 0);
 
-        if (exporter->call) {
+        if (r == 0 && exporter->busy)
+                r = -EBUSY;
+        if (r == 0 && exporter->request_size == 0)
+                r = -ENODATA;
+        if (r == 0 && !exporter->worker)
+                r = start_worker(exporter);
+        if (r == 0)
+                r = fdpass_send(exporter->worker->fd, &order, sizeof(order), &exporter->request_fd, 1);
+        if (r == -EPIPE || r == -ECONNRESET) {
+                /* The idle one has ended, unnoticed so far. */
+                exporter_drop(exporter);
+                r = start_worker(exporter);
+                if (r == 0)
+                        r = fdpass_send(exporter->worker->fd, &order, sizeof(order), &exporter->request_fd, 1);
+        }
+        if (r == 0)
+                r = loop_timer_set(&exporter->watch, EXPORTER_WATCH_NS, EXPORTER_WATCH_NS);
+        if (r < 0) {
+                exporter_drop(exporter);
                 exporter_discard(exporter);
-                return -EBUSY;
-        }
-        if (exporter->n_pieces == 0)
-                return -ENODATA;
-
-        call = calloc(1, sizeof(*call));
-        if (!call) {
-                exporter_discard(exporter);
-                return -ENOMEM;
-        }
-        grpc_metadata_array_init(&call->initial);
-        grpc_metadata_array_init(&call->trailing);
-        call->message = grpc_empty_slice();
-        call->request = grpc_raw_byte_buffer_create(exporter->pieces, exporter->n_pieces);
-        exporter_discard(exporter); /* the byte buffer has references of its own */
-
-        deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                                gpr_time_from_nanos((int64_t) MIN(timeout_ns, (uint64_t) INT64_MAX), GPR_TIMESPAN));
-        method = grpc_slice_from_static_string(METHOD);
-        call->target = exporter->target;
-        call->call = grpc_channel_create_call(target->channel, NULL, GRPC_PROPAGATE_DEFAULTS, exporter->queue, method,
-                                              NULL, deadline, NULL);
-        /* gRPC writes into the entries it is given. */
-        memcpy(call->headers, target->headers, sizeof(call->headers));
-
-        ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
-        ops[0].data.send_initial_metadata.count = target->n_headers;
-        ops[0].data.send_initial_metadata.metadata = call->headers;
-        ops[1].op = GRPC_OP_SEND_MESSAGE;
-        ops[1].data.send_message.send_message = call->request;
-        ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
-        ops[3].op = GRPC_OP_RECV_INITIAL_METADATA;
-        ops[3].data.recv_initial_metadata.recv_initial_metadata = &call->initial;
-        ops[4].op = GRPC_OP_RECV_MESSAGE;
-        ops[4].data.recv_message.recv_message = &call->response;
-        ops[5].op = GRPC_OP_RECV_STATUS_ON_CLIENT;
-        ops[5].data.recv_status_on_client.trailing_metadata = &call->trailing;
-        ops[5].data.recv_status_on_client.status = &call->status;
-        ops[5].data.recv_status_on_client.status_details = &call->message;
-
-        atomic_store(&exporter->ended, false);
-        if (!call->call || grpc_call_start_batch(call->call, ops, ARRAY_SIZE(ops), call, NULL) != GRPC_CALL_OK) {
-                call_free(call);
-                return -EIO;
+                return r;
         }
 
-        exporter->call = call;
+        exporter->busy = true;
+        exporter->cpu_ns = cpu_of(exporter->worker);
+        exporter->cpu_max_ns = EXPORTER_CPU_NS + (exporter->request_size >> 10) * (EXPORTER_CPU_MIB >> 10);
+        exporter->deadline_ns = clk_monotonic() + timeout_ns + EXPORTER_GRACE_NS;
+        exporter_discard(exporter);
         return 0;
 }
 
-void exporter_cancel(Exporter *exporter) {
-        if (exporter->call)
-                (void) grpc_call_cancel(exporter->call->call, NULL);
-}
-
-void exporter_reconnect(Exporter *exporter) {
-        if (!exporter->target)
-                return;
-        grpc_channel_reset_connect_backoff(exporter->target->channel);
-        (void) grpc_channel_check_connectivity_state(exporter->target->channel, /* try_to_connect= */ 1);
-}
-
-static void copy_details(const Call *call, ExporterAnswer *answer) {
-        for (size_t i = 0; i < call->trailing.count; i++) {
-                const grpc_metadata *field = call->trailing.metadata + i;
-                size_t size = GRPC_SLICE_LENGTH(field->value);
-
-                if (grpc_slice_str_cmp(field->key, DETAILS_KEY) != 0)
-                        continue;
-                answer->details = malloc(MAX(size, (size_t) 1));
-                if (!answer->details)
-                        return;
-                memcpy(answer->details, GRPC_SLICE_START_PTR(field->value), size);
-                answer->details_size = size;
-                return;
-        }
-}
-
-static void copy_response(const Call *call, ExporterAnswer *answer) {
-        grpc_byte_buffer_reader reader;
-        grpc_slice slice;
-
-        if (!call->response || !grpc_byte_buffer_reader_init(&reader, call->response))
-                return;
-        slice = grpc_byte_buffer_reader_readall(&reader);
-        answer->response = malloc(MAX(GRPC_SLICE_LENGTH(slice), (size_t) 1));
-        if (answer->response) {
-                memcpy(answer->response, GRPC_SLICE_START_PTR(slice), GRPC_SLICE_LENGTH(slice));
-                answer->response_size = GRPC_SLICE_LENGTH(slice);
-        }
-        grpc_slice_unref(slice);
-        grpc_byte_buffer_reader_destroy(&reader);
-}
-
-int exporter_take(Exporter *exporter, ExporterAnswer *ret) {
-        ExporterAnswer answer = {};
-        uint64_t n;
-
-        (void) !read(exporter->event_fd, &n, sizeof(n));
-        if (!exporter->call || !atomic_load(&exporter->ended))
-                return 0;
-
-        answer.code = (int) exporter->call->status;
-        util_copy_bounded(answer.message, sizeof(answer.message),
-                          (const char *) GRPC_SLICE_START_PTR(exporter->call->message),
-                          GRPC_SLICE_LENGTH(exporter->call->message));
-        copy_details(exporter->call, &answer);
-        copy_response(exporter->call, &answer);
-        end_call(exporter);
-
-        *ret = answer;
-        return 1;
-}
-
-void exporter_answer_deinit(ExporterAnswer *answer) {
-        free(answer->details);
-        free(answer->response);
-        *answer = (ExporterAnswer){};
+void exporter_drop(Exporter *exporter) {
+        if (exporter->worker && !exporter->busy)
+                kill_worker(exporter->worker);
 }

@@ -3,68 +3,69 @@
 /*
  * Exporter
  *
- * The OTLP gRPC client: opentelemetry.proto.collector.trace.v1.TraceService/Export, one call at a time. The only module
- * that knows gRPC. gRPC's C core runs threads of its own; one more, ours, waits on its completion queue and does
- * nothing but note that the call is over and wake the main loop through an eventfd. All else happens in the caller's
- * thread.
+ * podspand's side of the export: one request at a time goes to podspan-export, a process of its own that knows gRPC,
+ * TLS and the collector. podspand knows none of them. The process is started for a request, stays as long as requests
+ * follow each other, and is killed (SIGKILL; it has nothing to lose)
+ *  - EXPORTER_LINGER_NS after the last answer,
+ *  - after an answer that its connection did not survive or may not survive (exporter_drop()),
+ *  - when it takes longer than its deadline, or more processor time than the request is worth,
+ *  - when the configuration has changed and it is idle,
+ *  - with the exporter.
+ * Its memory is bounded by RLIMIT_DATA (spawner.h): a collector that makes it grow ends it. However it ends, the
+ * request under way gets an answer: UNAVAILABLE, made up here.
  */
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "config.h"
+#include "exportwire.h"
+#include "loop.h"
 #include "util.h"
 
-#define EXPORTER_RESPONSE_MAX (4U * 1024 * 1024) /* OTLP's bound for a response */
-#define EXPORTER_METADATA_MAX (64U * 1024)       /* bytes of an answer's header fields */
-#define EXPORTER_MESSAGE_MAX  512
+#define EXPORTER_LINGER_NS (5 * NSEC_PER_SEC)    /* idle, for the next request */
+#define EXPORTER_WATCH_NS  (200 * NSEC_PER_MSEC) /* how often a process is looked at */
+#define EXPORTER_GRACE_NS  (1 * NSEC_PER_SEC)    /* after a request's deadline */
+#define EXPORTER_CPU_NS    (1 * NSEC_PER_SEC)    /* processor time of a request: start, handshake … */
+#define EXPORTER_CPU_MIB   (500 * NSEC_PER_MSEC) /* … and for each MiB of it */
+#define EXPORTER_CPU_IDLE  (100 * NSEC_PER_MSEC) /* processor time while idle */
+#define EXPORTER_NO_LINGER (300 * NSEC_PER_SEC)  /* after one that used more, none lingers for so long */
 
 typedef struct Exporter Exporter;
 
 typedef struct ExporterAnswer {
-        int code; /* gRPC status, retry.h's RetryCode */
-        char message[EXPORTER_MESSAGE_MAX];
-        uint8_t *details; /* grpc-status-details-bin, NULL: none */
-        size_t details_size;
-        uint8_t *response; /* the serialized ExportTraceServiceResponse, NULL: none */
-        size_t response_size;
+        ExportwireAnswer wire;
+        bool costly; /* the process used more processor time than the request is worth */
 } ExporterAnswer;
 
-void exporter_answer_deinit(ExporterAnswer *answer);
+/* The request has ended. A negative return goes to the loop. */
+typedef int (*ExporterFn)(Exporter *exporter, const ExporterAnswer *answer, void *userdata);
 
 /*
- * Makes a channel to @config's endpoint (no connection yet) with its certificates, compression and headers. Returns 0,
- * or a negative errno with a message for people in @reterr_message (owned by the caller, may be NULL without memory).
+ * Reads @config's certificates and remembers where to send; starts nothing. @spawner_fd is borrowed. Returns 0, or a
+ * negative errno with a message for people in @reterr_message (owned by the caller, may be NULL without memory).
  */
-int exporter_new(const Config *config, Exporter **ret, char **reterr_message);
+int exporter_new(Loop *loop, int spawner_fd, const Config *config, ExporterFn on_answer, void *userdata, Exporter **ret,
+                 char **reterr_message);
 /*
- * The next call goes where @config says now; where it exports nothing, none may follow. A call under way is not
+ * The next request goes where @config says now; where it exports nothing, none may follow. A request under way is not
  * disturbed. Returns 0, or as exporter_new(); then nothing has changed.
  */
 int exporter_reload(Exporter *exporter, const Config *config, char **reterr_message);
-/* Gives up a call under way, waits for its end (which cancelling makes immediate), and joins the thread. */
+/* Kills the process, without waiting for its end. A request under way gets no answer. */
 Exporter *exporter_free(Exporter *exporter);
 DEFINE_CLEANUP(Exporter *, exporter_free);
 
-/* Readable when the call has ended: then exporter_take(). Owned by @exporter. */
-int exporter_event_fd(const Exporter *exporter);
-
 /*
  * A request is put together piece by piece: TracesData messages (copied), which joined are one. exporter_start() sends
- * it (gzip as configured) with a deadline @timeout_ns from now. Returns 0, -EBUSY while a call is under way, -ENODATA
- * where nothing was added, or -EIO; unless 0, the pieces are gone.
+ * it with a deadline @timeout_ns from now. Returns 0, -EBUSY while a request is under way, -ENODATA where nothing was
+ * added, -E2BIG above EXPORTWIRE_REQUEST_MAX, or another negative errno; unless 0, the pieces are gone.
  */
-int exporter_add(Exporter *exporter, const uint8_t *data, size_t size);
+void exporter_add(Exporter *exporter, const uint8_t *data, size_t size);
 int exporter_start(Exporter *exporter, uint64_t timeout_ns);
 /* Throws away what was added. */
 void exporter_discard(Exporter *exporter);
 bool exporter_busy(const Exporter *exporter);
 
-/* Ends the call under way early; its answer comes as any other, with CANCELLED. */
-void exporter_cancel(Exporter *exporter);
-
-/* 1 with the answer to a call that has ended (exporter_answer_deinit()), or 0 where none has. */
-int exporter_take(Exporter *exporter, ExporterAnswer *ret);
-
-/* Connects at once if the channel is waiting to try again: for the first try after a failure. */
-void exporter_reconnect(Exporter *exporter);
+/* Ends the idle process: the next request has a connection of its own. */
+void exporter_drop(Exporter *exporter);

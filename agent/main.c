@@ -9,6 +9,7 @@
 #include "notify.h"
 #include "reload.h"
 #include "seccompf.h"
+#include "spawner.h"
 #include "sysfilter.h"
 
 #define EXIT_USAGE 2
@@ -19,6 +20,7 @@ static const char *arg_store_dir;
 static bool arg_check;
 
 typedef struct Daemon {
+        int spawner_fd;
         Config config;
         Loop *loop;
         LoopSignal signals;
@@ -32,6 +34,7 @@ static void daemon_deinit(Daemon *daemon) {
         notify_deinit(&daemon->notify);
         loop_signal_remove(&daemon->signals);
         loop_free(daemon->loop);
+        close_fd(daemon->spawner_fd);
         config_deinit(&daemon->config);
 }
 
@@ -174,6 +177,11 @@ static int setup(Daemon *daemon) {
         sigset_t signals;
         int r;
 
+        /* First: it has no part in what follows. */
+        r = spawner_start(&daemon->spawner_fd);
+        if (r < 0)
+                return log_error_errno(r, SPAWNER_PROGRAM ": %m; it belongs into " PODSPAN_LIBEXECDIR);
+
         /* The store is for the group, the spool as well; others have no part in it. */
         (void) umask(0027);
 
@@ -191,13 +199,12 @@ static int setup(Daemon *daemon) {
         if (r < 0)
                 return log_error_errno(r, "signals: %m");
 
-        /* Before gRPC starts its threads. */
         r = seccompf_load(sysfilter_kill_wanted());
         if (r < 0)
                 return log_error_errno(r, "seccomp: %m");
 
-        r = agent_new(daemon->loop, &daemon->config, config_state_dir(arg_state_dir), config_store_dir(arg_store_dir),
-                      &daemon->agent);
+        r = agent_new(daemon->loop, daemon->spawner_fd, &daemon->config, config_state_dir(arg_state_dir),
+                      config_store_dir(arg_store_dir), &daemon->agent);
         if (r < 0)
                 return r;
 
@@ -220,6 +227,7 @@ static int run(Daemon *daemon) {
 
 int main(int argc, char **argv) {
         _cleanup_(daemon_deinit) Daemon daemon = {
+                .spawner_fd = -EBADF,
                 .config = CONFIG_NULL,
                 .signals = LOOP_SIGNAL_NULL,
                 .notify = NOTIFY_NULL,

@@ -10,7 +10,7 @@ typedef enum Rule {
         RULE_NEVER,
         RULE_DONE,
         RULE_RETRY,
-        RULE_RETRY_IF_TOLD, /* only with RetryInfo */
+        RULE_RETRY_IF_TOLD, /* with RetryInfo; without, only a smaller request may succeed */
 } Rule;
 
 static const struct {
@@ -87,6 +87,11 @@ int retry_info_parse(const uint8_t *details, size_t size, uint64_t *ret_delay_ns
         return r;
 }
 
+/* @range * @random / UINT32_MAX without overflow: each part stays within 64 bits. */
+static uint64_t spread(uint64_t range, uint32_t random) {
+        return range / UINT32_MAX * random + range % UINT32_MAX * random / UINT32_MAX;
+}
+
 /* Doubles from try to try, spread by a quarter either way, so that a fleet does not come back as one. */
 static uint64_t backoff_ns(unsigned attempt, uint32_t random) {
         uint64_t delay_ns = RETRY_DELAY_MIN_NS;
@@ -95,13 +100,16 @@ static uint64_t backoff_ns(unsigned attempt, uint32_t random) {
                 delay_ns *= 2;
         delay_ns = MIN(delay_ns, RETRY_DELAY_MAX_NS * 4 / 5);
 
-        return delay_ns - delay_ns / 4 + (uint64_t) random * (delay_ns / 2) / UINT32_MAX;
+        return delay_ns - delay_ns / 4 + spread(delay_ns / 2, random);
 }
 
-RetryVerdict retry_decide(int code, const uint8_t *details, size_t size, unsigned attempt, uint32_t random,
-                          uint64_t *ret_delay_ns) {
-        uint64_t told_ns = 0;
-        bool told;
+/* A server with a limit below OTLP's 4 MiB: C, Go and Java answer RESOURCE_EXHAUSTED, Rust's tonic OUT_OF_RANGE. */
+static bool too_large(const RetryAnswer *answer) {
+        return answer->code == RETRY_CODE_OUT_OF_RANGE && strstr(answer->message, "too large");
+}
+
+RetryVerdict retry_decide(const RetryAnswer *answer, unsigned attempt, uint32_t random, uint64_t *ret_delay_ns) {
+        int code = answer->code;
         Rule rule;
 
         assert(ret_delay_ns);
@@ -109,16 +117,18 @@ RetryVerdict retry_decide(int code, const uint8_t *details, size_t size, unsigne
         rule = code >= 0 && code < _RETRY_CODE_MAX ? codes[code].rule : RULE_NEVER;
         if (rule == RULE_DONE)
                 return RETRY_DONE;
+        /* A status that no collector sent is no collector's refusal. */
+        if (answer->local)
+                rule = RULE_RETRY;
         if (rule == RULE_NEVER)
                 return RETRY_NEVER;
+        if ((rule == RULE_RETRY_IF_TOLD && !answer->told) || (!answer->local && too_large(answer)))
+                return RETRY_SMALLER;
 
-        told = details && retry_info_parse(details, size, &told_ns) == 0;
-        if (rule == RULE_RETRY_IF_TOLD && !told)
-                return RETRY_NEVER;
-
-        /* Told "now" still means not in a tight loop. */
-        *ret_delay_ns = told && told_ns > 0 ? told_ns + (uint64_t) random * (told_ns / 8) / UINT32_MAX
-                                            : backoff_ns(attempt, random);
+        /* A collector that asks for "now" still gets no tight loop. */
+        *ret_delay_ns = answer->told && answer->delay_ns > 0
+                                ? MAX(answer->delay_ns + spread(answer->delay_ns / 8, random), RETRY_DELAY_MIN_NS)
+                                : backoff_ns(attempt, random);
         return RETRY_LATER;
 }
 

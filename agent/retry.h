@@ -42,16 +42,25 @@ typedef enum RetryCode {
 typedef enum RetryVerdict {
         RETRY_DONE, /* accepted, perhaps in part: never again */
         RETRY_LATER,
-        RETRY_NEVER, /* drop and count */
+        RETRY_SMALLER, /* the request may have been too large: send less at once; drop and count a single span */
+        RETRY_NEVER,   /* drop and count */
 } RetryVerdict;
 
+/* What counts of an answer to one request. */
+typedef struct RetryAnswer {
+        int code;
+        bool local;        /* our side made the status up (a broken connection, a frame that is none): retried */
+        bool told;         /* the collector sent RetryInfo */
+        uint64_t delay_ns; /* RetryInfo's; at most RETRY_INFO_MAX_NS */
+        const char *message;
+} RetryAnswer;
+
 /*
- * Decides about the answer @code with the @size bytes of `grpc-status-details-bin` at @details (NULL: none) to the
- * @attempt-th try (from 1). @random is any number; it spreads the delay by a quarter either way. A RetryInfo's delay
- * is never shortened. @ret_delay_ns is written with RETRY_LATER only.
+ * Decides about the @answer to the @attempt-th try (from 1). @random is any number; it spreads the delay by a quarter
+ * either way. A RetryInfo's delay is never shortened, and no delay is shorter than three quarters of
+ * RETRY_DELAY_MIN_NS. @ret_delay_ns is written with RETRY_LATER only.
  */
-RetryVerdict retry_decide(int code, const uint8_t *details, size_t size, unsigned attempt, uint32_t random,
-                          uint64_t *ret_delay_ns);
+RetryVerdict retry_decide(const RetryAnswer *answer, unsigned attempt, uint32_t random, uint64_t *ret_delay_ns);
 
 /*
  * Finds RetryInfo.retry_delay in a serialized google.rpc.Status. Returns 0 with a bounded delay, -ENOENT where there is

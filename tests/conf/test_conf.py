@@ -23,7 +23,7 @@ STAGES = ["createRuntime", "poststart", "poststop"]
 # Where meson puts what, below the prefix or absolute.
 INSTALLED = [
     "bin/podspan", "sbin/podspand", "sbin/podspan-cri", "libexec/podspan/podspan-hook",
-    "libexec/podspan/podspan-probe", "libexec/podspan/containerd-base-spec", "lib/systemd/system/podspand.service",
+    "libexec/podspan/podspan-probe", "libexec/podspan/podspan-export", "libexec/podspan/containerd-base-spec", "lib/systemd/system/podspand.service",
     "lib/systemd/system/podspan-cri@.service", "lib/systemd/system/run-podspan-spool.mount",
     "lib/sysusers.d/podspan.conf", "lib/tmpfiles.d/podspan.conf", "share/podspan/crio.conf.d/90-podspan.conf",
     "share/podspan/crio.conf.d/91-podspan-monitor.conf", "libexec/podspan/podspan-conmon",

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from pathlib import Path
 
 from .process import run
@@ -94,6 +95,26 @@ def end_orphans(*names):
             os.waitpid(int(entry), 0)
 
 
+def reap_orphans(*names, seconds=2):
+    """Collects the dead of these names that were left to us: podspand's helpers die with it, and it waits for none."""
+    ours, end = str(os.getpid()), time.monotonic() + seconds
+    while True:
+        alive = False
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                name, _, rest = Path(f"/proc/{entry}/stat").read_text(encoding="latin-1").partition("(")[2].rpartition(")")
+            except OSError:
+                continue
+            if name in names and rest.split()[1] == ours:
+                if rest.split()[0] == "Z":
+                    os.waitpid(int(entry), 0)
+                else:
+                    alive = True
+        if not alive or time.monotonic() >= end:
+            return
+        time.sleep(0.02)
+
+
 def _command_line(pid):
     try:
         return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").replace("\0", " ")
@@ -142,6 +163,7 @@ class Session:
 
     def leftovers(self):
         """What the tests have left behind: processes, mounts, cgroups. Nothing, if each cleaned up after itself."""
+        reap_orphans("podspand-spawn", "podspan-export")
         processes = [f"process {pid}: {_command_line(pid)}" for pid in descendants(os.getpid())]
         mounts = [f"mount {point}" for point in mounts_below(self.folder) if point != str(self.folder)]
         cgroups = [f"cgroup {path}" for hierarchy in cgroup_mounts() for path in hierarchy.glob(f"{self.folder.name}-*")]

@@ -34,34 +34,52 @@ static void codes(void **state) {
                 [RETRY_CODE_CANCELLED] = true,    [RETRY_CODE_DEADLINE_EXCEEDED] = true, [RETRY_CODE_ABORTED] = true,
                 [RETRY_CODE_OUT_OF_RANGE] = true, [RETRY_CODE_UNAVAILABLE] = true,       [RETRY_CODE_DATA_LOSS] = true,
         };
-        _cleanup_free_ uint8_t *details = NULL;
-        size_t size;
 
         (void) state;
 
-        details = make_details(URL, 2, 0, &size);
         for (int code = -1; code <= _RETRY_CODE_MAX; code++) {
                 bool known = code >= 0 && code < _RETRY_CODE_MAX;
-                RetryVerdict plain = code == 0 ? RETRY_DONE : known && retryable[code] ? RETRY_LATER : RETRY_NEVER;
+                RetryVerdict plain = code == RETRY_CODE_OK                   ? RETRY_DONE
+                                     : code == RETRY_CODE_RESOURCE_EXHAUSTED ? RETRY_SMALLER
+                                     : known && retryable[code]              ? RETRY_LATER
+                                                                             : RETRY_NEVER;
+                RetryAnswer answer = { .code = code, .message = "" };
                 uint64_t delay_ns = 1;
 
-                assert_int_equal(retry_decide(code, NULL, 0, 1, 0, &delay_ns), plain);
+                assert_int_equal(retry_decide(&answer, 1, 0, &delay_ns), plain);
                 if (plain != RETRY_LATER)
                         assert_int_equal(delay_ns, 1);
-                assert_int_equal(retry_decide(code, details, size, 1, 0, &delay_ns),
+                answer.told = true;
+                answer.delay_ns = 2 * NSEC_PER_SEC;
+                assert_int_equal(retry_decide(&answer, 1, 0, &delay_ns),
                                  code == RETRY_CODE_RESOURCE_EXHAUSTED ? RETRY_LATER : plain);
+                /* What no collector said is no refusal. */
+                answer = (RetryAnswer){ .code = code, .message = "", .local = true };
+                assert_int_equal(retry_decide(&answer, 1, 0, &delay_ns), code == 0 ? RETRY_DONE : RETRY_LATER);
         }
 }
 
+static void too_large(void **state) {
+        RetryAnswer answer = { .code = RETRY_CODE_OUT_OF_RANGE,
+                               .message = "Error, decoded message length too large: found 5000 bytes" };
+        uint64_t delay_ns;
+
+        (void) state;
+
+        assert_int_equal(retry_decide(&answer, 1, 0, &delay_ns), RETRY_SMALLER);
+        answer.message = "elsewhere";
+        assert_int_equal(retry_decide(&answer, 1, 0, &delay_ns), RETRY_LATER);
+}
+
 static void backoff(void **state) {
+        const RetryAnswer answer = { .code = RETRY_CODE_UNAVAILABLE, .message = "" };
         uint64_t previous_ns = 0, low_ns, high_ns;
 
         (void) state;
 
         for (unsigned attempt = 1; attempt < 100; attempt++) {
-                assert_int_equal(retry_decide(RETRY_CODE_UNAVAILABLE, NULL, 0, attempt, 0, &low_ns), RETRY_LATER);
-                assert_int_equal(retry_decide(RETRY_CODE_UNAVAILABLE, NULL, 0, attempt, UINT32_MAX, &high_ns),
-                                 RETRY_LATER);
+                assert_int_equal(retry_decide(&answer, attempt, 0, &low_ns), RETRY_LATER);
+                assert_int_equal(retry_decide(&answer, attempt, UINT32_MAX, &high_ns), RETRY_LATER);
                 assert_true(low_ns >= previous_ns);
                 assert_true(high_ns > low_ns);
                 assert_true(high_ns <= RETRY_DELAY_MAX_NS);
@@ -88,6 +106,8 @@ static void told(void **state) {
                 { URL, 0, -1, 0, 0 },
                 { URL, INT64_MAX, 0, 0, RETRY_INFO_MAX_NS },
                 { URL, 1, INT32_MAX, 0, 2 * NSEC_PER_SEC - 1 },
+                { URL, 300, 0, 0, 300 * NSEC_PER_SEC },
+                { URL, 0, 1, 0, 1 },
         };
 
         (void) state;
@@ -101,11 +121,17 @@ static void told(void **state) {
                 assert_int_equal(retry_info_parse(details, size, &delay_ns), cases[i].r);
                 assert_int_equal(delay_ns, cases[i].delay_ns);
                 if (cases[i].r == 0 && cases[i].delay_ns > 0) {
-                        /* never shortened, little lengthened */
-                        assert_int_equal(
-                                retry_decide(RETRY_CODE_UNAVAILABLE, details, size, 9, UINT32_MAX, &decided_ns),
-                                RETRY_LATER);
-                        assert_true(decided_ns >= delay_ns && decided_ns <= delay_ns + delay_ns / 8);
+                        const RetryAnswer answer = {
+                                .code = RETRY_CODE_UNAVAILABLE, .told = true, .delay_ns = delay_ns, .message = ""
+                        };
+
+                        /* Never shortened, lengthened by up to an eighth, never below our own minimum. */
+                        assert_int_equal(retry_decide(&answer, 9, 0, &decided_ns), RETRY_LATER);
+                        assert_true(decided_ns == MAX(delay_ns, RETRY_DELAY_MIN_NS));
+                        assert_int_equal(retry_decide(&answer, 9, UINT32_MAX / 2, &decided_ns), RETRY_LATER);
+                        assert_true(delay_ns < RETRY_DELAY_MIN_NS || decided_ns - delay_ns - delay_ns / 16 + 9 < 18);
+                        assert_int_equal(retry_decide(&answer, 9, UINT32_MAX, &decided_ns), RETRY_LATER);
+                        assert_true(decided_ns == MAX(delay_ns + delay_ns / 8, RETRY_DELAY_MIN_NS));
                 }
         }
 }
@@ -125,7 +151,6 @@ static void truncated_anywhere(void **state) {
                 memcpy(exact, details, len);
                 assert_true(retry_info_parse(exact, len, &delay_ns) < 0);
                 assert_int_equal(delay_ns, 7);
-                assert_int_equal(retry_decide(RETRY_CODE_RESOURCE_EXHAUSTED, exact, len, 1, 0, &delay_ns), RETRY_NEVER);
         }
         assert_int_equal(retry_info_parse(details, (size_t) RETRY_DETAILS_MAX + 1, &delay_ns), -EBADMSG);
 }
@@ -161,9 +186,8 @@ static void partial(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(codes),   cmocka_unit_test(backoff),
-                cmocka_unit_test(told),    cmocka_unit_test(truncated_anywhere),
-                cmocka_unit_test(partial),
+                cmocka_unit_test(codes), cmocka_unit_test(too_large),          cmocka_unit_test(backoff),
+                cmocka_unit_test(told),  cmocka_unit_test(truncated_anywhere), cmocka_unit_test(partial),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
