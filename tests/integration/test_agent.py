@@ -623,7 +623,7 @@ def test_collector_away():
             podspand.wait(lambda: podspand.counter("exported") == len(sent), "the answers have arrived")
             collector.stop()
             sent += podspand.put(Span())
-            podspand.wait(lambda: podspand.counter("retries") > 3, "tries")
+            podspand.wait(lambda: podspand.counter("retries") > 3, "tries", 20)
             collector.start()
             collector.wait_spans(sent)
             once(collector.spans)
