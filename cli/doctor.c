@@ -174,6 +174,14 @@ static void check_counters(Doctor *doctor) {
                 }
         if (!any)
                 doctor_add(doctor, "podspan.drops", DOCTOR_OK, NULL, NULL, "nothing was dropped since boot");
+        for (unsigned p = 0; p < _COUNTERS_PRODUCER_MAX; p++)
+                if (counters_get(counters, p, COUNTERS_UNTRUSTED) > 0)
+                        doctor_add(
+                                doctor, "podspan.directories", DOCTOR_WARNING, counters_producer_name(p),
+                                "its log names the directory: remove it, or correct its owner and mode",
+                                "%s did not use a directory that others than root can change (%llu times since boot)",
+                                counters_producer_name(p),
+                                (unsigned long long) counters_get(counters, p, COUNTERS_UNTRUSTED));
 }
 
 void doctor_self(Doctor *doctor) {

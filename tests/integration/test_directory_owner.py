@@ -84,6 +84,7 @@ def test_context(podspan, harm):
         done = podspan.run_hook("createRuntime", HOOK_STATE)
         assert f"{podspan.state}/{bad} (uid " in done.stderr
         assert untrusted(podspan, "podspan-hook") == 1
+        assert "podspan-hook did not use a directory" in podspan.cli("doctor", check=False)
 
 
 @pytest.mark.parametrize("mode, owner", [(0o2777, 0), (0o750, OTHER)])
