@@ -60,7 +60,11 @@ static void copy_reason(char ret[static WATCHSTATE_REASON_MAX], const char *s, s
 }
 
 static bool is_boot_id(const char *s, size_t len) {
-        return len == WATCHSTATE_BOOT_SIZE - 1 && strspn(s, "0123456789abcdef-") >= len;
+        /* @s has no end of its own. */
+        for (size_t i = 0; i < len; i++)
+                if (s[i] == '\0' || !strchr("0123456789abcdef-", s[i]))
+                        return false;
+        return len == WATCHSTATE_BOOT_SIZE - 1;
 }
 
 /* One line behind the first. Returns a bit for each key that a record must have, 0 for any other, or -EBADMSG. */
