@@ -259,11 +259,10 @@ StateParser *state_parser_new(State *state, const char *link_keys) {
                 .link_keys = link_keys,
         };
 
-        if (yajlmem_alloc(&parser->memory, &callbacks, parser, &parser->handle) < 0)
+        /* A runtime may pass on what it did not check; each string that is kept is checked here. */
+        if (yajlmem_alloc(&parser->memory, &callbacks, parser, /* validate= */ false, &parser->handle) < 0)
                 return NULL;
 
-        /* A runtime may pass on what it did not check; each string that is kept is checked here. */
-        (void) yajl_config(parser->handle, yajl_dont_validate_strings, 1);
         return TAKE_PTR(parser);
 }
 

@@ -40,7 +40,7 @@ static void on_free(void *userdata, void *p) {
         free(p);
 }
 
-int yajlmem_alloc(YajlMem *memory, const yajl_callbacks *callbacks, void *userdata, yajl_handle *ret) {
+int yajlmem_alloc(YajlMem *memory, const yajl_callbacks *callbacks, void *userdata, bool validate, yajl_handle *ret) {
         yajl_handle handle;
 
         assert(memory);
@@ -55,9 +55,12 @@ int yajlmem_alloc(YajlMem *memory, const yajl_callbacks *callbacks, void *userda
                 return -ENOMEM;
         }
         handle = yajl_alloc(callbacks, &memory->functions, userdata);
-        memory->making = false;
         if (!handle)
                 return -ENOMEM;
+        /* yajl allocates its lexer with the first parse, in two steps: a failure between them would lose the first. */
+        (void) yajl_config(handle, yajl_dont_validate_strings, validate ? 0 : 1);
+        (void) yajl_parse(handle, (const unsigned char *) "", 0);
+        memory->making = false;
 
         *ret = handle;
         return 0;

@@ -25,8 +25,11 @@ typedef struct YajlMem {
         bool making;
 } YajlMem;
 
-/* yajl_alloc() with this memory. Returns 0 with the parser in @ret, for yajl_free(), or -ENOMEM. */
-int yajlmem_alloc(YajlMem *memory, const yajl_callbacks *callbacks, void *userdata, yajl_handle *ret);
+/*
+ * yajl_alloc() with this memory, for a parser that checks strings for UTF-8 or, without @validate, does not. Returns 0
+ * with the parser in @ret, for yajl_free(), or -ENOMEM.
+ */
+int yajlmem_alloc(YajlMem *memory, const yajl_callbacks *callbacks, void *userdata, bool validate, yajl_handle *ret);
 
 /*
  * yajl_parse(), or yajl_complete_parse() where @size is 0. Returns 0 with yajl's status in @ret, or -ENOMEM. After

@@ -133,7 +133,7 @@ BundleParser *bundle_parser_new(Bundle *bundle) {
         *bundle = (Bundle){};
         parser->bundle = bundle;
         parser->stage = parser->field = -1;
-        if (yajlmem_alloc(&parser->memory, &callbacks, parser, &parser->yajl) < 0)
+        if (yajlmem_alloc(&parser->memory, &callbacks, parser, /* validate= */ true, &parser->yajl) < 0)
                 return bundle_parser_free(parser);
         return parser;
 }
