@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "bundle.h"
 #include "engineconf.h"
@@ -297,6 +299,9 @@ int opener_init(Opener *opener, bool kill) {
         }
         close_fd(fds[1]);
         opener->fd = fds[0];
+        opener->pid_fd = (int) syscall(SYS_pidfd_open, pid, 0);
+        if (opener->pid_fd < 0)
+                return -errno;
         if (setsockopt(opener->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) < 0 ||
             setsockopt(opener->fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) < 0)
                 return -errno;
@@ -304,12 +309,18 @@ int opener_init(Opener *opener, bool kill) {
 }
 
 void opener_deinit(Opener *opener) {
+        struct pollfd end = { .fd = opener->pid_fd, .events = POLLIN };
+        siginfo_t info;
+
         opener->fd = close_fd(opener->fd);
+        if (opener->pid_fd >= 0 && poll(&end, 1, OPENER_WAIT_S * 1000) > 0)
+                (void) waitid(P_PIDFD, (id_t) opener->pid_fd, &info, WEXITED | WNOHANG);
+        opener->pid_fd = close_fd(opener->pid_fd);
 }
 
 /* An answer that does not come could come to another question: no more are asked. */
 static int give_up(Opener *opener) {
-        opener_deinit(opener);
+        opener->fd = close_fd(opener->fd);
         return -EPIPE;
 }
 

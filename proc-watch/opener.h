@@ -23,11 +23,12 @@
 #define OPENER_WAIT_S    2
 
 typedef struct Opener {
-        int fd; /* -EBADF: there is none, or it has been given up */
+        int fd;     /* -EBADF: there is none, or it has been given up */
+        int pid_fd; /* of the process, until opener_deinit() */
 } Opener;
 
 #define OPENER_NULL \
-        { .fd = -EBADF }
+        { .fd = -EBADF, .pid_fd = -EBADF }
 
 /* What an engine said. */
 typedef struct OpenerFolders {
@@ -42,7 +43,7 @@ typedef struct OpenerFolders {
  * negative errno.
  */
 int opener_init(Opener *opener, bool kill);
-/* The process ends, too. */
+/* The process ends, too, and is waited for, OPENER_WAIT_S at most. */
 void opener_deinit(Opener *opener);
 
 /* Tells of the running engine @command. Returns 0, -EPIPE where the opener is gone, or another negative errno. */

@@ -51,8 +51,8 @@ static const char *const allowed[] = {
         "unlinkat", "write", "writev",
         /* waiting, and a word to the service manager */
         "epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait", "poll", "ppoll", "sendto", "timerfd_settime",
-        /* what the opener answers */
-        "recvmsg",
+        /* what the opener answers, and its end */
+        "recvmsg", "waitid",
 };
 
 static const char *const opener_allowed[] = {

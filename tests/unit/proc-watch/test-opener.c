@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "opener.h"
@@ -70,6 +71,8 @@ static int tear_down(void **state) {
         Fixture *fixture = *state;
 
         opener_deinit(&fixture->opener);
+        assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+        assert_int_equal(errno, ECHILD);
         (void) nftw(fixture->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
         free(fixture);
         return 0;
