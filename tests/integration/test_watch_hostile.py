@@ -188,7 +188,7 @@ def test_a_pod_with_the_hosts_pids(tmp_path):
             go.touch()
             for pod in attackers:
                 done = ["sh", "-c", "until test -e /tmp/done; do sleep 0.05; done"]
-                one.client("ExecSync", container_id=pod.containers["main"], cmd=done, timeout=20)
+                one.client("ExecSync", container_id=pod.containers["main"], cmd=done, timeout=50)
             # What comes after all that has been seen.
             for pod in (victim, *attackers):
                 one.client("StopContainer", container_id=pod.containers["main"], timeout=0)
@@ -227,7 +227,7 @@ def test_orphans_of_a_pod_with_the_hosts_pids():
                                                 "command": ["sh", "-c", f"mkdir -p /tmp; {script}"]})
         main = pod.containers["main"]
         done = ["sh", "-c", "until test -e /tmp/done; do sleep 0.05; done"]
-        one.client("ExecSync", container_id=main, cmd=done, timeout=20)
+        one.client("ExecSync", container_id=main, cmd=done, timeout=50)
         with Watch(one.podspan) as watch:
             assert [main in _cgroup(pid) for pid in watch.tracked()].count(True) == 1
             one.client("StopContainer", container_id=main, timeout=0)
