@@ -192,7 +192,7 @@ case_systemctl_lines() {
 			socket=$(property podspan-cri@containerd.socket ActiveEnterTimestampMonotonic)
 		fi
 	done </job/lines
-	for unit in $daemons; do
+	for unit in $units; do
 		systemctl revert "$unit"
 	done
 	call_ends "$(</job/service)"
@@ -376,10 +376,11 @@ killed() {
 	other=$(for one in $daemons; do [[ $one == "$unit" ]] || property "$one" MainPID; done)
 	kill -9 "$pid"
 	is_back() {
-		[[ $(property "$unit" ActiveState) == active && $(property "$unit" MainPID) != "$pid" ]]
+		# Until systemd has seen the death the unit is active without a process.
+		[[ $(property "$unit" NRestarts) == $((restarts + 1)) && $(property "$unit" ActiveState) == active ]]
 	}
 	until_true 60 is_back
-	[[ $(property "$unit" NRestarts) == $((restarts + 1)) ]]
+	[[ $(property "$unit" MainPID) != "$pid" ]]
 	[[ $(for one in $daemons; do [[ $one == "$unit" ]] || property "$one" MainPID; done) == "$other" ]]
 	all_active
 	until_true 30 cri_answers
