@@ -111,10 +111,11 @@ make_pod() {
 start_pod() {
 	local name=$1 sandbox container
 	make_pod "$@"
-	sandbox=$(cri runp "/job/pods/$name.pod")
+	# errexit does not reach into the substitution that this runs in.
+	sandbox=$(cri runp "/job/pods/$name.pod") || return
 	echo "$sandbox" >"/job/pods/$name.sandbox"
-	container=$(cri create "$sandbox" "/job/pods/$name.container" "/job/pods/$name.pod")
-	cri start "$container" >/dev/null
+	container=$(cri create "$sandbox" "/job/pods/$name.container" "/job/pods/$name.pod") || return
+	cri start "$container" >/dev/null || return
 	echo "$container"
 }
 
