@@ -26,12 +26,12 @@ static bool take(const char *s, size_t n, char ret[static 64]) {
 
 static bool parse_json(const char *s, size_t n, char ret[static 64]) {
         static const char *const message[] = { "msg", NULL }, *const version[] = { "kubeletVersion", NULL };
-        _cleanup_free_ char *copy = strndup(s, n);
+        _cleanup_bytes_ Bytes copy = BYTES_NULL;
         const char *text, *value;
         yajl_val tree;
         bool found;
 
-        tree = copy ? yajl_tree_parse(copy, NULL, 0) : NULL;
+        tree = bytes_dup(s, n, &copy) >= 0 ? yajl_tree_parse(copy.p, NULL, 0) : NULL;
         if (!tree)
                 return false;
         text = YAJL_GET_STRING(yajl_tree_get(tree, (const char **) message, yajl_t_string));
