@@ -42,7 +42,7 @@ static void log_lines(const char *text) {
         }
 }
 
-static int on_print(enum libbpf_print_level level, const char *format, va_list args) {
+static _printf_(2, 0) int on_print(enum libbpf_print_level level, const char *format, va_list args) {
         _cleanup_free_ char *text = NULL;
 
         if (level == LIBBPF_DEBUG || vasprintf(&text, format, args) < 0)
