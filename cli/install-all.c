@@ -9,14 +9,18 @@
 #include "netunix.h"
 #include "nodefile.h"
 #include "status.h"
+#include "storeschema.h"
+#include "watchstate.h"
 
 #define UNITS_DIR "/etc/systemd/system"
 #define WRITTEN   "# Written by `podspan install kubelet`"
 #define TMPFILES  "/etc/tmpfiles.d/podspan-bypass.conf"
 
 /* What podspan makes in its two directories, by the begin of the name. */
-static const char *const state_names[] = { "context", "counters", "cri.sock", "run", "spool", "tally" };
-static const char *const store_names[] = { "podspan.db", "podspand.lock" };
+static const char *const state_names[] = {
+        ".counters", "." WATCHSTATE_FILE, "context", "counters", "cri.sock", "run", "spool", "tally", WATCHSTATE_FILE
+};
+static const char *const store_names[] = { STORESCHEMA_FILE, "podspand.lock", "podspand.reading" };
 
 static const char *const unit_names[] = { "podspand.service", "podspan-watch.service", "run-podspan-spool.mount" };
 

@@ -839,11 +839,12 @@ def run_it(node):
     """What a node has once podspan was installed, enabled and started: sockets, links, state, a store."""
     for folder in ("context/live", "spool", "run/containerd", "run/crio"):
         node.path(f"/run/podspan/{folder}").mkdir(parents=True)
-    for name in ("counters", "counters-995", "tally", "context/live/a", "spool/1.otlp"):
+    for name in ("counters", "counters-995", ".counters-7-0123456789abcdef", "tally", "watch-state", ".watch-state",
+                 "context/live/a", "spool/1.otlp"):
         node.write(f"/run/podspan/{name}", "x")
     node.path("/run/podspan/run/containerd/containerd.sock.bypass").symlink_to("/run/containerd/gone.sock")
     node.path("/run/podspan/run/crio/crio.sock").symlink_to("/nowhere")
-    for name in ("podspan.db", "podspan.db-wal", "podspan.db.corrupt-1", "podspand.lock"):
+    for name in ("podspan.db", "podspan.db-wal", "podspan.db.corrupt-1", "podspand.lock", "podspand.reading"):
         node.write(f"/var/lib/podspan/{name}", "x")
     for unit in UNITS:
         wants = node.path("/etc/systemd/system/multi-user.target.wants")
