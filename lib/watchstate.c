@@ -177,9 +177,10 @@ static int read_boot_id(char ret[static WATCHSTATE_BOOT_SIZE]) {
         return 0;
 }
 
-/* Does a process hold the lock of this record? Asks only; takes nothing. */
+/* Does a process hold the lock of this record? Asks only, about locks for writing: whoever may read it can lock it for
+ * reading. */
 static bool is_locked(int fd) {
-        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+        struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
 
         return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
@@ -242,7 +243,7 @@ static bool is_taken(int state_fd, int lock_fd) {
 }
 
 int watchstate_write(int state_fd, const WatchState *state, int *lock_fd) {
-        struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
         char text[WATCHSTATE_MAX], boot[WATCHSTATE_BOOT_SIZE];
         _cleanup_close_ int fd = -EBADF;
         WatchState now;
@@ -262,12 +263,15 @@ int watchstate_write(int state_fd, const WatchState *state, int *lock_fd) {
 
         /* A process that was killed in here has left its own. */
         (void) unlinkat(state_fd, RECORD_NEW, 0);
-        fd = openat(state_fd, RECORD_NEW, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
+        fd = openat(state_fd, RECORD_NEW, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
                 return -errno;
         r = util_write_all(fd, text, watchstate_format(&now, boot, text));
         /* Before anybody can see it: a record without its lock is of a process that died. */
         if (r == 0 && now.kind <= WATCHSTATE_RUNNING && fcntl(fd, F_OFD_SETLK, &lock) < 0)
+                r = -errno;
+        /* Only now for the group: a lock of somebody else's would be in the way of ours. */
+        if (r == 0 && fchmod(fd, 0640) < 0)
                 r = -errno;
         if (r == 0 && renameat(state_fd, RECORD_NEW, state_fd, WATCHSTATE_FILE) < 0)
                 r = -errno;

@@ -197,6 +197,38 @@ static void test_killed(void **state) {
         close_fd(ready[0]);
 }
 
+/* Whoever may read the record can lock it, too: that makes no process run, and keeps none from recording its state. */
+static void test_lock_of_a_reader(void **state) {
+        struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+        WatchState in = { .kind = WATCHSTATE_RUNNING }, out;
+        int lock_fd = -EBADF, reader, ended;
+
+        (void) state;
+        assert_int_equal(watchstate_write(dir_fd, &in, &lock_fd), 0);
+        reader = openat(dir_fd, WATCHSTATE_FILE, O_RDONLY | O_CLOEXEC);
+        assert_true(reader >= 0);
+        (void) fcntl(reader, F_OFD_SETLK, &lock);
+        assert_int_equal(watchstate_read(dir_fd, &out), 0);
+        assert_int_equal(out.kind, WATCHSTATE_RUNNING);
+
+        lock_fd = close_fd(lock_fd);
+        (void) fcntl(reader, F_OFD_SETLK, &lock);
+        assert_int_equal(watchstate_read(dir_fd, &out), 0);
+        assert_int_equal(out.kind, WATCHSTATE_DIED);
+        in.kind = WATCHSTATE_STOPPED;
+        assert_int_equal(watchstate_write(dir_fd, &in, &lock_fd), 0);
+        assert_int_equal(watchstate_read(dir_fd, &out), 0);
+        assert_int_equal(out.kind, WATCHSTATE_STOPPED);
+
+        ended = openat(dir_fd, WATCHSTATE_FILE, O_RDONLY | O_CLOEXEC);
+        assert_int_equal(fcntl(ended, F_OFD_SETLK, &lock), 0);
+        in.kind = WATCHSTATE_STARTING;
+        assert_int_equal(watchstate_write(dir_fd, &in, &lock_fd), 0);
+        close_fd(lock_fd);
+        close_fd(reader);
+        close_fd(ended);
+}
+
 /* What podspan-watch lacked on an earlier boot says nothing about this one. */
 static void test_earlier_boot(void **state) {
         WatchState out;
@@ -250,6 +282,7 @@ int main(void) {
                 cmocka_unit_test(test_reason_is_printable),
                 cmocka_unit_test_setup_teardown(test_lifetime, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_lock_of_a_reader, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_earlier_boot, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_not_a_record, setup, teardown),
                 cmocka_unit_test(test_names),
