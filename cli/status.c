@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include "clk.h"
+#include "netunix.h"
 #include "nodefile.h"
 #include "status.h"
 
@@ -13,7 +14,8 @@
 #define MONITOR_NAME "podspan-conmon"
 
 /* Where podspan-cri listens by default, below the state directory (decision: CRI-O's socket name matters). */
-static const char *const sockets[] = { "/cri.sock", "/run/crio/crio.sock" };
+static const char *const sockets[STATUS_PATHS_MAX] = { "/cri.sock", "/run/crio/crio.sock",
+                                                       "/run/containerd/containerd.sock" };
 
 void status_deinit(Status *status) {
         for (size_t i = 0; i < status->n_meta; i++) {
@@ -127,50 +129,15 @@ StatusAlive status_podspand(const Cli *cli) {
         return errno == EWOULDBLOCK ? STATUS_ALIVE : STATUS_UNKNOWN;
 }
 
-int status_find_socket(const char *text, const char *state_dir, char **ret) {
-        /* Num RefCount Protocol Flags Type St Inode Path; Flags has 00010000 (SO_ACCEPTCON) for a listening socket. */
-        for (const char *line = text; *line;) {
-                const char *end = strchrnul(line, '\n'), *path = memchr(line, '/', (size_t) (end - line));
-                unsigned long flags = 0;
-
-                if (path && sscanf(line, "%*s %*x %*x %lx", &flags) == 1 && flags & 0x10000)
-                        for (size_t i = 0; i < ARRAY_SIZE(sockets); i++) {
-                                size_t dir_len = strlen(state_dir), len = dir_len + strlen(sockets[i]);
-
-                                if ((size_t) (end - path) == len && strncmp(path, state_dir, dir_len) == 0 &&
-                                    strncmp(path + dir_len, sockets[i], len - dir_len) == 0) {
-                                        *ret = strndup(path, len);
-                                        return *ret ? 0 : -ENOMEM;
-                                }
-                        }
-                line = *end == '\n' ? end + 1 : end;
-        }
-        return -ENOENT;
-}
-
-static int gather_cri(const Cli *cli, Status *status) {
-        _cleanup_free_ char *text = read_proc("/proc/net/unix");
-        int r;
-
-        if (!text)
-                return 0;
-        r = status_find_socket(text, cli->state_dir, &status->cri_socket);
-        if (r == -ENOMEM)
-                return r;
-        if (r >= 0)
-                status->podspan_cri = STATUS_ALIVE;
-        else if (status->podspan_cri != STATUS_ALIVE && status->state_error == 0)
-                status->podspan_cri = STATUS_DEAD;
-        return 0;
-}
-
 /* The paths that podspan-cri has by default: its socket, or a bypass. */
 static int gather_paths(const Cli *cli, Status *status) {
         _cleanup_close_ int root_fd = nodefile_root("/");
+        _cleanup_free_ char *text = read_proc("/proc/net/unix");
 
         for (size_t i = 0; i < ARRAY_SIZE(sockets); i++) {
                 _cleanup_free_ char *path = NULL;
                 StatusPath *at = &status->paths[i];
+                NetunixSocket open = {};
                 int r;
 
                 if (asprintf(&path, "%s%s", cli->state_dir, sockets[i]) < 0) {
@@ -185,8 +152,39 @@ static int gather_paths(const Cli *cli, Status *status) {
                         continue;
                 if (r >= 0 && at->state == BYPASS_ON && bypass_target(root_fd, path, &at->runtime) < 0)
                         at->runtime = NULL;
+                if (text)
+                        netunix_find(text, path, &open);
+                at->listening = open.listening;
                 at->path = TAKE_PTR(path);
         }
+        status->sockets_known = text != NULL;
+        return 0;
+}
+
+/*
+ * The kernel's list has the names that processes gave, in whatever mount namespace: one counts where a socket of root's
+ * is. Where that cannot be seen, it is unknown.
+ */
+static int gather_cri(Status *status) {
+        bool unknown = !status->sockets_known || status->state_error < 0;
+
+        for (size_t i = 0; i < ARRAY_SIZE(status->paths); i++) {
+                const StatusPath *path = &status->paths[i];
+
+                if (!path->listening)
+                        continue;
+                if (path->error < 0) {
+                        unknown = true;
+                        continue;
+                }
+                status->cri_socket = strdup(path->path);
+                if (!status->cri_socket)
+                        return -ENOMEM;
+                status->podspan_cri = STATUS_ALIVE;
+                return 0;
+        }
+        if (status->podspan_cri != STATUS_ALIVE && !unknown)
+                status->podspan_cri = STATUS_DEAD;
         return 0;
 }
 
@@ -308,5 +306,5 @@ int status_gather(const Cli *cli, Status *ret) {
         gather_state(cli, status);
         gather_monitors(status);
         r = gather_paths(cli, status);
-        return r < 0 ? r : gather_cri(cli, status);
+        return r < 0 ? r : gather_cri(status);
 }

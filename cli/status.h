@@ -27,11 +27,12 @@ typedef enum StatusAlive {
 typedef struct StatusPath {
         char *path; /* NULL: nothing there */
         BypassState state;
-        char *runtime; /* where the link leads; NULL where not known */
-        int error;     /* why the state is not known, or 0 */
+        char *runtime;  /* where the link leads; NULL where not known */
+        int error;      /* why the state is not known, or 0 */
+        bool listening; /* somebody listens at a socket of this name, in whatever mount namespace */
 } StatusPath;
 
-#define STATUS_PATHS_MAX 2
+#define STATUS_PATHS_MAX 3
 
 typedef struct StatusMeta {
         char *key;
@@ -50,6 +51,7 @@ typedef struct Status {
         StatusAlive podspan_cri;
         char *cri_socket; /* on which podspan-cri listens; NULL if not seen */
         StatusPath paths[STATUS_PATHS_MAX];
+        bool sockets_known; /* who listens */
 
         int state_error; /* why the state directory cannot be read, or 0 */
         int watch_error; /* why there is no @watch: -ENOENT if podspan-watch was never started; or 0 */
@@ -92,9 +94,3 @@ void status_deinit(Status *status);
 /* The value of @key in the store's table meta, or NULL; as a number, 0 if absent or none. */
 const char *status_meta(const Status *status, const char *key);
 uint64_t status_meta_u64(const Status *status, const char *key);
-
-/*
- * The path of a listening socket of podspan-cri below @state_dir in @text, which is /proc/net/unix: its own name or the
- * one that kubelet takes for CRI-O's. Returns 0 with @ret owned by the caller, -ENOENT, or -ENOMEM. No I/O.
- */
-int status_find_socket(const char *text, const char *state_dir, char **ret);

@@ -12,6 +12,8 @@ import socket
 import sqlite3
 import struct
 import subprocess
+import sys
+import tempfile
 import time
 
 import pytest
@@ -739,9 +741,12 @@ def test_status_of_a_running_podspan_watch(tmp_path):
     import fcntl
 
     watch_record(tmp_path / "state")
-    with open(tmp_path / "state" / "watch-state", "rb") as record:
-        lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
-        fcntl.fcntl(record, 37, lock)  # F_OFD_SETLK
+    path = tmp_path / "state" / "watch-state"
+    with open(path, "rb") as reader, open(path, "r+b") as record:
+        fcntl.fcntl(reader, 37, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))  # F_OFD_SETLK
+        assert podspan_json(tmp_path, "status")["podspan_watch"]["state"] == "restarting"
+        fcntl.fcntl(reader, 37, struct.pack("hhqqi4x", fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
+        fcntl.fcntl(record, 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         assert podspan_json(tmp_path, "status")["podspan_watch"]["state"] == "running"
         assert "podspan-watch running for 1m" in podspan(tmp_path, "status")
 
@@ -760,8 +765,19 @@ def test_status_counts_monitors(tmp_path):
             monitor.kill()
 
 
-@pytest.mark.parametrize("name", ["cri.sock", "run/crio/crio.sock"])
-def test_status_names_a_bypass(tmp_path, name):
+CRI_SOCKETS = ["cri.sock", "run/crio/crio.sock", "run/containerd/containerd.sock"]
+
+
+@pytest.fixture
+def short_path():
+    """A socket's name has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield pathlib.Path(folder)
+
+
+@pytest.mark.parametrize("name", CRI_SOCKETS)
+def test_status_names_a_bypass(short_path, name):
+    tmp_path = short_path
     path = tmp_path / "state" / name
     path.parent.mkdir(parents=True)
     assert podspan_json(tmp_path, "status")["bypass"] == {"state": "absent"}
@@ -929,6 +945,35 @@ def test_status_tells_what_there_is(tmp_path, store):
         listener.listen()
         assert podspan_json(tmp_path, "status")["podspan_cri"] == {
             "state": "running", "socket": str(tmp_path / "state" / "cri.sock")}
+
+
+@pytest.mark.parametrize("name", CRI_SOCKETS)
+def test_status_sees_podspan_cri_at_each_of_its_sockets(short_path, name):
+    path = short_path / "state" / name
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        running = {"state": "running", "socket": str(path)}
+        assert podspan_json(short_path, "status")["podspan_cri"] == running
+        path.rename(f"{path}.bypass")
+        path.symlink_to("/run/containerd/containerd.sock")
+        assert podspan_json(short_path, "status")["podspan_cri"] == running
+
+
+def test_status_believes_no_name_of_another_mount_namespace(tmp_path):
+    """The kernel's list has the names that processes gave, in whatever mount namespace."""
+    path = tmp_path / "state" / "cri.sock"
+    path.parent.mkdir()
+    script = (f"mount -t tmpfs tmpfs {path.parent} && exec {sys.executable} -c 'import socket, time; s = socket.socket(1); "
+              f"s.bind(\"{path}\"); s.listen(); print(flush=True); time.sleep(60)'")
+    with subprocess.Popen(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
+                          stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.read(1) == b"\n" and str(path) in pathlib.Path("/proc/net/unix").read_text()
+            assert podspan_json(tmp_path, "status")["podspan_cri"] == {"state": "not seen", "socket": None}
+        finally:
+            other.kill()
 
 
 # config, usage

@@ -8,50 +8,6 @@
 #include <cmocka.h>
 #include "status.h"
 
-static const char text[] = "Num       RefCount Protocol Flags    Type St Inode Path\n"
-                           "ffff8881: 00000002 00000000 00010000 0001 01 20001 /run/podspan/other.sock\n"
-                           "ffff8882: 00000003 00000000 00000000 0001 03 20002 /run/podspan/cri.sock\n"
-                           "ffff8883: 00000002 00000000 00010000 0001 01 20003 /run/podspan/cri.sock.bak\n"
-                           "ffff8884: 00000002 00000000 00010000 0001 01 20004 @/abstract/run/podspan/cri.sock\n"
-                           "ffff8885: 00000002 00000000 00010000 0001 01 20005\n"
-                           "ffff8886: 00000002 00000000 00010000 0001 01 20006 /run/podspan/run/crio/crio.sock\n"
-                           "ffff8887: 00000002 00000000 00010000 0001 01 20007 /srv/x/cri.sock";
-
-static void test_find_socket(void **state) {
-        static const struct {
-                const char *state_dir;
-                const char *path;
-        } cases[] = {
-                { "/run/podspan", "/run/podspan/run/crio/crio.sock" },
-                { "/srv/x", "/srv/x/cri.sock" }, /* the last line has no end */
-                { "/srv", NULL },
-                { "/run/podspan/", NULL },
-                { "", NULL },
-        };
-
-        (void) state;
-
-        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-                _cleanup_free_ char *path = NULL;
-                int r = status_find_socket(text, cases[i].state_dir, &path);
-
-                assert_int_equal(r, cases[i].path ? 0 : -ENOENT);
-                if (cases[i].path)
-                        assert_string_equal(path, cases[i].path);
-        }
-}
-
-static void test_truncated(void **state) {
-        (void) state;
-
-        for (size_t len = 0; len < sizeof(text); len++) {
-                _cleanup_free_ char *path = NULL, *cut = strndup(text, len);
-                int r = status_find_socket(cut, "/srv/x", &path);
-
-                assert_int_equal(r, len == sizeof(text) - 1 ? 0 : -ENOENT);
-        }
-}
-
 static void test_find_lock(void **state) {
         static const char locks[] = "1: POSIX  ADVISORY  WRITE 100 fe:01:7 0 EOF\n"
                                     "2: FLOCK  ADVISORY  READ 101 fe:01:7 0 EOF\n"
@@ -98,8 +54,6 @@ static void test_meta(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_find_socket),
-                cmocka_unit_test(test_truncated),
                 cmocka_unit_test(test_find_lock),
                 cmocka_unit_test(test_meta),
         };
