@@ -31,13 +31,20 @@ int callend_status(const Call *call, const CallEnd *end, const TapHeaders *heade
         }
 }
 
+static bool by_caller(const Call *call) {
+        return call->end.how == TAP_END_RESET_BY_CLIENT || call->end.how == TAP_END_CONNECTION_CLIENT;
+}
+
 /* Is this end of a poll, probe or stream nothing to speak of? */
-static bool is_normal(const Method *method, int status) {
-        switch (status) {
+static bool is_normal(const Call *call) {
+        const Method *method = call->method;
+
+        switch (call->end.status) {
         case GRPC_OK:
-        case GRPC_CANCELLED: /* the client lost interest before its deadline */
         case -1:
                 return true;
+        case GRPC_CANCELLED: /* the client lost interest before its deadline; a runtime that cancels has failed */
+                return by_caller(call);
         case GRPC_NOT_FOUND:
                 return method->not_found_is_normal;
         case GRPC_UNIMPLEMENTED: /* kubelet tries what a runtime may not have */
@@ -48,13 +55,11 @@ static bool is_normal(const Method *method, int status) {
 }
 
 bool callend_failed(const Call *call) {
-        bool by_caller = call->end.how == TAP_END_RESET_BY_CLIENT || call->end.how == TAP_END_CONNECTION_CLIENT;
-
-        return outcome_call_failed(call_name(call), call->end.status, by_caller);
+        return outcome_call_failed(call_name(call), call->end.status, by_caller(call));
 }
 
 bool callend_wants_span(const Call *call) {
-        return call->method->class <= METHOD_OTHER || call->slow || !is_normal(call->method, call->end.status);
+        return call->method->class <= METHOD_OTHER || call->slow || !is_normal(call);
 }
 
 void callend_queue(Calls *calls, Span *span) {

@@ -528,10 +528,13 @@ static void polls_are_counted(void **state) {
         rig_call(rig, R "FutureStats", none(), none(), "0", NULL);
         rig_call(rig, R "FutureThing", none(), none(), "0", NULL);
         rig_call(rig, R "ExecSync", id_message("c1"), none(), "4", NULL);
+        /* A runtime that cancels by itself. */
+        rig_call(rig, R "ExecSync", id_message("c1"), none(), "1", NULL);
         assert_string_equal(rig_spans(rig, "container.id error.type"),
                             "ContainerStatus t1 s1<- f1 c1 UNKNOWN status=2:\n"
                             "FutureThing t2 s2<- f1\n"
-                            "ExecSync t3 s3<- f1 c1 DEADLINE_EXCEEDED status=2:\n");
+                            "ExecSync t3 s3<- f1 c1 DEADLINE_EXCEEDED status=2:\n"
+                            "ExecSync t4 s4<- f1 c1 CANCELLED\n");
         assert_int_equal(n_injected(rig), 0);
 
         /* Slow ones are spans, streams never are. */
@@ -557,7 +560,7 @@ static void polls_are_counted(void **state) {
         }
         assert_non_null(strstr(rig->text, "Version 2/0/0\n"));
         assert_non_null(strstr(rig->text, "ContainerStatus 2/1/0\n"));
-        assert_non_null(strstr(rig->text, "ExecSync 2/1/0\n"));
+        assert_non_null(strstr(rig->text, "ExecSync 3/2/0\n"));
         assert_non_null(strstr(rig->text, "FutureStats 1/0/0\n"));
         assert_non_null(strstr(rig->text, "\nStatus 1/0/1\n"));
         assert_non_null(strstr(rig->text, "GetContainerEvents 1/0/0\n"));
