@@ -25,6 +25,7 @@ typedef struct Runtime {
         char env[256];          /* where its environment says it */
         bool env_grpc;
         bool env_default_port;
+        bool env_not_running; /* it is configured, and the containerd that runs does not have it */
         char crio_tracing[256];
         bool crio_on;
         char crio_endpoint[256];
@@ -121,12 +122,28 @@ static void look_at_environment(Runtime *runtime, const char *path, const Bytes 
         runtime->env_default_port = memmem(hit, text->n - (size_t) (hit - text->p), ":4317", 5) != NULL;
 }
 
+/* Blanks the comments of a unit file. */
+static void drop_comments(Bytes *text) {
+        for (size_t at = 0; at < text->n;) {
+                const char *end = memchr(text->p + at, '\n', text->n - at);
+                size_t n = end ? (size_t) (end - text->p) - at : text->n - at, first = at;
+
+                while (first < at + n && strchr(" \t", text->p[first]))
+                        first++;
+                if (first < at + n && strchr("#;", text->p[first]))
+                        memset(text->p + at, ' ', n);
+                at += n + 1;
+        }
+}
+
 static int on_unit_file(const char *path, void *userdata) {
         Runtime *runtime = userdata;
         _cleanup_bytes_ Bytes text = BYTES_NULL;
 
-        if (nodefile_read(runtime->doctor->root_fd, path, &text, NULL) >= 0)
-                look_at_environment(runtime, path, &text);
+        if (nodefile_read(runtime->doctor->root_fd, path, &text, NULL) < 0)
+                return 0;
+        drop_comments(&text);
+        look_at_environment(runtime, path, &text);
         return 0;
 }
 
@@ -191,6 +208,13 @@ static void check_env_tracing(Runtime *runtime, const NodeVersion *version, cons
                 doctor_add(doctor, "containerd.tracing", DOCTOR_WARNING, runtime->env,
                            "Environment=OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
                            "containerd speaks HTTP to a gRPC port: its default protocol is http/protobuf, on 4318");
+        else if (runtime->env_not_running)
+                doctor_add(
+                        doctor, "containerd.tracing", DOCTOR_WARNING, runtime->env,
+                        "systemctl daemon-reload; systemctl restart containerd.service     # containers that run are "
+                        "not touched",
+                        "containerd's own spans are configured, but the containerd that runs was started without "
+                        "them");
         else if (takes < 0)
                 doctor_add(doctor, "containerd.tracing", DOCTOR_NOTE, runtime->env,
                            "containerd --version, then: podspan doctor --containerd-version VERSION",
@@ -224,6 +248,7 @@ static void check_containerd(Runtime *runtime) {
         _cleanup_free_ char *socket = NULL;
         const Nodeproc *proc = NULL;
         char name[96], file[64];
+        bool environ_known = false;
         NodeVersion version;
 
         (void) on_containerd_file(CONTAINERD_MAIN, runtime);
@@ -236,9 +261,11 @@ static void check_containerd(Runtime *runtime) {
         if (proc && nodeproc_read(proc, "environ", &environment) >= 0) {
                 (void) snprintf(file, sizeof(file), "/proc/%d/environ", (int) proc->pid);
                 look_at_environment(runtime, file, &environment);
+                environ_known = !*runtime->env;
         }
         (void) nodefile_list(doctor->root_fd, "/etc/systemd/system/containerd.service.d", ".conf", on_unit_file,
                              runtime);
+        runtime->env_not_running = environ_known && *runtime->env;
         if (runtime_socket(doctor, &socket) < 0) {
                 doctor->no_memory = true;
                 return;

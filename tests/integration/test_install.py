@@ -1309,6 +1309,9 @@ def test_doctor_containerds_tracing(node):
     assert doctor(node)["containerd.tracing"]["severity"] == "warning"
     node.write(TRACING_UNIT, TRACING_ENV + "Environment=OTEL_EXPORTER_OTLP_PROTOCOL=grpc\n")
     assert doctor(node, "--containerd-version", "2.1.4")["containerd.tracing"]["severity"] == "ok"
+    node.write(TRACING_UNIT, TRACING_ENV.replace("Env", " \t#Env") + ";Environment=OTEL_EXPORTER_OTLP_ENDPOINT=x:1\n")
+    assert "are off" in doctor(node, "--containerd-version", "2.1.4")["containerd.tracing"]["text"]
+    node.write(TRACING_UNIT, TRACING_ENV + "Environment=OTEL_EXPORTER_OTLP_PROTOCOL=grpc")
     found = doctor(node, "--containerd-version", "1.6.20~ds1")["containerd.tracing"]
     assert found["severity"] == "warning" and "1.6.20~ds1 takes no tracing from its environment" in found["text"]
     # Unknown is said to be unknown, by each rule that needs it.
@@ -1331,6 +1334,11 @@ def test_containerds_version_by_its_build_information(node, program, says):
     assert says in found["containerd.toml_tracing"]["text"]
     assert found["containerd.tracing"]["severity"] == ("ok" if says == "containerd 2" else "note")
     assert found["containerd.tracing"]["evidence"] == "/proc/600/environ"
+    # It is configured, but the process that runs was started before.
+    node.write("/proc/600/environ", b"A=b\0")
+    node.write(TRACING_UNIT, TRACING_ENV + "Environment=OTEL_EXPORTER_OTLP_PROTOCOL=grpc\n")
+    found = doctor(node)["containerd.tracing"]
+    assert found["severity"] == "warning" and "started without them" in found["text"]
     # The environment of a process that only has the name says nothing, nor does its program.
     node.path("/proc/600/cgroup").write_text(CONTAINER)
     found = doctor(node)
