@@ -59,6 +59,17 @@ static int on_meta(const char *key, const char *value, void *userdata) {
         return meta->key && meta->value ? 0 : -ENOMEM;
 }
 
+/* Empties the value of @key, if what it tells happened at another endpoint than the one that is exported to now. */
+static void drop_if_elsewhere(Status *status, const char *key, const char *endpoint_key) {
+        const char *now = status_meta(status, "endpoint"), *then = status_meta(status, endpoint_key);
+
+        if (!now || !then || strcmp(now, then) == 0)
+                return;
+        for (size_t i = 0; i < status->n_meta; i++)
+                if (strcmp(status->meta[i].key, key) == 0)
+                        *status->meta[i].value = '\0';
+}
+
 static int gather_store(const Cli *cli, Status *status) {
         _cleanup_(storedb_freep) StoreDb *db = NULL;
         int r;
@@ -74,6 +85,10 @@ static int gather_store(const Cli *cli, Status *status) {
         if (r < 0)
                 status->store_error = strdup(storedb_error(db));
         status->store_known = r >= 0;
+        /* The answer to a request that was under way when the endpoint changed comes later than the change. */
+        drop_if_elsewhere(status, "last_export_ok_ns", "last_export_ok_endpoint");
+        drop_if_elsewhere(status, "last_export_error_ns", "last_export_error_endpoint");
+        drop_if_elsewhere(status, "last_export_error", "last_export_error_endpoint");
         return 0;
 }
 

@@ -879,6 +879,14 @@ def test_doctor_of_members_and_of_others(tmp_path, store):
         assert root["podspand.running"][0] == "ok" and root["podspan.drops"][0] == "warning"
         assert own(as_user(tmp_path, "doctor", "--config", conf, "--json", groups=[4711])[1]) == root
 
+        # What another collector answered is no news of this one.
+        store.meta("last_export_ok_endpoint", "127.0.0.1:8")
+        moved = own(podspan(tmp_path, "doctor", "--config", conf, "--json", check=None))
+        assert moved["podspan.collector"][0] == "error" and "nothing was exported yet" in moved["podspan.collector"][1]
+        assert podspan_json(tmp_path, "--config", conf, "status")["export"].get("last_ok") is None
+        store.db.execute("UPDATE meta SET value = '127.0.0.1:9' WHERE key = 'last_export_ok_endpoint'")
+        assert podspan_json(tmp_path, "--config", conf, "status")["export"]["last_ok"]
+
         os.chmod(conf, 0o600)
         other = own(as_user(tmp_path, "doctor", "--config", conf, "--json")[1])
         assert other["podspan.config"] == (
