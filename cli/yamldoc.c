@@ -165,7 +165,7 @@ static void problem_of(const yaml_parser_t *parser, const Place *place, YamlProb
 }
 
 static int parse(yaml_parser_t *parser, Place *place, YamlDoc *doc, YamlProblem *reterr) {
-        size_t allocated = 0;
+        size_t allocated = 0, depth = 0;
 
         for (bool more = true; more;) {
                 yaml_event_t event;
@@ -178,9 +178,13 @@ static int parse(yaml_parser_t *parser, Place *place, YamlDoc *doc, YamlProblem 
                         return -EBADMSG;
                 }
                 more = event.type != YAML_STREAM_END_EVENT;
-                r = add(doc, &allocated, place, &event);
+                depth += event.type == YAML_MAPPING_START_EVENT || event.type == YAML_SEQUENCE_START_EVENT;
+                depth -= event.type == YAML_MAPPING_END_EVENT || event.type == YAML_SEQUENCE_END_EVENT;
+                r = depth > YAMLDOC_DEPTH_MAX ? -E2BIG : add(doc, &allocated, place, &event);
                 if (r == -E2BIG)
-                        *reterr = (YamlProblem){ (unsigned) event.start_mark.line + 1, "too long for a configuration" };
+                        *reterr = (YamlProblem){ (unsigned) event.start_mark.line + 1,
+                                                 depth > YAMLDOC_DEPTH_MAX ? "nested too deeply for a configuration"
+                                                                           : "too long for a configuration" };
                 yaml_event_delete(&event);
                 if (r < 0)
                         return r;

@@ -12,6 +12,9 @@
 
 /* More events than this are refused: a KubeletConfiguration has some hundred. */
 #define YAMLDOC_EVENTS_MAX 65536U
+/* Maps and lists within each other. libyaml looks at all that are open with each token, which takes seconds of a deep
+ * text. */
+#define YAMLDOC_DEPTH_MAX 256U
 
 typedef enum YamlDocType {
         YAMLDOC_BEGIN, /* of a document */
@@ -62,8 +65,8 @@ typedef struct YamlProblem {
 
 /*
  * Reads @s of @n bytes, UTF-8 with or without a byte order mark. Returns 0 with @ret to be released by
- * yamldoc_deinit(); -EBADMSG (not YAML, or UTF-16), -E2BIG (more than YAMLDOC_EVENTS_MAX events), both with *@reterr
- * set; or -ENOMEM.
+ * yamldoc_deinit(); -EBADMSG (not YAML, or UTF-16), -E2BIG (more than YAMLDOC_EVENTS_MAX events, or deeper than
+ * YAMLDOC_DEPTH_MAX), both with *@reterr set; or -ENOMEM.
  */
 int yamldoc_parse(const char *s, size_t n, YamlDoc *ret, YamlProblem *reterr);
 void yamldoc_deinit(YamlDoc *doc);

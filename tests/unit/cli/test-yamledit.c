@@ -182,12 +182,37 @@ static void test_truncated(void **state) {
                 }
 }
 
+/* What is nested deeply is refused early: libyaml takes seconds to read it all. */
+static void test_deep(void **state) {
+        static const struct {
+                const char *piece;
+                size_t times;
+                int error;
+                bool deep;
+        } cases[] = {
+                { "[", 65536, -E2BIG, true },  { "{a: ", 65536, -E2BIG, true },   { "- ", 65536, -E2BIG, true },
+                { "[", 100, -EBADMSG, false }, { "- 1\n", 65536, -E2BIG, false },
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                size_t piece_n = strlen(cases[i].piece), n = piece_n * cases[i].times;
+                _cleanup_bytes_ Bytes out = BYTES_NULL;
+                _cleanup_free_ char *text = malloc(n);
+                YamlProblem problem = {};
+
+                assert_non_null(text);
+                for (size_t at = 0; at < n; at += piece_n)
+                        memcpy(text + at, cases[i].piece, piece_n);
+                assert_int_equal(yamledit_set(text, n, KEY, "x", &out, &problem), cases[i].error);
+                assert_int_equal(strstr(problem.what, "deep") != NULL, cases[i].deep);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_find),
-                cmocka_unit_test(test_set),
-                cmocka_unit_test(test_set_refuses),
-                cmocka_unit_test(test_truncated),
+                cmocka_unit_test(test_find),      cmocka_unit_test(test_set),  cmocka_unit_test(test_set_refuses),
+                cmocka_unit_test(test_truncated), cmocka_unit_test(test_deep),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
