@@ -392,6 +392,10 @@ int command_parse(const Event *event, const char *data, size_t size, Command *re
                 if (!*command.bundle)
                         parse_directory(directory, &command);
                 break;
+        case COMMAND_OURS:
+                if (strcmp(command.name, "podspan-conmon") == 0)
+                        parse_monitor(args, &command); /* it has conmon's options */
+                break;
         case COMMAND_MONITOR:
                 parse_monitor(args, &command);
                 break;

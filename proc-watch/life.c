@@ -2,16 +2,6 @@
 #include <string.h>
 #include "life.h"
 
-/* What the life of the container that @node makes is below. */
-static const TraceContext *parent_of(const Node *node) {
-        static const uint8_t none[TRACECONTEXT_SPAN_ID_SIZE];
-
-        while (node->nested)
-                node = node->parent;
-        return node->monitored && memcmp(node->call.span_id, none, sizeof(none)) != 0 ? &node->call
-                                                                                      : &node->parent_context;
-}
-
 static void find_cgroup(Tell *tell, Node *node, const Event *event) {
         if (tell->host.cgroup && !node->cgroup)
                 (void) tell->host.cgroup(tell->host.userdata, event->pid, event->start_ns, &node->cgroup);
@@ -34,7 +24,7 @@ int life_begin(Tell *tell, Node *node, const Event *event) {
         find_cgroup(tell, node, event);
 
         begin_ns = MIN(node->finished ? node->end_ns : node->begin_ns, event->time_ns);
-        parent = parent_of(node);
+        parent = node_life_parent(node);
         r = tracecontext_new_child(parent, &context);
         if (r < 0)
                 return r;
@@ -77,11 +67,11 @@ int life_end(Tell *tell, Node *node, const Event *event, const Clk *now, uint64_
 
         node->last_ns = MAX(node->last_ns, event->time_ns);
         node->container_status = event->status;
-        if (node->silent || node->monitored || node->entry_ns == 0)
+        if (node->silent || node->entry_ns == 0)
                 return 0;
 
         oom = event->flags & EVENT_OOM || (node->cgroup && tell->host.oom_killed(tell->host.userdata, node->cgroup));
-        parent = *parent_of(node);
+        parent = *node_life_parent(node);
         late = !node->hold && event->time_ns - node->entry_ns > start_window_ns;
         if (late) {
                 r = tell->host.root(tell->host.userdata, &parent);
@@ -101,6 +91,9 @@ int life_end(Tell *tell, Node *node, const Event *event, const Clk *now, uint64_
         span_attr_bool(span, "podspan.oom_killed", oom);
         node_span_exit(span, event->status);
         add_links(node, late, span);
-        tell_span(tell, node, span);
+        if (node->monitored)
+                tell_report(tell, node, span, event->time_ns, REPORTS_END_NS);
+        else
+                tell_span(tell, node, span);
         return 0;
 }

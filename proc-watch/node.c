@@ -25,6 +25,7 @@ Node *node_new(Node *parent, const Command *command, uint32_t pid, uint64_t begi
                 .pid = pid,
                 .uid = command->uid,
                 .status = NODE_STATUS_UNKNOWN,
+                .child_status = NODE_STATUS_UNKNOWN,
                 .container_status = -1,
         };
         if (parent) {
@@ -62,6 +63,24 @@ void node_forget(Node *node) {
 
 bool node_open(const Node *node) {
         return node && !node->silent && !node->finished;
+}
+
+Node *node_reporter(const Node *node) {
+        Node *above = node->parent;
+
+        while (above && above->reporter.pid == 0)
+                above = above->parent;
+        return above;
+}
+
+const TraceContext *node_life_parent(const Node *node) {
+        while (node->nested)
+                node = node->parent;
+        if (!node->monitored)
+                return &node->parent_context;
+        if (tracecontext_has_span(&node->call))
+                return &node->call;
+        return node->found ? &node->parent_context : &node->context;
 }
 
 bool node_speaks(const Node *node, const Command *command, const Node *parent) {

@@ -10,6 +10,7 @@
 #include "clk.h"
 #include "command.h"
 #include "owner.h"
+#include "report.h"
 #include "span.h"
 #include "work.h"
 
@@ -60,6 +61,7 @@ struct Node {
         bool engine;    /* has a container engine above it, or is one */
         bool ours;      /* is, or is below, a program of podspan's */
         bool monitored; /* a podspan monitor tells of the call as a whole, and how the container ends */
+        bool withheld;  /* silent, because a program of podspan's reports of it */
         bool serves;    /* an engine: CRI calls have caused commands of it */
         bool live;      /* a CRI call in flight has caused it */
         bool found;     /* it ran already: only the end of its container is told */
@@ -75,6 +77,7 @@ struct Node {
         TraceContext context;
         TraceContext parent_context; /* zero span id: a root */
         TraceContext call;           /* what the container's life is below */
+        TraceContext made;           /* of a reporter: the runtime's call that it made */
         TraceContext *links;         /* of a command at the top */
         const char **why;
         size_t n_links;
@@ -90,6 +93,11 @@ struct Node {
         size_t n_marks;
         WorkList work;
         WorkList runs; /* of an engine: when it was on a CPU */
+
+        Reporter reporter; /* a program of podspan's that reports: its process; pid 0: it does not */
+        uint64_t gone_ns;  /* when that process ended; 0: it has not, as far as is known */
+        bool killed;       /* it was killed, and has not reported what ended since */
+        int child_status;  /* of what it ran last, or NODE_STATUS_UNKNOWN */
 
         Span **held; /* with hold */
         size_t n_held;
@@ -110,6 +118,12 @@ void node_forget(Node *node);
 
 /* Is it a span that is still open? */
 bool node_open(const Node *node);
+
+/* The program of podspan's that reports of what @node does, the nearest one above it; NULL if there is none. */
+Node *node_reporter(const Node *node);
+
+/* What the life of the container that @node makes is below. */
+const TraceContext *node_life_parent(const Node *node);
 
 /* Does @command, as @node below @parent, become a span at all, wherever it is? */
 bool node_speaks(const Node *node, const Command *command, const Node *parent);

@@ -23,6 +23,7 @@ struct Process {
         Process *next; /* in its bucket */
         uint64_t start_ns;
         uint32_t pid;
+        Reporter forker; /* what forked it; pid 0: not known */
         bool own;       /* it is the node's command itself */
         bool container; /* it has become a container's own */
         bool doubtful;  /* may have executed a program that we have not been told of */
@@ -36,6 +37,7 @@ struct Story {
         uint64_t slow_ns, start_window_ns;
         size_t n_processes;
         uint32_t n_lost;  /* of the last event */
+        uint64_t time_ns; /* … and when that was */
         size_t n_busy;    /* commands at the top that are under way */
         uint64_t busy_ns; /* when the last of them began */
         Process *buckets[BUCKETS];
@@ -71,6 +73,10 @@ static void finish(Story *story, Node *node, uint64_t time_ns, int status) {
 
         if (!node->silent)
                 tell_node(&story->tell, node);
+        else if (node->withheld)
+                tell_withheld(&story->tell, node);
+        if (parent && parent->reporter.pid != 0)
+                parent->child_status = status;
         node->finished = true;
         node_forget(node);
         if (node->busy)
@@ -111,9 +117,19 @@ static Process **find_slot(const Story *story, uint32_t pid) {
         return slot;
 }
 
+/* Is it the process of a program of ours that reports of what its node does? */
+static bool is_reporter(const Process *process) {
+        const Node *node = process->node;
+
+        return node && node->reporter.pid == process->pid && node->reporter.start_ns == process->start_ns;
+}
+
 static void forget(Story *story, Process **slot) {
         Process *process = *slot;
 
+        /* How it ended is not known, but what ends long after this it cannot report. */
+        if (is_reporter(process) && process->node->gone_ns == 0)
+                process->node->gone_ns = story->time_ns;
         *slot = process->next;
         unref(story, process->node);
         free(process);
@@ -172,6 +188,7 @@ static int process_fork(Story *story, const Event *event) {
         r = add_process(story, event, (*slot)->node, &process);
         if (r < 0)
                 return r == -EUSERS ? 0 : r;
+        process->forker = (Reporter){ (*slot)->pid, (*slot)->start_ns };
         process->astray = (*slot)->astray || (*slot)->doubtful;
         if ((*slot)->own)
                 node_mark((*slot)->node, NODE_MARK_FORK, event->time_ns, event->run_delay_ns, 0);
@@ -258,11 +275,50 @@ static int place(Story *story, Node *node, const Command *command) {
         /* A monitor of ours that hands on a context speaks itself: what is seen here goes below its span of the call.
          */
         node->monitored = node->ours && node->kind == COMMAND_RUNTIME && command->has_traceparent && command->uid == 0;
-        if (node->monitored) {
-                node->context = command->traceparent;
-                return 0;
+        if (!node->monitored)
+                return tracecontext_new_child(&origin.parent, &node->context);
+
+        /* Its span, should the monitor not live to report it: as the monitor would have made it. */
+        node->context = command->traceparent;
+        node->parent_context = origin.call;
+        if (memcmp(origin.call.trace_id, node->context.trace_id, sizeof(origin.call.trace_id)) != 0) {
+                node->parent_context = node->context;
+                memset(node->parent_context.span_id, 0, sizeof(node->parent_context.span_id));
         }
-        return tracecontext_new_child(&origin.parent, &node->context);
+        return 0;
+}
+
+/* What a monitor of ours makes says whose it is. */
+static void adopt(const Node *node) {
+        Node *monitor = node_reporter(node);
+
+        if (!monitor || monitor->nested || monitor->owner)
+                return;
+        monitor->owner = owner_ref(node->owner);
+        monitor->made = node->context;
+        monitor->parent_context = *node_life_parent(node);
+}
+
+/*
+ * @node is podspan-hook, which reports of itself and of what it wraps, or what it wraps: silent, but known in case that
+ * podspan-hook is killed. Returns 0 or a negative errno.
+ */
+static int withhold(Story *story, Node *node, Node *parent, const Command *command) {
+        bool wrapped = node_reporter(node) == parent && parent->nested;
+        int r;
+
+        if (!wrapped && (!node_open(parent) || parent->kind != COMMAND_RUNTIME))
+                return 0;
+        r = nest(story, node, parent, command);
+        if (r < 0 || !node->nested)
+                return r;
+        if (wrapped) {
+                node->stage = parent->stage;
+                node->withheld = true;
+        } else {
+                node->reporter = (Reporter){ node->pid, command->start_ns };
+        }
+        return 0;
 }
 
 static bool is_of_crio(const Node *above) {
@@ -287,6 +343,10 @@ static void note_start(Story *story, const Node *start) {
                 }
 }
 
+static bool is_hook(const Command *command) {
+        return strcmp(command->name, "podspan-hook") == 0;
+}
+
 /* @above: the command that @process works for until now, or NULL. */
 static int begin(Story *story, Process *process, const Event *event, const Command *command, Node *above,
                  const Clk *now) {
@@ -308,7 +368,15 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
         if (node_open(parent))
                 node_mark(parent, NODE_MARK_CHILD_BEGIN, node->begin_ns, 0, 0);
 
-        node->mute = mute || strcmp(command->name, "podspan-hook") == 0;
+        /* The process that forks what a monitor runs is the monitor; the first one was its launcher, and may be gone. */
+        if (parent && parent->kind == COMMAND_OURS && !parent->mute && !parent->owner && process->forker.pid != 0 &&
+            process->forker.pid != parent->reporter.pid) {
+                parent->reporter = process->forker;
+                parent->gone_ns = 0;
+                parent->killed = false;
+        }
+
+        node->mute = mute || is_hook(command);
         node->engine = command->kind == COMMAND_ENGINE || engine;
         if (command->kind == COMMAND_ENGINE && command->uid == 0 && story->tell.host.engine)
                 story->tell.host.engine(story->tell.host.userdata, command);
@@ -319,6 +387,10 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
                 node->silent = node->mute = true;
                 story->tell.host.counted(story->tell.host.userdata, command);
         }
+        if (command->kind == COMMAND_OURS && !node->mute)
+                node->reporter = (Reporter){ event->pid, event->start_ns };
+        if (node->mute && parent && (is_hook(command) || parent->reporter.pid != 0))
+                return withhold(story, node, parent, command) == -ENOMEM ? -ENOMEM : 0;
         if (node->silent)
                 return 0;
 
@@ -329,6 +401,8 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
                 r = -ENOENT;
         else
                 r = place(story, node, command);
+        if (r >= 0 && node->kind == COMMAND_RUNTIME && node->ours)
+                adopt(node);
         if (r >= 0 && node->kind == COMMAND_RUNTIME && strcmp(node->verb, "start") == 0)
                 note_start(story, node);
         if (poll && r == -ENOENT) {
@@ -389,8 +463,8 @@ static int process_found(Story *story, const Event *event, const char *data, siz
         Owner *known;
         int r;
 
-        if (!parent || parent->ours)
-                return 0; /* a monitor of ours tells of it */
+        if (!parent || (parent->ours && (parent->reporter.pid == 0 || strcmp(parent->verb, "exec") == 0)))
+                return 0;
         known = parent->kind == COMMAND_MONITOR && !above->doubtful && !above->astray ? parent->owner : NULL;
         if (parent->hold || (process && process->node && process->node->hold))
                 return 0;
@@ -399,11 +473,16 @@ static int process_found(Story *story, const Event *event, const char *data, siz
         else if (cgroup_parse_container(data, strnlen(data, size), command.id) < 0)
                 return 0;
 
-        node = node_new(NULL, &command, event->pid, event->time_ns, now);
+        /* A monitor of ours reports how it ends, if it lives for as long. */
+        node = node_new(parent->ours ? parent : NULL, &command, event->pid, event->time_ns, now);
         if (!node)
                 return -ENOMEM;
-        node->finished = true;
+        node->finished = node->found = true;
         r = place(story, node, &command);
+        if (r >= 0 && parent->ours) {
+                node->ours = node->monitored = true;
+                adopt(node);
+        }
         if (r >= 0 && find_creator(story, node))
                 r = -EEXIST; /* not the first: it has joined the container */
         if (r >= 0 && process)
@@ -449,7 +528,7 @@ static int process_exec(Story *story, const Event *event, const char *data, size
                 command.kind = COMMAND_OTHER;
         /* A runtime's helper works for the runtime; what executes itself again, or a script its interpreter, stays. */
         if ((node && command.kind == COMMAND_RUNTIME && strcmp(command.verb, "init") == 0) ||
-            (process->own && !node->finished && !node->silent &&
+            (process->own && !node->finished && (!node->silent || node->withheld) &&
              (command.kind == COMMAND_OTHER ||
               (command.kind == node->kind && (!*command.verb || strcmp(command.verb, node->verb) == 0))))) {
                 process->doubtful = false;
@@ -507,14 +586,20 @@ static int process_exit(Story *story, const Event *event, const Clk *now) {
                         if (!above->finished)
                                 above->incomplete = true;
                 if (event->flags & EVENT_LET_GO) {
-                        if (process->own && !node->finished)
+                        if (process->own && !node->finished) {
                                 node->silent = true; /* how it ends is not known */
+                                node->withheld = false;
+                        }
                 } else if (process->container) {
                         r = life_end(&story->tell, node, event, now, story->start_window_ns);
                 } else if (process->own && (node->kind != COMMAND_MONITOR || node->n_refs == 1)) {
                         node->run_delay_ns = event->run_delay_ns;
                         finish(story, node, event->time_ns, event->status);
                 }
+                if (is_reporter(process) && event->flags & EVENT_LET_GO)
+                        node->reporter.pid = 0; /* it goes on reporting, and its end will not be seen */
+                else if (is_reporter(process))
+                        tell_reporter_end(&story->tell, node, event, now, story->start_window_ns);
         }
         forget(story, find_slot(story, event->pid));
         return r;
@@ -529,6 +614,8 @@ int story_event(Story *story, const Event *event, const char *data, size_t size,
                 story_lost(story);
                 story->n_lost = event->n_lost;
         }
+
+        story->time_ns = event->time_ns;
 
         switch (event->type) {
         case EVENT_FORK:
@@ -629,6 +716,7 @@ Story *story_free(Story *story) {
         for (size_t i = 0; i < BUCKETS; i++)
                 while (story->buckets[i])
                         forget(story, &story->buckets[i]);
+        reports_deinit(&story->tell.reports);
         free(story);
         return NULL;
 }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include "tell.h"
 
 #define PHASES_MAX 32
@@ -109,12 +110,87 @@ void tell_node(Tell *tell, Node *node) {
                 (void) tell_work(tell, node, work_name(work->kind), work, parent, NULL);
         }
 
-        if (node->monitored)
+        if (node_span(node, &span) < 0)
+                tell->n_dropped++;
+        else if (node->monitored)
+                tell_report(tell, node, span, node->end_ns, REPORTS_CALL_NS);
+        else
+                tell_span(tell, node, span);
+}
+
+void tell_report(Tell *tell, const Node *node, Span *consume_span, uint64_t time_ns, uint64_t limit_ns) {
+        _cleanup_(span_freep) Span *span = consume_span;
+        const Node *above = node_reporter(node);
+
+        if (!above)
                 return;
+        /* One that ended by itself may have waited for this very end; of what ends long after it knows nothing. */
+        if (above->killed || (above->gone_ns != 0 && time_ns > above->gone_ns + REPORTS_END_NS))
+                tell->host.emit(tell->host.userdata, TAKE_PTR(span));
+        else if (above->gone_ns == 0 &&
+                 reports_hold(&tell->reports, above->reporter, time_ns, limit_ns, TAKE_PTR(span)) < 0)
+                tell->n_dropped++;
+}
+
+void tell_withheld(Tell *tell, const Node *node) {
+        Span *span;
+
         if (node_span(node, &span) < 0)
                 tell->n_dropped++;
         else
-                tell_span(tell, node, span);
+                tell_report(tell, node, span, node->end_ns, REPORTS_END_NS);
+}
+
+/* `podspan-hook wrap` ends as what it wraps has ended, by the same signal, when it has reported that. */
+static bool imitates(const Node *node, int status) {
+        return node->nested && node->child_status >= 0 && WIFSIGNALED(node->child_status) &&
+               WTERMSIG(node->child_status) == WTERMSIG(status);
+}
+
+/* The span of the killed @node. Returns 0 or a negative errno. */
+static int tell_killed(Tell *tell, Node *node, const Event *event, const Clk *now, uint64_t start_window_ns) {
+        uint64_t wall = now->realtime_ns + (event->time_ns - now->monotonic_ns);
+        bool late = !node->nested && event->time_ns - node->begin_ns > start_window_ns;
+        Span *span;
+        int r = 0;
+
+        if (late)
+                r = tell->host.root(tell->host.userdata, &node->parent_context);
+        if (r >= 0 && !node->nested)
+                r = tracecontext_new_child(&node->parent_context, &node->context);
+        if (r < 0)
+                return r;
+
+        node->pid = event->pid;
+        node->status = event->status;
+        node->end_ns = MAX(event->time_ns, node->begin_ns);
+        r = node_span(node, &span);
+        if (r < 0)
+                return r;
+        /* A life can be long and the wall clock be set meanwhile: the end is what has just been seen. */
+        if (!node->nested)
+                span_set_time(span, wall - (node->end_ns - node->begin_ns), wall);
+        span_set_status(span, SPAN_STATUS_ERROR, "Killed before it could report");
+        if (late)
+                span_link(span, &node->made, "start");
+        tell->host.emit(tell->host.userdata, span);
+        return 0;
+}
+
+void tell_reporter_end(Tell *tell, Node *node, const Event *event, const Clk *now, uint64_t start_window_ns) {
+        Span *span;
+
+        node->gone_ns = event->time_ns;
+        node->killed = WIFSIGNALED(event->status) && !imitates(node, event->status);
+        if (!node->killed) {
+                reports_drop(&tell->reports, node->reporter);
+                return;
+        }
+        while ((span = reports_take(&tell->reports, node->reporter, event->time_ns)))
+                tell->host.emit(tell->host.userdata, span);
+        /* Whose it was is known of a monitor by the call that it made. */
+        if (node->owner && tell_killed(tell, node, event, now, start_window_ns) < 0)
+                tell->n_dropped++;
 }
 
 static bool is_alone(const StoryCall *call, const Work *work) {

@@ -12,11 +12,28 @@
 
 typedef struct Tell {
         StoryHost host;
+        Reports reports;
         uint64_t n_dropped; /* spans above a bound, or without memory */
 } Tell;
 
 /* Gives @consume_span of @node to the host, or to the probe above. */
 void tell_span(Tell *tell, Node *node, Span *consume_span);
+
+/*
+ * A span of what @node did until @time_ns and a program of podspan's reports within @limit_ns: holds it back while that
+ * program runs, gives it to the host if the program was killed, frees it if the program has reported.
+ */
+void tell_report(Tell *tell, const Node *node, Span *consume_span, uint64_t time_ns, uint64_t limit_ns);
+
+/* The span of the ended @node, which is withheld: likewise. */
+void tell_withheld(Tell *tell, const Node *node);
+
+/*
+ * The process of @node, a reporter, has ended as @event says. If it was killed, gives the host what it has not
+ * reported, and a failed span of its own; that of a monitor that has run for longer than @start_window_ns is in a trace
+ * of its own.
+ */
+void tell_reporter_end(Tell *tell, Node *node, const Event *event, const Clk *now, uint64_t start_window_ns);
 
 /* The span of the ended @node, its phases and its work. */
 void tell_node(Tell *tell, Node *node);

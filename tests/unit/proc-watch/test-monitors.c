@@ -3,6 +3,7 @@
  * whom, and below what; work and waits; what is found running.
  */
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include "report.h"
 #include "story.h"
 #include "told.h"
 
@@ -530,6 +532,240 @@ static void engine_computes(void **state) {
         forget(story);
 }
 
+#define LIFE_ENTRY 13 /* steps of LIFE: the container's command begins, … */
+#define LIFE_END   14 /* … the container ends, … */
+#define LIFE_GONE  15 /* … and its monitor */
+#define KILLED     9
+
+/* The life with podspan-conmon until the step @n; from there on the test goes on by itself. */
+static Story *begin_life(size_t n) {
+        static const Step steps[] = LIFE("podspan-conmon", CONTEXT, 0);
+
+        return play(&host, steps, n);
+}
+
+static void go_on(Story *story, size_t i, uint64_t time_ns, int status) {
+        static const Step steps[] = LIFE("podspan-conmon", CONTEXT, 0);
+        Step step = steps[i];
+
+        if (i == LIFE_GONE)
+                step.status = status;
+        feed(story, &step, time_ns);
+}
+
+static void assert_killed_monitor(void) {
+        const Span *monitor = the("podspan-conmon");
+
+        assert_int_equal(monitor->status, SPAN_STATUS_ERROR);
+        assert_string_equal(told_text(monitor, "error.type"), "SIGKILL");
+        assert_int_equal(told_number(monitor, "process.pid"), 3);
+        assert_string_equal(told_text(monitor, "container.id"), ID);
+        assert_int_equal(monitor->start_ns, WALL + 3 * MS);
+}
+
+/* The monitor is killed while the container runs: the call if it was just now, and the end, however late it comes. */
+static void monitor_killed(void **state) {
+        static const uint8_t parent[] = { 0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31 };
+        static const struct {
+                uint64_t killed_ns, end_ns;
+                bool call;
+        } cases[] = {
+                { 100 * MS, 200 * MS, true },
+                { 100 * MS, 500 * NSEC_PER_SEC, true },
+                { 13 * MS + REPORTS_CALL_NS + 1, 60 * NSEC_PER_SEC, false }, /* it has reported the call */
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Story *story = begin_life(LIFE_END);
+                const Span *end;
+
+                go_on(story, LIFE_GONE, cases[i].killed_ns, KILLED);
+                assert_killed_monitor();
+                assert_int_equal(the("podspan-conmon")->end_ns, WALL + cases[i].killed_ns);
+                assert_int_equal(count("runc create"), cases[i].call);
+                if (cases[i].call) {
+                        assert_memory_equal(the("runc create")->context.span_id, parent, sizeof(parent));
+                        assert_int_equal(told_number(the("runc create"), "process.exit.code"), 0);
+                }
+                assert_int_equal(count("wait_for_exit_code"), 0);
+                go_on(story, LIFE_END, cases[i].end_ns, 0);
+                end = the("wait_for_exit_code");
+                assert_int_equal(told_number(end, "process.exit.code"), 3);
+                assert_int_equal(end->end_ns, WALL + cases[i].end_ns);
+                forget(story);
+        }
+}
+
+/* It is killed when the container has ended: the end is emitted unless there was time enough to report it. */
+static void monitor_killed_after_the_end(void **state) {
+        const uint64_t end_ns = 20 * NSEC_PER_SEC;
+
+        (void) state;
+        for (int in_time = 0; in_time <= 1; in_time++) {
+                Story *story = begin_life(LIFE_END);
+
+                go_on(story, LIFE_END, end_ns, 0);
+                assert_int_equal(count("wait_for_exit_code"), 0);
+                go_on(story, LIFE_GONE, end_ns + REPORTS_END_NS + !in_time, KILLED);
+                assert_killed_monitor();
+                assert_int_equal(count("wait_for_exit_code"), in_time);
+                assert_int_equal(count("runc create"), 0);
+                forget(story);
+        }
+}
+
+/* One that ends by itself has reported what ended with it; of what ends long after it, it cannot. */
+static void monitor_left(void **state) {
+        static const int statuses[] = { 0, 0x100 };
+
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(statuses); i++)
+                for (int late = 0; late <= 1; late++) {
+                        Story *story = begin_life(LIFE_END);
+
+                        go_on(story, LIFE_GONE, NSEC_PER_SEC, statuses[i]);
+                        go_on(story, LIFE_END, NSEC_PER_SEC + REPORTS_END_NS + (uint64_t) late, 0);
+                        assert_int_equal(count("podspan-conmon"), 0);
+                        assert_int_equal(count("wait_for_exit_code"), late);
+                        forget(story);
+                }
+}
+
+/* Another process of the monitor's that a signal ends is not the monitor. */
+static void monitors_child_killed(void **state) {
+        static const Step child[] = { { EVENT_FORK, 9, 3, 0, 0, NULL, NULL, NULL, 0 },
+                                      { EVENT_EXIT, 9, 0, 0, KILLED, NULL, NULL, NULL, 0 } };
+        Story *story = begin_life(LIFE_END);
+
+        (void) state;
+        feed(story, &child[0], 20 * MS);
+        feed(story, &child[1], 21 * MS);
+        go_on(story, LIFE_END, 22 * MS, 0);
+        go_on(story, LIFE_GONE, 23 * MS, 0);
+        assert_int_equal(count("podspan-conmon") + count("wait_for_exit_code") + count("runc create"), 0);
+        forget(story);
+}
+
+/* One that ran before podspan-watch did: its container's end is emitted if it is killed. */
+static void found_monitor_killed(void **state) {
+        static const Step steps[] = {
+                { EVENT_EXEC, 2, 0, EVENT_NAMED | EVENT_FOUND, 0, "/bin/podspan-conmon", "podspan-conmon~" MONITOR, "", 0 },
+                { EVENT_EXEC, 5, 2, EVENT_CONTAINER | EVENT_FOUND, 0, "crio-" ID ".scope", "", "", 0 },
+                { EVENT_EXIT, 2, 0, 0, KILLED, NULL, NULL, NULL, 0 },
+                { EVENT_EXIT, 5, 0, EVENT_CONTAINER, 0x300, NULL, NULL, NULL, 0 },
+        };
+        static const Step of_exec[] = {
+                { EVENT_EXEC, 2, 0, EVENT_NAMED | EVENT_FOUND, 0, "/bin/podspan-conmon", "podspan-conmon~-e~" MONITOR, "",
+                  0 },
+                { EVENT_EXEC, 5, 2, EVENT_CONTAINER | EVENT_FOUND, 0, "crio-" ID ".scope", "", "", 0 },
+                { EVENT_EXIT, 2, 0, 0, KILLED, NULL, NULL, NULL, 0 },
+                { EVENT_EXIT, 5, 0, EVENT_CONTAINER, 0x300, NULL, NULL, NULL, 0 },
+        };
+        Story *story = PLAY(steps);
+
+        (void) state;
+        assert_int_equal(told_number(the("wait_for_exit_code"), "process.exit.code"), 3);
+        assert_string_equal(told_text(the("podspan-conmon"), "error.type"), "SIGKILL");
+        assert_string_equal(told_text(the("podspan-conmon"), "container.id"), ID);
+        assert_int_equal(told.n, 2);
+        forget(story);
+
+        story = PLAY(of_exec);
+        assert_int_equal(told.n, 0); /* its process is not the container's first */
+        forget(story);
+}
+
+/* A hook below `podspan-hook wrap` ends with @hook at @hook_ms, its wrapper with @wrapper at @wrapper_ms. */
+static Story *play_wrap(int hook, uint64_t hook_ms, int wrapper, uint64_t wrapper_ms) {
+        static const Step steps[] = {
+                { EVENT_EXEC, 4, 0, EVENT_NAMED, 0, "/bin/runc", "runc~" CREATE, "", 0 },
+                { EVENT_FORK, 6, 4, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXEC, 6, 0, EVENT_NAMED, 0, "/bin/podspan-hook", "podspan-hook~wrap~--~/bin/slow-hook~", "", 0 },
+                { EVENT_FORK, 7, 6, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXEC, 7, 0, 0, 0, "/bin/slow-hook", "slow-hook~", "", 0 }, /* 5 ms */
+                { EVENT_FORK, 8, 7, 0, 0, NULL, NULL, NULL, 0 },
+                { EVENT_EXEC, 8, 0, 0, 0, "/bin/sleep", "sleep~9~", "", 0 },
+        };
+        const Step hook_ends = { EVENT_EXIT, 7, 0, 0, hook, NULL, NULL, NULL, 0 },
+                   wrapper_ends = { EVENT_EXIT, 6, 0, 0, wrapper, NULL, NULL, NULL, 0 },
+                   create_ends = { EVENT_EXIT, 4, 0, 0, 0x100, NULL, NULL, NULL, 0 };
+        Story *story = PLAY(steps);
+
+        if (hook_ms < wrapper_ms)
+                feed(story, &hook_ends, hook_ms * MS);
+        feed(story, &wrapper_ends, wrapper_ms * MS);
+        if (hook_ms > wrapper_ms)
+                feed(story, &hook_ends, hook_ms * MS);
+        feed(story, &create_ends, MAX(hook_ms, wrapper_ms) * MS + MS);
+        return story;
+}
+
+/* The runtime kills the wrapper, and the kernel the hook with it: both have failed, and the wrapper cannot say so. */
+static void wrapper_killed(void **state) {
+        Story *story = play_wrap(KILLED, 1002, KILLED, 1000);
+        const Span *wrapper = the("podspan-hook"), *hook = the("slow-hook");
+
+        (void) state;
+        assert_string_equal(told_text(wrapper, "error.type"), "SIGKILL");
+        assert_int_equal(wrapper->end_ns, WALL + 1000 * MS);
+        assert_memory_equal(wrapper->parent_id, the("runc create")->context.span_id, 8);
+        assert_string_equal(told_text(wrapper, "container.id"), ID);
+        assert_memory_equal(hook->parent_id, wrapper->context.span_id, 8);
+        assert_string_equal(told_text(hook, "error.type"), "SIGKILL");
+        assert_int_equal(hook->start_ns, WALL + 5 * MS);
+        assert_int_equal(hook->end_ns, WALL + 1002 * MS);
+        assert_int_equal(count("sleep"), 0);
+        forget(story);
+
+        /* The hook had ended when the wrapper was killed over its report. */
+        story = play_wrap(0x300, 999, KILLED, 1000);
+        assert_int_equal(told_number(the("slow-hook"), "process.exit.code"), 3);
+        (void) the("podspan-hook");
+        forget(story);
+}
+
+/* It has reported, also where it ends by the hook's signal. */
+static void wrapper_reports(void **state) {
+        static const int ends[] = { 0, 0x300, KILLED, 15, 11 | 0x80 };
+
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+                Story *story = play_wrap(ends[i], 999, ends[i] & 0x7f, 1000);
+
+                assert_int_equal(count("podspan-hook") + count("slow-hook"), 0);
+                (void) the("runc create");
+                forget(story);
+        }
+}
+
+/* What is held back has a bound, and its time. */
+static void reports_are_bounded(void **state) {
+        const Reporter reporter = { 3, 4 }, other = { 3, 5 };
+        TraceContext context;
+        Reports reports = {};
+        Span *span;
+
+        (void) state;
+        assert_int_equal(tracecontext_new_root(&context), 0);
+        for (size_t i = 0; i <= REPORTS_MAX; i++) {
+                assert_int_equal(span_new("span", SPAN_KIND_INTERNAL, &context, NULL, &span), 0);
+                assert_int_equal(reports_hold(&reports, reporter, 0, i < 2 ? MS : 2 * MS, span),
+                                 i < REPORTS_MAX ? 0 : -ENOBUFS);
+        }
+        assert_null(reports_take(&reports, other, 0));
+        assert_int_equal(span_new("new", SPAN_KIND_INTERNAL, &context, NULL, &span), 0);
+        assert_int_equal(reports_hold(&reports, other, MS + 1, MS, span), 0); /* there is room again */
+        assert_int_equal(reports.n, REPORTS_MAX - 2 + 1);
+        reports_drop(&reports, reporter);
+        assert_int_equal(reports.n, 1);
+        span = reports_take(&reports, other, 2 * MS + 1);
+        assert_string_equal(told_name(span), "new");
+        span_free(span);
+        assert_null(reports_take(&reports, other, 2 * MS + 1));
+        reports_deinit(&reports);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(our_monitor),
@@ -546,6 +782,14 @@ int main(void) {
                 cmocka_unit_test(work),
                 cmocka_unit_test(engine),
                 cmocka_unit_test(engine_computes),
+                cmocka_unit_test(monitor_killed),
+                cmocka_unit_test(monitor_killed_after_the_end),
+                cmocka_unit_test(monitor_left),
+                cmocka_unit_test(monitors_child_killed),
+                cmocka_unit_test(found_monitor_killed),
+                cmocka_unit_test(wrapper_killed),
+                cmocka_unit_test(wrapper_reports),
+                cmocka_unit_test(reports_are_bounded),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
