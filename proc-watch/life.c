@@ -1,5 +1,7 @@
 #include <assert.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 #include "life.h"
 
 static void find_cgroup(Tell *tell, Node *node, const Event *event) {
@@ -58,11 +60,31 @@ static void add_links(const Node *node, bool late, Span *span) {
                 span_link(span, &node->links[i], node->why[i]);
 }
 
+/*
+ * Was the container's first process the victim of the OOM killer? The end of the container is that; another victim is
+ * an event of its own, at @wall less the time since.
+ */
+static void say_oom(const Tell *tell, const Node *node, const Event *event, uint64_t wall, Span *span) {
+        bool victim = event->flags & EVENT_OOM;
+        bool killed = WIFSIGNALED(event->status) && WTERMSIG(event->status) == SIGKILL;
+        /* An exec shares the container's cgroup. */
+        bool other = !victim && !node->hold && event->oom_ns >= node->entry_ns && event->oom_ns <= event->time_ns;
+        bool counted = !victim && !other && node->cgroup && tell->host.oom_killed(tell->host.userdata, node->cgroup);
+
+        if (other)
+                span_event(span, "oom_kill", wall - (event->time_ns - event->oom_ns));
+        /* The cgroup's own count names neither victim nor time. */
+        if (counted)
+                span_attr_bool(span, "podspan.oom_kill_counted", true);
+        if (!counted || !killed)
+                span_attr_bool(span, "podspan.oom_killed", victim);
+}
+
 int life_end(Tell *tell, Node *node, const Event *event, const Clk *now, uint64_t start_window_ns) {
         uint64_t wall = now->realtime_ns + (event->time_ns - now->monotonic_ns);
         TraceContext context, parent;
         Span *span;
-        bool late, oom;
+        bool late;
         int r;
 
         node->last_ns = MAX(node->last_ns, event->time_ns);
@@ -70,7 +92,6 @@ int life_end(Tell *tell, Node *node, const Event *event, const Clk *now, uint64_
         if (node->silent || node->entry_ns == 0)
                 return 0;
 
-        oom = event->flags & EVENT_OOM || (node->cgroup && tell->host.oom_killed(tell->host.userdata, node->cgroup));
         parent = *node_life_parent(node);
         late = !node->hold && event->time_ns - node->entry_ns > start_window_ns;
         if (late) {
@@ -88,7 +109,7 @@ int life_end(Tell *tell, Node *node, const Event *event, const Clk *now, uint64_
         /* A life can be long and the wall clock be set meanwhile: the end is what has just been seen. */
         span_set_time(span, wall - (event->time_ns - node->entry_ns), wall);
         span_attr_int(span, "process.pid", event->pid);
-        span_attr_bool(span, "podspan.oom_killed", oom);
+        say_oom(tell, node, event, wall, span);
         node_span_exit(span, event->status);
         add_links(node, late, span);
         if (node->monitored)

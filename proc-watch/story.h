@@ -52,7 +52,7 @@ typedef struct StoryHost {
         void (*counted)(void *userdata, const Command *command);
         /*
          * The memory cgroup of the container's process @pid with this start, to be freed; and whether the OOM killer
-         * has killed there, where the kernel's own event does not say so. Both may be NULL.
+         * has ever killed there, whomever. Both may be NULL.
          */
         int (*cgroup)(void *userdata, uint32_t pid, uint64_t start_ns, char **ret);
         bool (*oom_killed)(void *userdata, const char *cgroup);

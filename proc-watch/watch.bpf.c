@@ -48,12 +48,12 @@ struct {
         __type(value, __u32);
 } names SEC(".maps");
 
-/* The memory cgroups in which the OOM killer has killed. */
+/* When the OOM killer has last killed in a memory cgroup, by the cgroup. */
 struct {
         __uint(type, BPF_MAP_TYPE_LRU_HASH);
         __uint(max_entries, OOM_GROUPS_MAX);
         __type(key, __u64);
-        __type(value, __u8);
+        __type(value, __u64);
 } oom_groups SEC(".maps");
 
 #define SCRATCH_MASK 8191
@@ -480,12 +480,13 @@ static void hand_over(__u32 child) {
                 entry->flags |= TRACK_CRUN_CHILD;
 }
 
-/* Has the OOM killer killed anybody in this task's cgroup? */
-static bool oom_killed(struct task_struct *task) {
+/* When has the OOM killer last killed anybody in this task's cgroup? */
+static __u64 last_oom_kill(struct task_struct *task) {
         struct cgroup_subsys_state *memory = memory_of(task);
-        __u64 id = memory ? BPF_CORE_READ(memory, cgroup, kn, id) : 0;
+        __u64 id = memory ? BPF_CORE_READ(memory, cgroup, kn, id) : 0, *time_ns;
 
-        return id != 0 && bpf_map_lookup_elem(&oom_groups, &id);
+        time_ns = id != 0 ? bpf_map_lookup_elem(&oom_groups, &id) : NULL;
+        return time_ns ? *time_ns : 0;
 }
 
 SEC("tp_btf/sched_process_exit")
@@ -505,10 +506,12 @@ int BPF_PROG(on_exit, struct task_struct *task) {
         event.status = task->signal->group_exit_code;
         if (event.status == 0)
                 event.status = task->exit_code;
-        if (entry->flags & TRACK_OOM || (entry->flags & TRACK_CONTAINER && oom_killed(task)))
+        if (entry->flags & TRACK_OOM)
                 event.flags |= EVENT_OOM;
-        if (entry->flags & TRACK_CONTAINER)
+        if (entry->flags & TRACK_CONTAINER) {
                 event.flags |= EVENT_CONTAINER;
+                event.oom_ns = last_oom_kill(task);
+        }
         if (entry->flags & TRACK_CROWDED)
                 event.flags |= EVENT_CROWDED;
         if (entry->flags & TRACK_CRUN_CHILD && entry->child)
@@ -529,14 +532,14 @@ static void mark_victim(__u32 pid) {
 SEC("?tp_btf/mark_victim")
 int BPF_PROG(on_victim_task, struct task_struct *task) {
         struct cgroup_subsys_state *memory = memory_of(task);
-        __u8 killed = 1;
+        __u64 now_ns = bpf_ktime_get_ns();
 
         mark_victim(task->tgid);
         /* A container has lost a process where its cgroup or one below has. */
         for (int i = 0; i < OOM_LEVELS_MAX && memory; i++) {
                 __u64 id = BPF_CORE_READ(memory, cgroup, kn, id);
 
-                bpf_map_update_elem(&oom_groups, &id, &killed, BPF_ANY);
+                bpf_map_update_elem(&oom_groups, &id, &now_ns, BPF_ANY);
                 memory = BPF_CORE_READ(memory, parent);
         }
         return 0;

@@ -361,17 +361,20 @@ def _oom_of_a_child(one, pod, number):
     container = pod.start(one.client, f"parent-{number}", memory=MEMORY,
                           command=("sh", "-c", f"sh -c 'echo 900 >/proc/self/oom_score_adj; {GROW[2]}'; exit 4"))
     spans = one.backend.wait_for(lambda spans: of(spans, name="wait_for_exit_code", container=container), "its end")
-    return _end(one_span(spans, name="wait_for_exit_code", container=container))
+    return one_span(spans, name="wait_for_exit_code", container=container)
 
 
 @one_of_each
 def test_oom_of_a_child(name):
-    """oom_killed is about the container: its cgroup has lost a process, whichever."""
+    """oom_killed is about the first process: that its cgroup has lost another one is an event with its time."""
     with node(_make(name), stages=()) as one, Watch(one.podspan):
         pod = cri.Pod(one.runtime).run(one.client)
         # What is taken from it may not be enough in time: then the container goes, too.
         ends = (_oom_of_a_child(one, pod, number) for number in range(5))
-        assert next(end for end in ends if end[0] != 137) == (4, None, True)
+        end = next(end for end in ends if end.attributes["process.exit.code"] != 137)
+        assert _end(end) == (4, None, False)
+        (_, time_ns), = [event for event in end.events if event[0] == "oom_kill"]
+        assert end.start < time_ns < end.end
 
 
 @one_of_each

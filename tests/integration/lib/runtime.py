@@ -15,12 +15,13 @@ CNI_PLUGINS = "/usr/lib/cni"
 
 
 def hooks_d(folder, hooks):
-    """Writes hooks as CRI-O and podman read them: {stage: [argv, …]}."""
+    """Writes hooks as CRI-O and podman read them: {stage: [argv, or the hook as OCI has it, …]}."""
     folder.mkdir(exist_ok=True)
     for stage, commands in hooks.items():
         for number, argv in enumerate(commands):
             (folder / f"10-{stage}-{number}.json").write_text(json.dumps({
-                "version": "1.0.0", "hook": {"path": str(argv[0]), "args": [str(part) for part in argv]},
+                "version": "1.0.0",
+                "hook": argv if isinstance(argv, dict) else {"path": str(argv[0]), "args": [str(part) for part in argv]},
                 "when": {"always": True}, "stages": [stage]}), encoding="utf-8")
     return folder
 

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -309,15 +310,69 @@ static void youki(void **state) {
 /* The kernel did not say so, but the cgroup's file does. */
 static void second_source(void **state) {
         static const Step steps[] = LIFE("conmon", "", 0);
+        Step changed[ARRAY_SIZE(steps)];
         Story *story = play(&host_oom, steps, ARRAY_SIZE(steps));
 
         (void) state;
-        assert_int_equal(told_number(the("wait_for_exit_code"), "podspan.oom_killed"), 1);
+        /* It exited by itself: the victim was another process, at a time that nobody knows. */
+        assert_int_equal(told_number(the("wait_for_exit_code"), "podspan.oom_killed"), 0);
+        assert_int_equal(told_number(the("wait_for_exit_code"), "podspan.oom_kill_counted"), 1);
+        assert_int_equal(the("wait_for_exit_code")->n_events, 0);
+        forget(story);
+
+        /* It was killed, but not by whom is known. */
+        memcpy(changed, steps, sizeof(steps));
+        changed[14].status = SIGKILL;
+        story = play(&host_oom, changed, ARRAY_SIZE(changed));
+        assert_int_equal(told_number(the("wait_for_exit_code"), "podspan.oom_killed"), -1);
+        assert_int_equal(told_number(the("wait_for_exit_code"), "podspan.oom_kill_counted"), 1);
         forget(story);
 
         story = PLAY(steps);
         assert_int_equal(told_number(the("wait_for_exit_code"), "podspan.oom_killed"), 0);
+        assert_int_equal(told_number(the("wait_for_exit_code"), "podspan.oom_kill_counted"), -1);
         forget(story);
+}
+
+/* The end is the OOM killer's only if the first process was its victim; another victim is an event with its time. */
+static void oom_victims(void **state) {
+        static const Step steps[] = LIFE("conmon", "", 0);
+        static const struct {
+                uint16_t flags;
+                int status;
+                uint64_t oom_ns;
+                bool killed, event;
+        } cases[] = {
+                { EVENT_OOM, SIGKILL, 100 * MS, true, false },
+                { 0, 0x300, 100 * MS, false, true },
+                { 0, SIGKILL, 100 * MS, false, true }, /* it was killed by another, later */
+                { 0, 0, 14 * MS - 1, false, false },   /* before it began: of a container that had the cgroup before */
+                { 0, 0, 0, false, false },
+                { EVENT_OOM, SIGKILL, 0, true, false }, /* Linux before 6.8 */
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                const Event end = { .type = EVENT_EXIT,
+                                    .flags = EVENT_CONTAINER | cases[i].flags,
+                                    .time_ns = 200 * MS,
+                                    .start_ns = 5 * NSEC_PER_SEC,
+                                    .pid = 5,
+                                    .oom_ns = cases[i].oom_ns,
+                                    .status = cases[i].status };
+                Story *story = play(&host, steps, 14);
+                const Span *span;
+
+                assert_int_equal(story_event(story, &end, NULL, 0, &now), 0);
+                span = the("wait_for_exit_code");
+                assert_int_equal(told_number(span, "podspan.oom_killed"), cases[i].killed);
+                assert_int_equal(span->n_events, cases[i].event);
+                if (cases[i].event) {
+                        assert_string_equal(span->events[0].name, "oom_kill");
+                        assert_int_equal(span->events[0].time_ns, WALL + 100 * MS);
+                }
+                forget(story);
+        }
 }
 
 /* Of what ran before, only the end is told: once a container, and not where a monitor of ours does. */
@@ -776,6 +831,7 @@ int main(void) {
                 cmocka_unit_test(conmonrs),
                 cmocka_unit_test(youki),
                 cmocka_unit_test(second_source),
+                cmocka_unit_test(oom_victims),
                 cmocka_unit_test(found),
                 cmocka_unit_test(found_after_loss),
                 cmocka_unit_test(users_start),
