@@ -8,6 +8,7 @@
 
 #define LIMIT_DEFAULT 20
 #define LIMIT_MAX     100000
+#define SHORT_ID      12 /* digits of a container's id, as podman and docker print it */
 
 enum {
         ARG_SINCE = CLI_ARG_OWN,
@@ -145,6 +146,8 @@ static int on_trace_json(const StoreDbTrace *trace, void *userdata) {
         json_pair_known(json, "pod_uid", trace->pod_uid);
         json_pair_known(json, "pod_name", trace->pod_name);
         json_pair_known(json, "pod_namespace", trace->pod_namespace);
+        json_pair_known(json, "container_id", trace->container_id);
+        json_pair_known(json, "container_name", trace->container_name);
         json_pair_known(json, "kept", trace->kept);
         json_map_end(json);
         return 0;
@@ -177,8 +180,14 @@ static int on_trace_table(const StoreDbTrace *trace, void *userdata) {
         if (*trace->pod_name)
                 table_cellf(table, COLUMN_POD, SCREEN_BOLD, "%s%s%s", trace->pod_namespace,
                             *trace->pod_namespace ? "/" : "", trace->pod_name);
+        else if (*trace->pod_uid)
+                table_cell(table, COLUMN_POD, trace->pod_uid, SCREEN_PLAIN);
+        else if (*trace->container_name)
+                table_cellf(table, COLUMN_POD, SCREEN_PLAIN, "container %s", trace->container_name);
+        else if (*trace->container_id)
+                table_cellf(table, COLUMN_POD, SCREEN_PLAIN, "container %.*s", SHORT_ID, trace->container_id);
         else
-                table_cell(table, COLUMN_POD, *trace->pod_uid ? trace->pod_uid : "-", SCREEN_PLAIN);
+                table_cell(table, COLUMN_POD, "-", SCREEN_PLAIN);
         table_cell(table, COLUMN_OPERATION, text_span_name(trace->operation), SCREEN_PLAIN);
         table_cell(table, COLUMN_TRACE, id, SCREEN_DIM);
         table_cell(table, COLUMN_WHY, trace->why, SCREEN_ERROR);

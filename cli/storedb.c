@@ -288,7 +288,8 @@ static StoreDbVerdict verdict_of(Outcome outcome, bool stopped, uint64_t end_ns,
                                   " FROM span s"                                                                       \
                                   " WHERE s.start_ns >= :since AND (:until = 0 OR s.start_ns < :until)"                \
                                   " AND NOT EXISTS (SELECT 1 FROM span b WHERE b.trace_id = s.trace_id"                \
-                                  "  AND (b.start_ns, b.span_id, b.batch) < (s.start_ns, s.span_id, s.batch))"         \
+                                  "  AND (b.start_ns, s.end_ns, b.span_id, b.batch) <"                                 \
+                                  "  (s.start_ns, b.end_ns, s.span_id, s.batch))"                                      \
                                   " AND (:identity = 0 OR EXISTS (SELECT 1 FROM span i WHERE i.trace_id = s.trace_id"  \
                                   "  AND (:pod IS NULL OR " POD_MATCHES(                                               \
                                           "i") ")"                                                                     \
@@ -314,15 +315,45 @@ static StoreDbVerdict verdict_of(Outcome outcome, bool stopped, uint64_t end_ns,
         " WHERE trace_id = :trace AND (pod_name IS NOT NULL OR pod_uid IS NOT NULL)"                  \
         " ORDER BY pod_name IS NULL, start_ns LIMIT 1"
 
+/* The container a trace is about that names no pod: that of the first span which names one. */
+#define TRACE_CONTAINER_SQL                                                                  \
+        "SELECT coalesce(container_id, ''), coalesce(container_name, '') FROM span"          \
+        " WHERE trace_id = :trace AND (container_id IS NOT NULL OR container_name NOT NULL)" \
+        " ORDER BY container_id IS NULL, start_ns LIMIT 1"
+
+/* Finds out whom @trace is about: a pod, else a container. The strings are valid until both statements are reset. */
+static int find_subject(sqlite3_stmt *pod, sqlite3_stmt *container, StoreDbTrace *trace) {
+        int r;
+
+        bind_blob(pod, ":trace", trace->trace_id, sizeof(trace->trace_id));
+        r = step(pod);
+        if (r > 0) {
+                trace->pod_uid = column_text(pod, 0);
+                trace->pod_name = column_text(pod, 1);
+                trace->pod_namespace = column_text(pod, 2);
+        }
+        if (r != 0)
+                return r;
+
+        bind_blob(container, ":trace", trace->trace_id, sizeof(trace->trace_id));
+        r = step(container);
+        if (r > 0) {
+                trace->container_id = column_text(container, 0);
+                trace->container_name = column_text(container, 1);
+        }
+        return r;
+}
+
 int storedb_traces(StoreDb *db, const StoreDbFilter *filter, int (*fn)(const StoreDbTrace *trace, void *userdata),
                    void *userdata) {
-        _cleanup_stmt_ sqlite3_stmt *stmt = NULL, *pod = NULL;
+        _cleanup_stmt_ sqlite3_stmt *stmt = NULL, *pod = NULL, *container = NULL;
         int r;
 
         r = prepare(db, TRACES_SQL, &stmt);
-        if (r < 0)
-                return r;
-        r = prepare(db, TRACE_POD_SQL, &pod);
+        if (r >= 0)
+                r = prepare(db, TRACE_POD_SQL, &pod);
+        if (r >= 0)
+                r = prepare(db, TRACE_CONTAINER_SQL, &container);
         if (r < 0)
                 return r;
 
@@ -354,22 +385,19 @@ int storedb_traces(StoreDb *db, const StoreDbFilter *filter, int (*fn)(const Sto
                         .pod_uid = "",
                         .pod_name = "",
                         .pod_namespace = "",
+                        .container_id = "",
+                        .container_name = "",
                 };
 
                 if (column_id(stmt, 0, trace.trace_id, sizeof(trace.trace_id)) < 0)
                         continue;
 
-                bind_blob(pod, ":trace", trace.trace_id, sizeof(trace.trace_id));
-                r = step(pod);
+                r = find_subject(pod, container, &trace);
                 if (r < 0)
                         return r;
-                if (r > 0) {
-                        trace.pod_uid = column_text(pod, 0);
-                        trace.pod_name = column_text(pod, 1);
-                        trace.pod_namespace = column_text(pod, 2);
-                }
                 r = fn(&trace, userdata);
                 (void) sqlite3_reset(pod);
+                (void) sqlite3_reset(container);
                 if (r < 0)
                         return r;
         }

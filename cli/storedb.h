@@ -68,11 +68,14 @@ typedef struct StoreDbTrace {
         uint64_t n_spans;
         uint64_t n_errors;
         uint64_t n_services;
-        const char *operation; /* name of the first span; the strings are valid within the callback */
+        const char *operation; /* name of the first span, of several that began then the longest; the strings are valid
+                                  within the callback */
         const char *service;   /* its service */
         const char *pod_uid;   /* of the first span that names a pod; "" if none */
         const char *pod_name;
         const char *pod_namespace;
+        const char *container_id; /* of a trace that names no pod: of the first span that names one; "" if none */
+        const char *container_name;
         const char *kept; /* reason in table keep, or "" */
         const char *why;  /* of the failed span that says most; "" if none failed */
 } StoreDbTrace;

@@ -84,6 +84,7 @@ static const char *const id_names[_COUNTERS_ID_MAX] = {
         [COUNTERS_WATCH_CROWDED] = "watch_crowded",
         [COUNTERS_WATCH_UNREADABLE] = "watch_bundle_unreadable",
         [COUNTERS_UNTRUSTED] = "untrusted",
+        [COUNTERS_WATCH_UNLINKED] = "watch_unlinked",
 };
 
 static void header_init(CountersFile *file) {

@@ -79,7 +79,7 @@ typedef enum EventFlags {
  */
 typedef struct Event {
         uint64_t time_ns;
-        uint64_t start_ns;        /* when the process began (CLOCK_BOOTTIME): with the pid this names it for good */
+        uint64_t start_ns; /* when the process began (CLOCK_BOOTTIME): with the pid this names it for good */
         union {
                 uint64_t parent_start_ns; /* when the parent began */
                 uint64_t oom_ns; /* exit of a container's own process: the last OOM kill in its cgroup; 0: none */

@@ -263,7 +263,7 @@ int link_root(const Link *link, TraceContext *ret) {
 
 static void derive(Link *link, const Identity *identity, TraceContext *ret) {
         sampler_derive(&link->sampler, *identity->sandbox_id ? identity->sandbox_id : identity->container_id, ret);
-        counters_add(link->counters, COUNTERS_WATCH, COUNTERS_HOOK_UNLINKED, 1);
+        counters_add(link->counters, COUNTERS_WATCH, COUNTERS_WATCH_UNLINKED, 1);
 }
 
 /* It has a trace of its own. */

@@ -41,8 +41,8 @@ typedef struct Reports {
 int reports_hold(Reports *reports, Reporter reporter, uint64_t time_ns, uint64_t limit_ns, Span *consume_span);
 
 /*
- * Takes one of the spans that @reporter had not reported at @time_ns, in the order in which they were held back. Returns
- * NULL if there is none left; the span is the caller's.
+ * Takes one of the spans that @reporter had not reported at @time_ns, in the order in which they were held back.
+ * Returns NULL if there is none left; the span is the caller's.
  */
 Span *reports_take(Reports *reports, Reporter reporter, uint64_t time_ns);
 

@@ -24,12 +24,12 @@ struct Process {
         uint64_t start_ns;
         uint32_t pid;
         Reporter forker; /* what forked it; pid 0: not known */
-        bool own;       /* it is the node's command itself */
-        bool container; /* it has become a container's own */
-        bool doubtful;  /* may have executed a program that we have not been told of */
-        bool astray;    /* forked by a doubtful one: the node is its ancestors', perhaps not the nearest */
-        bool gone;      /* it has ended, as the system says */
-        Node *node;     /* a reference, or NULL */
+        bool own;        /* it is the node's command itself */
+        bool container;  /* it has become a container's own */
+        bool doubtful;   /* may have executed a program that we have not been told of */
+        bool astray;     /* forked by a doubtful one: the node is its ancestors', perhaps not the nearest */
+        bool gone;       /* it has ended, as the system says */
+        Node *node;      /* a reference, or NULL */
 };
 
 struct Story {
@@ -368,7 +368,8 @@ static int begin(Story *story, Process *process, const Event *event, const Comma
         if (node_open(parent))
                 node_mark(parent, NODE_MARK_CHILD_BEGIN, node->begin_ns, 0, 0);
 
-        /* The process that forks what a monitor runs is the monitor; the first one was its launcher, and may be gone. */
+        /* The process that forks what a monitor runs is the monitor; the first one was its launcher, and may be gone.
+         */
         if (parent && parent->kind == COMMAND_OURS && !parent->mute && !parent->owner && process->forker.pid != 0 &&
             process->forker.pid != parent->reporter.pid) {
                 parent->reporter = process->forker;

@@ -308,6 +308,8 @@ static void on_ended(void *userdata, const MonitorEnd *end) {
 
         if (end->timed_out)
                 report_info("Timed out, killing main loop");
+        else if (end->code < 0)
+                report_warning("container exited with an unknown status: its process was no child of this monitor");
         else if (end->code != 0)
                 report_info("container exited with status %d", end->code);
 
@@ -478,9 +480,9 @@ static int call_runtime(Conmon *conmon) {
 
 /* The container has ended: tells everybody who waits for that, in the order in which they rely on it. */
 static void tell_end(Conmon *conmon) {
-        static const char timed_out[] = "command timed out";
+        static const char timed_out[] = "command timed out", unknown[] = "exit status is not known";
         const ConmonLine *line = conmon->line;
-        const char *text = conmon->end.timed_out ? timed_out : NULL;
+        const char *text = conmon->end.timed_out ? timed_out : conmon->end.code < 0 ? unknown : NULL;
         int r = 0;
 
         /* Ports are free for the next container before anybody can know that this one has ended. */
@@ -495,7 +497,7 @@ static void tell_end(Conmon *conmon) {
                 r = r < 0 ? r : r2;
         }
         if (line->exec)
-                (void) caller_tell(&conmon->caller, conmon->end.code, text, text ? sizeof(timed_out) - 1 : 0);
+                (void) caller_tell(&conmon->caller, conmon->end.code, text, text ? strlen(text) : 0);
         if (r < 0)
                 conmon->exit_code = EXIT_FAILURE;
 

@@ -9,6 +9,8 @@
 #include "monitor.h"
 #include "runtimecall.h"
 
+#define STATUS_UNKNOWN (-1) /* no wait status: neither an exit nor a signal */
+
 #define OUTCOME_TEXT_MAX 512
 
 static void on_drained(void *userdata) {
@@ -80,7 +82,11 @@ static void on_oom(OomWatch *watch) {
         Monitor *monitor = container_of(watch, Monitor, oom_watch);
         const MonitorHooks *hooks = &monitor->options.hooks;
 
-        monitor->oom = true;
+        if (watch->killed) {
+                Clk now = clk_now();
+
+                oomvictim_kill(&monitor->oom_victim, &now);
+        }
         if (hooks->oom)
                 hooks->oom(hooks->userdata);
 }
@@ -185,6 +191,7 @@ int monitor_init(Monitor *monitor, Loop *loop, Logs *logs, const MonitorOptions 
                 .fifos = FIFOS_NULL,
                 .notify = NOTIFYPROXY_NULL,
                 .oom_watch = OOMWATCH_NULL,
+                .oom_victim = OOMVICTIM_NULL,
                 .timeout = LOOP_TIMER_NULL,
                 .container_source = LOOP_SOURCE_NULL,
                 .container_fd = -EBADF,
@@ -224,6 +231,7 @@ void monitor_deinit(Monitor *monitor) {
         fifos_close(&monitor->fifos);
         notifyproxy_close(&monitor->notify);
         oomwatch_stop(&monitor->oom_watch);
+        oomvictim_deinit(&monitor->oom_victim);
         loop_timer_remove(&monitor->timeout);
         loop_source_remove(&monitor->container_source);
         monitor->container_fd = close_fd(monitor->container_fd);
@@ -311,8 +319,8 @@ int monitor_exit_code(int status) {
 static void end(Monitor *monitor, int status, bool timed_out) {
         const MonitorHooks *hooks = &monitor->options.hooks;
         MonitorEnd e = {
-                .code = timed_out ? -1 : monitor_exit_code(status),
-                .signal = !timed_out && WIFSIGNALED(status) ? WTERMSIG(status) : 0,
+                .code = monitor_exit_code(status),
+                .signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
                 .timed_out = timed_out,
                 .at = clk_now(),
         };
@@ -325,7 +333,7 @@ static void end(Monitor *monitor, int status, bool timed_out) {
         oomwatch_check(&monitor->oom_watch);
         if (monitor->options.usage)
                 oomwatch_usage(&monitor->oom_watch, &monitor->usage);
-        e.oom = monitor->oom;
+        e.oom = oomvictim_end(&monitor->oom_victim, e.signal);
 
         pump_finish(&monitor->pump, /* take= */ !timed_out);
         notifyproxy_drain(&monitor->notify);
@@ -344,20 +352,19 @@ static int on_timeout(LoopTimer *timer) {
         group = getpgid(monitor->container_pid);
         /* Neither everybody nor ourselves. */
         (void) kill(group > 1 && group != getpgrp() ? -group : monitor->container_pid, SIGKILL);
-        end(monitor, 0, /* timed_out= */ true);
+        end(monitor, STATUS_UNKNOWN, /* timed_out= */ true);
         return 0;
 }
 
 static int on_container(LoopSource *source, _unused_ uint32_t events) {
         Monitor *monitor = container_of(source, Monitor, container_source);
-        int status = 0;
 
         monitor_check(monitor);
         if (monitor->state != MONITOR_RUNNING)
                 return 0;
 
         /* Ended, and not our child: nobody tells how. */
-        end(monitor, status, /* timed_out= */ false);
+        end(monitor, STATUS_UNKNOWN, /* timed_out= */ false);
         return 0;
 }
 
@@ -369,6 +376,7 @@ static void run(Monitor *monitor) {
         monitor->state = MONITOR_RUNNING;
         options->hooks.created(options->hooks.userdata, monitor->container_pid);
 
+        (void) oomvictim_init(&monitor->oom_victim, monitor->loop, monitor->container_pid);
         (void) oomwatch_start(&monitor->oom_watch, monitor->loop, monitor->container_pid,
                               options->runtime.verb != RUNTIME_EXEC, on_oom);
         pump_release(&monitor->pump);
@@ -382,7 +390,7 @@ static void run(Monitor *monitor) {
         /* Without pidfds (before Linux 5.3) SIGCHLD is all there is. */
         monitor_check(monitor);
         if (r == -ESRCH && monitor->state == MONITOR_RUNNING)
-                end(monitor, 0, /* timed_out= */ false);
+                end(monitor, STATUS_UNKNOWN, /* timed_out= */ false);
 }
 
 static void runtime_ended(Monitor *monitor, int status) {

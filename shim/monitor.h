@@ -17,6 +17,7 @@
 #include "logs.h"
 #include "loop.h"
 #include "notifyproxy.h"
+#include "oomvictim.h"
 #include "oomwatch.h"
 #include "pump.h"
 #include "runtimeargs.h"
@@ -34,10 +35,10 @@ typedef enum MonitorState {
 typedef struct Monitor Monitor;
 
 typedef struct MonitorEnd {
-        int code;   /* the exit code, or 128 and the signal; -1 after a timeout */
+        int code;   /* the exit code, or 128 and the signal; -1: not known, as after a timeout */
         int signal; /* 0: none */
         bool timed_out;
-        bool oom; /* the OOM killer was there */
+        bool oom; /* the OOM killer has killed the container's first process */
         Clk at;
 } MonitorEnd;
 
@@ -108,7 +109,7 @@ struct Monitor {
         pid_t runtime_pid;   /* 0: not there, or not any more */
         pid_t container_pid; /* likewise */
         int runtime_status;
-        bool oom;
+        OomVictim oom_victim;
         OomWatchUsage usage;
 };
 

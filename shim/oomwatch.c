@@ -73,6 +73,7 @@ static bool counts_moved(OomWatch *watch) {
                 oom = 0;
 
         moved = oom != watch->oom || oom_kill != watch->oom_kill;
+        watch->killed = oom_kill != watch->oom_kill;
         watch->oom = oom;
         watch->oom_kill = oom_kill;
         watch->has_counts = true;
@@ -115,6 +116,7 @@ static int start_legacy(OomWatch *watch) {
         n = snprintf(text, sizeof(text), "%d %d", watch->event_fd, watch->oom_fd);
         if (write(control_fd, text, (size_t) n) < 0)
                 return -errno;
+        watch->has_events = true;
         return loop_source_add(&watch->source, watch->loop, watch->event_fd, EPOLLIN, on_event);
 }
 
@@ -181,12 +183,15 @@ static bool check_legacy(OomWatch *watch) {
         if (watch->event_fd >= 0 && read(watch->event_fd, &n, sizeof(n)) < 0)
                 n = 0;
         gone = faccessat(watch->dir_fd, "cgroup.event_control", F_OK, 0) < 0;
+        watch->killed = n > 0;
         if (gone)
                 return n > 1;
         if (!watch->has_counts)
                 return n > 0;
 
         moved = counts_moved(watch);
+        /* The event comes before the kill: the counter may only catch up with it. */
+        watch->killed = n > 0 || (moved && !watch->has_events);
         return moved || n > 0;
 }
 

@@ -19,11 +19,13 @@ typedef void (*OomWatchFn)(OomWatch *watch);
 struct OomWatch {
         LoopSource source;
         Loop *loop;
-        int event_fd; /* inotify or eventfd */
-        int dir_fd;   /* the cgroup's directory with memory.*; O_PATH */
-        int cpu_fd;   /* the one with cpu.stat or cpuacct.usage; O_PATH */
-        int oom_fd;   /* version 1: memory.oom_control */
-        bool unified; /* version 2 */
+        int event_fd;    /* inotify or eventfd */
+        int dir_fd;      /* the cgroup's directory with memory.*; O_PATH */
+        int cpu_fd;      /* the one with cpu.stat or cpuacct.usage; O_PATH */
+        int oom_fd;      /* version 1: memory.oom_control */
+        bool unified;    /* version 2 */
+        bool killed;     /* set for the function: a process was killed, which an OOM event alone does not mean */
+        bool has_events; /* version 1: the kernel reports through the eventfd */
         bool has_counts;
         uint64_t oom; /* the counters as last seen */
         uint64_t oom_kill;

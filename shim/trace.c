@@ -397,6 +397,9 @@ void trace_ended(Trace *trace, const Monitor *monitor, const MonitorEnd *end) {
         if (end->timed_out)
                 set_failed(span, "timeout", "Timed out");
         span_attr_bool(span, "podspan.oom_killed", end->oom);
+        /* An exec's cgroup is the container's, whose end these belong to. */
+        for (size_t i = 0; i < monitor->oom_victim.n_others && trace->options.runtime->verb != RUNTIME_EXEC; i++)
+                span_event(span, "oom_kill", time_of(&monitor->oom_victim.others[i], &end->at));
         if (monitor->usage.cpu_ns > 0)
                 span_attr_int(span, "podspan.cpu.time_ns", (int64_t) monitor->usage.cpu_ns);
         if (monitor->usage.memory_max > 0)

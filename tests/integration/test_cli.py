@@ -265,6 +265,19 @@ def test_traces_filters(tmp_path, store, args, found):
     assert [t["trace_id"] for t in traces] == [ids[c] for c in found]
 
 
+def test_traces_without_a_pod(tmp_path, store):
+    """A container of podman's: the trace has the name of the span that its phase is part of, and the container."""
+    container = "c0ffee" * 10 + "beef"
+    conmon = Span(9, "conmon", 0, 80, service="podspan-watch", container_id=container)
+    # Phases begin with what they are phases of; either can have the lower id.
+    store.add(Span(1, "start-up", 0, 5, parent=9, service="podspan-watch", container_id=container), conmon,
+              Span(10, "wait for the engine", 5, 9, parent=9, service="podspan-watch", container_id=container))
+    trace, = podspan_json(tmp_path, "traces")["traces"]
+    assert (trace["operation"], trace["service"]) == ("conmon", "podspan-watch")
+    assert trace["container_id"] == container and "pod_uid" not in trace and "container_name" not in trace
+    assert " container c0ffeec0ffee " in podspan(tmp_path, "traces").splitlines()[1]
+
+
 def test_traces_counts_a_span_in_two_batches_once(tmp_path, store):
     span = Span(1, "RunPodSandbox", 0, 10, pod=POD)
     store.add(span, state=0)

@@ -108,4 +108,27 @@ def test_before_the_watch(which, exec_, cgroup, tmp_path):
             client.send(b"\n")
             assert one.wait() == 1
         assert oom_files(one) == [not exec_, not exec_]
-        assert state.one("wait_for_exit_code").attributes["podspan.oom_killed"] is not exec_
+        end = state.one("wait_for_exit_code")
+        # It has outlived the kill, which was another process's.
+        assert end.attributes["podspan.oom_killed"] is False
+        assert [name for name, _ in end.events if name == "oom_kill"] == ([] if exec_ else ["oom_kill"])
+
+
+@subject_only
+def test_another_process(which, cgroup, tmp_path):
+    """The killer takes another process: the files are there, and the span has the time, but not the end."""
+    state = State(tmp_path)
+    with closing(Run(which, tmp_path, shell("read x; kill -9 $$"), "-i", env=state.env)) as one:
+        start(one, cgroup)
+        before = time.time_ns()
+        cgroup.change(oom=1, oom_kill=1)
+        wait_for(lambda: oom_files(one) == [True, True], "the files that tell of it")
+        after = time.time_ns()
+        time.sleep(1.5)  # longer than it takes to see that the container goes on
+        with one.attach() as client:
+            client.send(b"\n")
+            assert one.wait() == 137
+        end = state.one("wait_for_exit_code")
+        assert end.attributes["podspan.oom_killed"] is False
+        (name, at), = end.events
+        assert name == "oom_kill" and before <= at <= after

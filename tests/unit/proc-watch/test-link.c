@@ -20,6 +20,7 @@
 typedef struct Fixture {
         char folder[64];
         int state_fd;
+        Counters *counters;
         Context context;
         Link link;
 } Fixture;
@@ -32,7 +33,9 @@ static int set_up(void **state) {
         assert_non_null(mkdtemp(fixture->folder));
         fixture->state_fd = open(fixture->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         assert_int_equal(context_init(&fixture->context, fixture->state_fd, true, COUNTERS_WATCH, NULL), 0);
-        assert_int_equal(link_init(&fixture->link, &fixture->context, NULL, 0, WINDOW_NS), 0);
+        fixture->counters = counters_open(fixture->state_fd, true);
+        assert_non_null(fixture->counters);
+        assert_int_equal(link_init(&fixture->link, &fixture->context, fixture->counters, 0, WINDOW_NS), 0);
         assert_int_equal(link_add_root(&fixture->link, fixture->folder), 0);
         *state = fixture;
         return 0;
@@ -50,6 +53,7 @@ static int tear_down(void **state) {
 
         link_deinit(&fixture->link);
         context_deinit(&fixture->context);
+        fixture->counters = counters_free(fixture->counters);
         close_fd(fixture->state_fd);
         (void) nftw(fixture->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
         free(fixture);
@@ -206,6 +210,9 @@ static void derived(void **state) {
         assert_memory_equal(b.parent.trace_id, expected.trace_id, 16);
         assert_memory_not_equal(c.parent.trace_id, expected.trace_id, 16);
         assert_int_equal(a.parent.span_id[0], 0);
+        /* Not a hook's: that is podspan-hook's to count. */
+        assert_int_equal(counters_get(fixture->counters, COUNTERS_WATCH, COUNTERS_HOOK_UNLINKED), 0);
+        assert_true(counters_get(fixture->counters, COUNTERS_WATCH, COUNTERS_WATCH_UNLINKED) > 0);
         owner_unref(a.owner);
         owner_unref(b.owner);
         owner_unref(c.owner);

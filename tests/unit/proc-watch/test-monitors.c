@@ -705,14 +705,15 @@ static void monitors_child_killed(void **state) {
 /* One that ran before podspan-watch did: its container's end is emitted if it is killed. */
 static void found_monitor_killed(void **state) {
         static const Step steps[] = {
-                { EVENT_EXEC, 2, 0, EVENT_NAMED | EVENT_FOUND, 0, "/bin/podspan-conmon", "podspan-conmon~" MONITOR, "", 0 },
+                { EVENT_EXEC, 2, 0, EVENT_NAMED | EVENT_FOUND, 0, "/bin/podspan-conmon", "podspan-conmon~" MONITOR, "",
+                  0 },
                 { EVENT_EXEC, 5, 2, EVENT_CONTAINER | EVENT_FOUND, 0, "crio-" ID ".scope", "", "", 0 },
                 { EVENT_EXIT, 2, 0, 0, KILLED, NULL, NULL, NULL, 0 },
                 { EVENT_EXIT, 5, 0, EVENT_CONTAINER, 0x300, NULL, NULL, NULL, 0 },
         };
         static const Step of_exec[] = {
-                { EVENT_EXEC, 2, 0, EVENT_NAMED | EVENT_FOUND, 0, "/bin/podspan-conmon", "podspan-conmon~-e~" MONITOR, "",
-                  0 },
+                { EVENT_EXEC, 2, 0, EVENT_NAMED | EVENT_FOUND, 0, "/bin/podspan-conmon", "podspan-conmon~-e~" MONITOR,
+                  "", 0 },
                 { EVENT_EXEC, 5, 2, EVENT_CONTAINER | EVENT_FOUND, 0, "crio-" ID ".scope", "", "", 0 },
                 { EVENT_EXIT, 2, 0, 0, KILLED, NULL, NULL, NULL, 0 },
                 { EVENT_EXIT, 5, 0, EVENT_CONTAINER, 0x300, NULL, NULL, NULL, 0 },
@@ -736,7 +737,8 @@ static Story *play_wrap(int hook, uint64_t hook_ms, int wrapper, uint64_t wrappe
         static const Step steps[] = {
                 { EVENT_EXEC, 4, 0, EVENT_NAMED, 0, "/bin/runc", "runc~" CREATE, "", 0 },
                 { EVENT_FORK, 6, 4, 0, 0, NULL, NULL, NULL, 0 },
-                { EVENT_EXEC, 6, 0, EVENT_NAMED, 0, "/bin/podspan-hook", "podspan-hook~wrap~--~/bin/slow-hook~", "", 0 },
+                { EVENT_EXEC, 6, 0, EVENT_NAMED, 0, "/bin/podspan-hook", "podspan-hook~wrap~--~/bin/slow-hook~", "",
+                  0 },
                 { EVENT_FORK, 7, 6, 0, 0, NULL, NULL, NULL, 0 },
                 { EVENT_EXEC, 7, 0, 0, 0, "/bin/slow-hook", "slow-hook~", "", 0 }, /* 5 ms */
                 { EVENT_FORK, 8, 7, 0, 0, NULL, NULL, NULL, 0 },

@@ -302,6 +302,36 @@ static void test_timeout(void **userdata) {
         assert_int_equal(f->end.code, -1);
 }
 
+/* A container whose process is nobody's child here: that it ended is seen, how it ended is not, and not said to be 0.
+ */
+static void test_unknown_end(void **userdata) {
+        Fixture *f = *userdata;
+        char after[256];
+        pid_t holder;
+
+        /* The shell in between keeps the container's process from becoming ours. */
+        (void) snprintf(after, sizeof(after), "until [ -s %.64s/foreign ]; do sleep 0.01; done; cp %.64s/foreign $P",
+                        f->dir, f->dir);
+        holder = fork();
+        assert_true(holder >= 0);
+        if (holder == 0) {
+                char script[512];
+
+                (void) snprintf(script, sizeof(script),
+                                "sleep 0.5 & echo $! >%.64s/part; mv %.64s/part %.64s/foreign; "
+                                "exec sleep 1000",
+                                f->dir, f->dir, f->dir);
+                (void) execl("/bin/sh", "sh", "-c", script, NULL);
+                _exit(EXIT_FAILURE);
+        }
+        run(f, "", "exit 0", after, (MonitorOptions){});
+        assert_true(f->created && f->ended && !f->end.timed_out);
+        assert_int_equal(f->end.code, -1);
+        assert_int_equal(f->end.signal, 0);
+        (void) kill(holder, SIGKILL);
+        (void) waitpid(holder, NULL, 0);
+}
+
 static void test_forward(void **userdata) {
         Fixture *f = *userdata;
 
@@ -480,6 +510,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_everything_arrives, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_heirs, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_timeout, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_unknown_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_forward, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_attached, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_pipe_size, setup, teardown),
