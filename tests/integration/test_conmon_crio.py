@@ -308,6 +308,20 @@ def test_out_of_memory(one, pod):
     assert end.attributes["process.exit.code"] == 137
 
 
+def test_out_of_memory_of_a_child(one, pod):
+    """The OOM killer takes a child, and the container goes on: an event with its time, not how the container ended."""
+    for number in range(5):
+        container = start(one, pod, "sh -c 'echo 900 >/proc/self/oom_score_adj; x=a; while :; do x=$x$x; done'; sleep 1.5; exit 4",
+                          name=f"parent-{number}", memory=32 << 20)
+        # What is taken from it may not be enough in time: then the container goes, too.
+        if wait_exit(one, container).exit_code == 4:
+            break
+    end, = ours(wait_spans(one, container, "wait_for_exit_code"), container, "wait_for_exit_code")
+    assert end.attributes["process.exit.code"] == 4 and end.attributes["podspan.oom_killed"] is False
+    times = [at for name, at in end.events if name == "oom_kill"]
+    assert times and all(end.start < at < end.end - 1e9 for at in times)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["TERM", "KILL"])
 def test_restart(one, pod, number):
     """CRI-O goes and comes: containers run on, and an end meanwhile is noticed."""

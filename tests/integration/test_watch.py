@@ -326,6 +326,10 @@ def test_podman(runtime, hooks):
             _check_own_traces(spans, identifier, trace, "conmon exec")
         bad = next(span for span in of(spans, name="bad-hook") if span.status == ERROR)
         assert spans.ancestors(bad)[0].name == f"{runtime} create" and spans.ancestors(bad)[0].status == ERROR
+        # The list names what was run, not its first phase, and the container, as there is no pod.
+        listed = {trace["trace_id"]: trace for trace in podspan.cli_json("traces")["traces"]}
+        assert all(listed[_derived(identifier)]["container_id"] == identifier for identifier in ids.values())
+        assert not {trace["operation"] for trace in listed.values()} & {"start-up", "entrypoint", "wait for the engine"}
 
 
 @pytest.mark.parametrize("name", ["containerd-1.6.20-runc", MODERN])
