@@ -127,9 +127,9 @@ void tell_report(Tell *tell, const Node *node, Span *consume_span, uint64_t time
         /* One that ended by itself may have waited for this very end; of what ends long after it knows nothing. */
         if (above->killed || (above->gone_ns != 0 && time_ns > above->gone_ns + REPORTS_END_NS))
                 tell->host.emit(tell->host.userdata, TAKE_PTR(span));
-        else if (above->gone_ns == 0 &&
-                 reports_hold(&tell->reports, above->reporter, time_ns, limit_ns, TAKE_PTR(span)) < 0)
-                tell->n_dropped++;
+        else if (above->gone_ns == 0)
+                /* Above the bound: nothing is lost yet, the reporter is there. */
+                (void) reports_hold(&tell->reports, above->reporter, time_ns, limit_ns, TAKE_PTR(span));
 }
 
 void tell_withheld(Tell *tell, const Node *node) {
