@@ -64,15 +64,20 @@ static const TallyHeader tally_header = {
 
 /* Maps the file of @fd, which is consumed on success and then in @ret_fd. */
 static TallyFile *tally_map(int *fd, int *ret_fd) {
-        struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+        uint32_t place;
         void *map;
 
         map = mmap(NULL, sizeof(TallyFile), PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
         if (map == MAP_FAILED)
                 return NULL;
 
-        /* Shared, so that several writers may hold it; nobody ever waits for it. */
-        (void) fcntl(*fd, F_OFD_SETLK, &lock);
+        /* Exclusive, as no mere reader can lock it, and each writer at a place of its own, as there may be several;
+         * nobody ever waits for it. */
+        if (util_random(&place, sizeof(place)) == 0) {
+                lock.l_start = place;
+                (void) fcntl(*fd, F_OFD_SETLK, &lock);
+        }
         *ret_fd = TAKE_FD(*fd);
         return map;
 }
@@ -118,12 +123,26 @@ static TallyFile *tally_create(int state_fd, int *ret_fd) {
         return tally_map(&fd, ret_fd);
 }
 
+/* Opens the file for reading. It is its writer's, to whom STATE belongs: any member of its group can make a file there.
+ */
+static int tally_open_read(int state_fd) {
+        _cleanup_close_ int fd = openat(state_fd, TALLY_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+        struct stat folder, st;
+
+        if (fd < 0 || fstat(state_fd, &folder) < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode) || st.st_uid != folder.st_uid || (st.st_mode & (S_IWGRP | S_IWOTH)))
+                return -EPERM;
+        return TAKE_FD(fd);
+}
+
 static TallyFile *tally_read(int state_fd) {
+        _cleanup_close_ int fd = tally_open_read(state_fd);
         _cleanup_free_ char *buf = NULL;
         TallyFile *file;
         size_t size;
 
-        if (util_read_file_at(state_fd, TALLY_FILE, sizeof(TallyFile), &buf, &size) < 0)
+        if (fd < 0 || util_read_fd(fd, sizeof(TallyFile), &buf, &size) < 0)
                 return NULL;
         if (size != sizeof(TallyFile) || memcmp(buf, &tally_header, sizeof(tally_header)) != 0)
                 return NULL;
@@ -167,13 +186,12 @@ Tally *tally_free(Tally *tally) {
 }
 
 bool tally_has_writer(int state_fd) {
-        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-        _cleanup_close_ int fd = -EBADF;
+        struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+        _cleanup_close_ int fd = tally_open_read(state_fd);
 
-        fd = openat(state_fd, TALLY_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
         if (fd < 0)
                 return false;
-        /* Asks only; takes nothing. */
+        /* Asks only, about locks for writing; takes nothing. */
         return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 

@@ -285,6 +285,35 @@ static void test_writer(void **state) {
         tally_free(first);
 }
 
+/* A member of STATE's group can lock what it may read, and can make a file where there is none. */
+static void test_reader_is_no_writer(void **state) {
+        struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
+        Tally *tally;
+        int fd;
+
+        (void) state;
+
+        tally = tally_free(tally_open(dir_fd, true));
+        fd = openat(dir_fd, "tally", O_RDONLY | O_CLOEXEC);
+        assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+        assert_false(tally_has_writer(dir_fd));
+        (void) close(fd);
+
+        tally = tally_open(dir_fd, true);
+        tally_add(tally, "a", NOW, 1, false, false);
+        assert_true(tally_has_writer(dir_fd));
+        assert_int_equal(fchmodat(dir_fd, "tally", 0660, 0), 0);
+        assert_false(tally_has_writer(dir_fd));
+        assert_null(tally_open(dir_fd, false));
+        assert_int_equal(fchmodat(dir_fd, "tally", 0640, 0), 0);
+        if (geteuid() == 0) {
+                assert_int_equal(fchownat(dir_fd, "tally", 1, -1, 0), 0);
+                assert_false(tally_has_writer(dir_fd));
+                assert_null(tally_open(dir_fd, false));
+        }
+        tally_free(tally);
+}
+
 static void test_stop(void **state) {
         _cleanup_(tally_freep) Tally *tally = NULL;
         unsigned n = 0;
@@ -312,6 +341,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_writable_by_others, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_writer, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_reader_is_no_writer, setup, teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
