@@ -23,7 +23,8 @@ static int on_record(const char *name, const ContextRecord *record, void *userda
         facts.sandbox_id = record->identity.sandbox_id;
         if (outcome_stop(&facts, &id) != OUTCOME_STOP_CALL || !id || !*id ||
             record->start_ns > search->undecided->end_ns ||
-            (strcmp(id, search->undecided->container_id) != 0 && strcmp(id, search->undecided->sandbox_id) != 0))
+            (!outcome_same_id(id, search->undecided->container_id) &&
+             !outcome_same_id(id, search->undecided->sandbox_id)))
                 return 0;
 
         util_copy_bounded(search->stopping->id, sizeof(search->stopping->id), id, strlen(id));

@@ -209,6 +209,15 @@ OutcomeStop outcome_stop(const OutcomeFacts *facts, const char **ret_id) {
         return OUTCOME_STOP_KILL;
 }
 
+bool outcome_same_id(const char *stop_id, const char *id) {
+        size_t n;
+
+        if (!stop_id || !id)
+                return false;
+        n = strlen(stop_id);
+        return strcmp(stop_id, id) == 0 || (n >= 12 && strlen(id) == 64 && strncmp(stop_id, id, n) == 0);
+}
+
 bool outcome_excused(Outcome outcome, OutcomeStop stop) {
         return (outcome == OUTCOME_EXITED && stop == OUTCOME_STOP_CALL) ||
                (outcome == OUTCOME_KILLED && stop != OUTCOME_STOP_NONE);

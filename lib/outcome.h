@@ -73,6 +73,10 @@ Outcome outcome_judge(const OutcomeFacts *facts);
  */
 OutcomeStop outcome_stop(const OutcomeFacts *facts, const char **ret_id);
 
+/* Does a stop call that names @stop_id mean @id? Runtimes take the begin of an id, as crictl shows it. NULL is no id.
+ */
+bool outcome_same_id(const char *stop_id, const char *id);
+
 /* Does a stop of kind @stop, begun before the end, make @outcome no failure? */
 bool outcome_excused(Outcome outcome, OutcomeStop stop);
 

@@ -472,6 +472,16 @@ def test_a_stopped_container_has_not_failed(tmp_path, store, stopped, failed):
     assert ("1 failed" in text) == failed
 
 
+def test_a_container_stopped_by_the_begin_of_its_id_has_not_failed(tmp_path, store):
+    """As `crictl stop` does it."""
+    for number, short in ((1, True), (2, False)):
+        store.add(end(EXITED, "exit code 1", trace=bytes([number]) * 16, container=f"{number}" * 64,
+                      attributes={"process.exit.code": 1}))
+        stop(store, f"{number}" * (13 if short else 11), 2, 40)
+    traces = {trace["trace_id"]: trace["status"] for trace in podspan_json(tmp_path, "traces")["traces"]}
+    assert traces == {"01" * 16: "ok", "02" * 16: "error"}
+
+
 def test_a_stop_call_in_flight_counts(tmp_path, store):
     """Its span comes when it has ended: of StopPodSandbox seconds after the container's."""
     store.add(Span(1, CALL + "StartContainer", 0, 10, pod=POD), end(EXITED, "exit code 1", attributes={"process.exit.code": 1}))

@@ -363,6 +363,39 @@ static void migrated(void **state) {
         store = reopen(place->dir, &limits, STOREFILE_OPENED);
 }
 
+#define LONG "0123456789ab0123456789ab0123456789ab0123456789ab0123456789abcdef"
+
+/* crictl shows the begin of an id, and runtimes take it. */
+static void stops_by_short_id(void **state) {
+        static const struct {
+                const char *id;
+                const char *container_id;
+                bool excused;
+        } cases[] = {
+                { LONG, LONG, true },
+                { "0123456789ab0", LONG, true },
+                { "0123456789ab", LONG, true },
+                { "0123456789a", LONG, false }, /* too short to mean one */
+                { "0123456789ac0", LONG, false },
+                { "1123456789ab0", LONG, false },
+                { "web-container", "web-container-2", false }, /* not what runtimes make */
+                { LONG "0", LONG, false },
+        };
+        Place *place = *state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_(store_freep) Store *store =
+                        reopen(place->dir, &limits, i ? STOREFILE_OPENED : STOREFILE_CREATED);
+
+                assert_int_equal(store_stop_add(store, cases[i].id, OUTCOME_STOP_CALL, NOW), 0);
+                assert_int_equal(outcome_same_id(cases[i].id, cases[i].container_id), cases[i].excused);
+                if (store_stop_excuses(store, OUTCOME_EXITED, cases[i].container_id, "s", NOW) != cases[i].excused ||
+                    store_stop_excuses(store, OUTCOME_EXITED, "c", cases[i].container_id, NOW) != cases[i].excused)
+                        fail_msg("case %zu", i);
+                exec_sql(place->dir, "DELETE FROM stop");
+        }
+}
+
 /* As outcome_excused(), and by ids and times. */
 static void stops(void **state) {
         static const struct {
@@ -459,20 +492,11 @@ static void disk(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(queue),
-                TEST(rollback),
-                TEST(files),
-                TEST(keep),
-                TEST(retention_by_age),
-                TEST(retention_by_size),
-                TEST(damaged),
-                TEST(other_schemas),
-                TEST(migrated),
-                TEST(stops),
-                TEST(endpoint_facts),
-                TEST(locked),
-                TEST(long_text),
-                TEST(disk),
+                TEST(queue),   TEST(rollback),          TEST(files),
+                TEST(keep),    TEST(retention_by_age),  TEST(retention_by_size),
+                TEST(damaged), TEST(other_schemas),     TEST(migrated),
+                TEST(stops),   TEST(stops_by_short_id), TEST(endpoint_facts),
+                TEST(locked),  TEST(long_text),         TEST(disk),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
