@@ -209,7 +209,7 @@ def test_a_pod_with_the_hosts_pids(tmp_path):
                 assert len(ends) == 1, [(str(span), span.attributes) for span in ends]
 
 
-_ORPHANS = 400
+_ORPHANS = 150  # more take containerd a minute to end
 
 
 def _cgroup(pid):

@@ -223,20 +223,21 @@ case_units_stay() {
 
 # All of podspan goes while the pod runs; what is left is the node as it was.
 case_removal() {
-	podspan uninstall containerd --yes
-	systemctl restart containerd.service
+	local line
+	remove_pod service
+	# As docs/install.md has it below "All of it".
+	! podspan uninstall --all --yes >/job/uninstall || fail "nothing was in use: $(</job/uninstall)"
 	cmp /etc/containerd/config.toml /job/config.toml
 	[[ ! -e /etc/containerd/podspan-base-spec.json ]]
-	endpoint=$containerd
-	until_true 60 cri_answers
-	remove_pod service
-	# As the documentation has it, where it has it.
 	while read -r line; do
 		run_line "$line"
-	done < <(cut -f 3 /job/lines | grep -E 'systemctl (stop|disable)' || true)
-	systemctl disable --now podspan-cri@containerd.socket podspan-cri@containerd.service podspan-watch.service \
-		podspand.service run-podspan-spool.mount
+	done < <(grep '^systemctl ' /job/uninstall)
+	endpoint=$containerd
+	until_true 60 cri_answers
+	podspan uninstall --all --yes
+	[[ ! -e /run/podspan && ! -e /var/lib/podspan ]]
 	(cd /job/podspan && find . ! -type d) | (cd / && xargs rm -f)
+	rm -r /etc/podspan
 	systemctl daemon-reload
 	[[ -z $(systemctl list-units --all --no-legend 'podspan*' 'run-podspan*' | grep -v not-found) ]]
 	[[ -z $(find /etc/systemd -name '*podspan*') ]]
