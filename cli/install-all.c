@@ -120,7 +120,7 @@ static bool is_ours(const char *name) {
 static int on_link(const char *path, void *userdata) {
         Leftovers *left = userdata;
         const char *name = strrchr(path, '/') + 1;
-        mode_t type;
+        mode_t type = 0;
         int r;
 
         if (!is_ours(name) || type_of(left, path, &type) < 0 || type != S_IFLNK)
