@@ -273,7 +273,8 @@ static const char *restart_text(const Bypass *bypass, BypassState state) {
         if (state == BYPASS_ON && bypass->open.connections > 0)
                 return "kubelet need not restart; its open connections go on through podspan-cri until they end "
                        "(--now ends them)";
-        if (state == BYPASS_OFF)
+        /* Only where a bypass has just ended can kubelet have connections to the runtime. */
+        if (state == BYPASS_OFF && bypass->changed)
                 return "kubelet need not restart; connections that it opened to the runtime go on until they end, "
                        "those it opens now pass through podspan-cri (to have all of them at once: systemctl restart "
                        "kubelet.service)";

@@ -1199,11 +1199,14 @@ def test_bypass_says_whether_kubelet_must_restart(node):
     os.rename(made.listen, folder / "crio.sock")
     node.path("/run/crio").mkdir()
     os.rename(made.runtime_path, node.path("/run/crio/crio.sock"))
+    # Where nothing was ever bypassed nothing is said of what a bypass leaves.
+    assert "opened to the runtime" not in node.run("bypass", "status").stdout + node.run("bypass", "off").stdout
     done = node.run("bypass", "on")
     assert "kubelet need not restart" in done.stdout
     assert os.readlink(folder / "crio.sock") == "/run/crio/crio.sock"
     document = json.loads(node.run("bypass", "off", "--json").stdout)
     assert document["kubelet_dials_it"] is True and document["restart_kubelet"] is False and document["bypass"] == "off"
+    assert "opened to the runtime go on" in document["note"]
     made.close()
 
 
