@@ -3,9 +3,7 @@
 #include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include "bypass.h"
 #include "nodefile.h"
 
@@ -132,21 +130,12 @@ int bypass_switch(int root_fd, const char *path, bool on) {
 }
 
 int bypass_dial(int root_fd, const char *path) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        _cleanup_close_ int node_fd = nodefile_open(root_fd, path, O_PATH), fd = -EBADF;
-        struct ucred peer = { .uid = (uid_t) -1 };
-        socklen_t peer_n = sizeof(peer);
+        _cleanup_close_ int fd = -EBADF;
+        uid_t peer;
 
-        if (node_fd < 0)
-                return node_fd;
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        fd = nodefile_connect(root_fd, path, &peer);
+        /* A full backlog: somebody listens. */
         if (fd < 0)
-                return -errno;
-        (void) snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", node_fd);
-        if (connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
-                /* A full backlog: somebody listens. */
-                return errno == EAGAIN ? 0 : -errno;
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_n) < 0)
-                return -errno;
-        return is_roots(peer.uid) ? 0 : -EPERM;
+                return fd == -EAGAIN ? 0 : fd;
+        return is_roots(peer) ? 0 : -EPERM;
 }

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include "clk.h"
 #include "criversion.h"
 #include "nodefile.h"
@@ -160,21 +159,13 @@ int criversion_parse(const uint8_t *s, size_t n, Criversion *ret) {
 }
 
 static int dial(int root_fd, const char *path) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        _cleanup_close_ int node_fd = nodefile_open(root_fd, path, O_PATH), fd = -EBADF;
-        struct ucred peer = { .uid = (uid_t) -1 };
-        socklen_t peer_n = sizeof(peer);
+        _cleanup_close_ int fd = -EBADF;
+        uid_t peer;
 
-        if (node_fd < 0)
-                return node_fd;
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        fd = nodefile_connect(root_fd, path, &peer);
         if (fd < 0)
-                return -errno;
-        (void) snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", node_fd);
-        if (connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0 ||
-            getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_n) < 0)
-                return -errno;
-        return peer.uid == 0 || peer.uid == geteuid() ? TAKE_FD(fd) : -EPERM;
+                return fd;
+        return peer == 0 || peer == geteuid() ? TAKE_FD(fd) : -EPERM;
 }
 
 int criversion_ask(int root_fd, const char *path, Criversion *ret) {

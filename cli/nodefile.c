@@ -4,7 +4,9 @@
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/xattr.h>
 #include "nodefile.h"
 
@@ -487,4 +489,23 @@ int nodefile_list(int root_fd, const char *path, const char *suffix, int (*fn)(c
                         return r;
         }
         return 0;
+}
+
+int nodefile_connect(int root_fd, const char *path, uid_t *ret_peer) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        _cleanup_close_ int node_fd = nodefile_open(root_fd, path, O_PATH), fd = -EBADF;
+        struct ucred peer = { .uid = (uid_t) -1 };
+        socklen_t peer_n = sizeof(peer);
+
+        if (node_fd < 0)
+                return node_fd;
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        (void) snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", node_fd);
+        if (connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0 ||
+            getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_n) < 0)
+                return -errno;
+        *ret_peer = peer.uid;
+        return TAKE_FD(fd);
 }

@@ -88,3 +88,10 @@ int nodefile_check_owner(int root_fd, const char *path);
 
 /* The folder of @path and its last component, in @dir_fd below @root_fd. Returns a descriptor or a negative errno. */
 int nodefile_open_parent(int root_fd, const char *path, const char **ret_name);
+
+/*
+ * Connects to the stream socket @path: the one that is there, whatever becomes of the name meanwhile. Does not wait.
+ * Returns a descriptor of the caller's, non-blocking, with the user that listens in @ret_peer; -EAGAIN where somebody
+ * listens whose queue is full; or another negative errno.
+ */
+int nodefile_connect(int root_fd, const char *path, uid_t *ret_peer);
