@@ -16,10 +16,11 @@
 #define WRITTEN   "# Written by `podspan install kubelet`"
 #define TMPFILES  "/etc/tmpfiles.d/podspan-bypass.conf"
 
+#define WATCHSTATE_NEW "." WATCHSTATE_FILE
+
 /* What podspan makes in its two directories, by the begin of the name. */
-static const char *const state_names[] = {
-        ".counters", "." WATCHSTATE_FILE, "context", "counters", "cri.sock", "run", "spool", "tally", WATCHSTATE_FILE
-};
+static const char *const state_names[] = { ".counters", WATCHSTATE_NEW, "context", "counters",     "cri.sock",
+                                           "run",       "spool",        "tally",   WATCHSTATE_FILE };
 static const char *const store_names[] = { STORESCHEMA_FILE, "podspand.lock", "podspand.reading" };
 
 static const char *const unit_names[] = { "podspand.service", "podspan-watch.service", "run-podspan-spool.mount" };
