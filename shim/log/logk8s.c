@@ -211,12 +211,7 @@ static int write_segments(int fd, const struct iovec *segments, size_t n, size_t
                         break;
                 }
                 written += (size_t) k;
-                for (; n > 0 && (size_t) k >= iov->iov_len; iov++, n--)
-                        k -= (ssize_t) iov->iov_len;
-                if (n > 0) {
-                        iov->iov_base = (uint8_t *) iov->iov_base + k;
-                        iov->iov_len -= (size_t) k;
-                }
+                logpipe_advance(&iov, &n, (size_t) k);
         }
         *ret_written = written;
         return r;

@@ -60,6 +60,15 @@ static bool wait_for_room(LogPipe *pipe) {
         return false;
 }
 
+void logpipe_advance(struct iovec **iov, size_t *n, size_t written) {
+        for (; *n > 0 && written >= (*iov)->iov_len; (*iov)++, (*n)--)
+                written -= (*iov)->iov_len;
+        if (*n > 0) {
+                (*iov)->iov_base = (uint8_t *) (*iov)->iov_base + written;
+                (*iov)->iov_len -= written;
+        }
+}
+
 /* Writes as far as it goes. Returns 0 or the negative errno that stopped it, and how far it went. */
 static int write_some(LogPipe *pipe, struct iovec *iov, size_t n, size_t *ret_written) {
         size_t written = 0;
@@ -79,12 +88,7 @@ static int write_some(LogPipe *pipe, struct iovec *iov, size_t n, size_t *ret_wr
                 pipe->stalled = false;
                 pipe->written += (size_t) k;
                 written += (size_t) k;
-                for (; n > 0 && (size_t) k >= iov->iov_len; iov++, n--)
-                        k -= (ssize_t) iov->iov_len;
-                if (n > 0) {
-                        iov->iov_base = (uint8_t *) iov->iov_base + k;
-                        iov->iov_len -= (size_t) k;
-                }
+                logpipe_advance(&iov, &n, (size_t) k);
         }
         *ret_written = written;
         return r;

@@ -58,3 +58,6 @@ int logpipe_finish(LogPipe *pipe);
  * it.
  */
 int logpipe_linger(LogPipe *pipe);
+
+/* Moves the @n segments at *@iov on behind the @written bytes that writev(2) took of them. */
+void logpipe_advance(struct iovec **iov, size_t *n, size_t written);
