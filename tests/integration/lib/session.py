@@ -82,42 +82,48 @@ def remove_cgroups(name):
                 pass
 
 
-def end_orphans(*names):
-    """Ends the programs of these names that were left to us by their parents, as podman leaves its conmon."""
-    ours = str(os.getpid())
+def _children():
+    """The processes whose parent we are: {pid: (name, state)}."""
+    ours, found = str(os.getpid()), {}
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
             name, _, rest = Path(f"/proc/{entry}/stat").read_text(encoding="latin-1").partition("(")[2].rpartition(")")
         except OSError:
             continue
-        if name in names and rest.split()[1] == ours:
-            os.kill(int(entry), signal.SIGKILL)
-            os.waitpid(int(entry), 0)
+        state, parent = rest.split()[:2]
+        if parent == ours:
+            found[int(entry)] = (name, state)
+    return found
+
+
+def end_orphans(*names):
+    """Ends the programs of these names that were left to us by their parents, as podman leaves its conmon."""
+    for pid, (name, _) in _children().items():
+        if name in names:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def reap_orphans(*names, seconds=2):
-    """Collects the dead of these names that were left to us: podspand's helpers die with it, and it waits for none."""
-    ours, end = str(os.getpid()), time.monotonic() + seconds
+    """Collects the dead that were left to us, as the first process does; those of these names get time to die.
+
+    podspand's helpers die with it, and it waits for none; what a test starts and kills may leave children that nobody
+    waits for. A dead process is no leftover.
+    """
+    end = time.monotonic() + seconds
     while True:
-        alive = False
-        for entry in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                name, _, rest = Path(f"/proc/{entry}/stat").read_text(encoding="latin-1").partition("(")[2].rpartition(")")
-            except OSError:
-                continue
-            if name in names and rest.split()[1] == ours:
-                if rest.split()[0] == "Z":
-                    os.waitpid(int(entry), 0)
-                else:
-                    alive = True
-        if not alive or time.monotonic() >= end:
+        children = _children()
+        for pid in [pid for pid, (_, state) in children.items() if state == "Z"]:
+            os.waitpid(pid, 0)
+        if not any(name in names and state != "Z" for name, state in children.values()) or time.monotonic() >= end:
             return
         time.sleep(0.02)
 
 
 def _command_line(pid):
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").replace("\0", " ")
+        line = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").replace("\0", " ")
+        return line or Path(f"/proc/{pid}/stat").read_text(encoding="latin-1")[:64]
     except OSError:
         return "gone"
 
