@@ -247,10 +247,10 @@ ROOT_ONLY = {"podspand.service": {"fchown", "mbind"}}
 
 
 @pytest.mark.parametrize("name,source,also", [
-    ("podspan-cri@.service", "cri-hooks/confine.c", ["prctl", "capget", "seccomp", "execve"]),
-    ("podspan-watch.service", "proc-watch/privilege.c", [
+    ("podspan-cri@.service", "cri-hooks/serve/confine.c", ["prctl", "capget", "seccomp", "execve"]),
+    ("podspan-watch.service", "proc-watch/kernel/privilege.c", [
         "prctl", "seccomp", "execve", "bpf", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"]),
-    ("podspand.service", "agent/seccompf.c", ["prctl", "seccomp", "execve"])])
+    ("podspand.service", "agent/collect/seccompf.c", ["prctl", "seccomp", "execve"])])
 def test_unit_allows_what_the_program_needs(tree, name, source, also):
     """The unit's filter of system calls is not narrower than the program's own, of which the tests know that it is enough."""
     allowed = set()
@@ -356,7 +356,7 @@ def test_podspand_reload_reads_certificates(tree, tmp_path):
 def test_watch_ends_for_good(tree):
     """Where podspan-watch cannot run, its unit has failed and says so: it is neither started again nor skipped in silence."""
     text = (tree / "lib/systemd/system/podspan-watch.service").read_text(encoding="utf-8")
-    code = re.search(r"^#define WATCHSTATE_EXIT_REFUSED (\d+)$", (REPO / "lib/watchstate.h").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    code = re.search(r"^#define WATCHSTATE_EXIT_REFUSED (\d+)$", (REPO / "lib/node/watchstate.h").read_text(encoding="utf-8"), re.MULTILINE)[1]
     assert code in re.search(r"^RestartPreventExitStatus=(.*)$", text, re.MULTILINE)[1].split()
     assert not re.search(r"^Condition", text, re.MULTILINE)
     # Of kernels before 5.11: what it maps is charged to it, and it may not raise the limit.

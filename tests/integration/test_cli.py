@@ -88,7 +88,7 @@ class Span:
         self.pod, self.container, self.links = pod, container, links
         self.attributes = attributes or {}
         self.container_id, self.sandbox_id = container_id, sandbox_id
-        # What podspand decides (lib/outcome.h) is its own test's; here a span with status Error has failed.
+        # What podspand decides (lib/otel/outcome.h) is its own test's; here a span with status Error has failed.
         self.outcome = outcome if outcome is not None else int(status == 2)
         self.why = why if why is not None else message or None
 
@@ -113,7 +113,7 @@ def traces_data(spans, node="worker-1"):
 
 
 def schema():
-    """The statements of lib/storeschema.h, which both programs use as they are."""
+    """The statements of lib/node/storeschema.h, which both programs use as they are."""
     text = (ROOT / "lib" / "storeschema.h").read_text()
 
     def macro(name):
@@ -422,7 +422,7 @@ def test_trace_of_many_spans_is_bounded(tmp_path, store):
     assert sum(len(s["spans"]) for r in document["resourceSpans"] for s in r["scopeSpans"]) == total
 
 
-# What failed, and what did not. The outcome of each span alone is podspand's (lib/outcome.h); what the stop calls make of
+# What failed, and what did not. The outcome of each span alone is podspand's (lib/otel/outcome.h); what the stop calls make of
 # it is decided here.
 
 OK, FAILED, EXITED, KILLED, UNKNOWN = range(5)

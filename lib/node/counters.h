@@ -65,7 +65,7 @@ typedef enum CountersId {
         COUNTERS_AGENT_SET_ASIDE,       /* spool files set aside: podspand died over them twice */
         COUNTERS_AGENT_FOREIGN,         /* removed from the spool: their names are not those of spool files */
         COUNTERS_WATCH_UNREADABLE,      /* bundles of root that podspan-watch could not read */
-        COUNTERS_UNTRUSTED,             /* directories not used, since others could change them (lib/dirowner.h) */
+        COUNTERS_UNTRUSTED,             /* directories not used, since others could change them (lib/base/dirowner.h) */
         COUNTERS_WATCH_CROWDED,  /* events of other users' processes not told: they have a part of the room only */
         COUNTERS_WATCH_UNLINKED, /* commands that podspan-watch gave a derived trace id: no context found */
         _COUNTERS_ID_MAX,

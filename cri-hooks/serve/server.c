@@ -9,7 +9,7 @@
 #include "notify.h"
 #include "server.h"
 
-#define BYPASS_SUFFIX ".bypass" /* as cli/bypass.h has it */
+#define BYPASS_SUFFIX ".bypass" /* as cli/node/bypass.h has it */
 
 /* Returns a connected socket, or a negative errno. A unix socket connects at once or not at all. */
 static int connect_to(const char *path) {
