@@ -1,6 +1,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/timex.h>
+#include "configfile.h"
 #include "doctor.h"
 #include "nodefile.h"
 #include "status.h"
@@ -63,7 +64,7 @@ static int load_config(Doctor *doctor, char **reterr_message) {
         r = config_defaults(&doctor->config);
         if (r < 0)
                 return r;
-        r = config_read_dir(&doctor->config, dir, reterr_message);
+        r = configfile_read_dir(&doctor->config, dir, reterr_message);
         if (r < 0)
                 config_deinit(&doctor->config);
         return r;

@@ -130,23 +130,6 @@ int config_folder(const char *file, char **ret);
 int config_defaults(Config *ret);
 
 /*
- * Parses @len bytes of one configuration file into @config, which holds defaults or earlier files' values; @name is
- * used in messages. No I/O. Returns 0 or -EINVAL / -ENOMEM with a message. For tests and the fuzz target, and
- * config_load().
- */
-int config_parse(Config *config, const char *name, const char *s, size_t len, char **reterr_message);
-
-/* Reads @path/podspan.conf and the files of @path/conf.d over what @config holds: config_load() with CONFIG_DIR. No
- * directory is fine. */
-int config_read_dir(Config *config, const char *path, char **reterr_message);
-
-/*
- * Applies the OTEL_* variables of @envp as the OpenTelemetry specification defines them; an empty one is as good as
- * none. Unlike there, a wrong value is an error, naming the variable.
- */
-int config_apply_env(Config *config, char *const *envp, char **reterr_message);
-
-/*
  * Calls @fn for every key in the order of the table with its effective value as text (a secret header's value as "***")
  * and origin ("default",
  * "/etc/podspan/podspan.conf:12", "OTEL_EXPORTER_OTLP_ENDPOINT"). A negative return of @fn ends it and is returned.

@@ -4,6 +4,7 @@
  */
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include "configkey.h"
@@ -413,4 +414,16 @@ void configkey_clear(Config *config, const ConfigKey *key) {
 
 void configkey_set_origin(Config *config, const ConfigKey *key, const char *name, unsigned line) {
         config->origins->keys[key - configkey_table] = (ConfigOrigin){ .name = name, .line = line };
+}
+
+int _printf_(3, 4) configkey_fail(char **reterr_message, int error, const char *format, ...) {
+        char *message;
+        va_list ap;
+        int r;
+
+        va_start(ap, format);
+        r = vasprintf(&message, format, ap);
+        va_end(ap);
+        *reterr_message = r < 0 ? NULL : message;
+        return error;
 }

@@ -62,3 +62,9 @@ int configkey_format(const Config *config, const ConfigKey *key, char **ret);
 
 /* Frees what @key's value owns. */
 void configkey_clear(Config *config, const ConfigKey *key);
+
+/*
+ * Makes the message of an error and returns @error. *reterr_message is the caller's to free, and NULL if there is no
+ * memory.
+ */
+int _printf_(3, 4) configkey_fail(char **reterr_message, int error, const char *format, ...);

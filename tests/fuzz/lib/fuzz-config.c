@@ -1,5 +1,6 @@
 #include <stdint.h>
 #include "config.h"
+#include "configfile.h"
 
 static int on_key(const char *key, const char *value, const char *origin, void *userdata) {
         return key && value && origin && userdata ? 0 : -EINVAL;
@@ -15,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (config_defaults(&config) < 0)
                 return 0;
 
-        r = config_parse(&config, "fuzz.conf", (const char *) data, size, &message);
+        r = configfile_parse(&config, "fuzz.conf", (const char *) data, size, &message);
         if ((r < 0) != (message != NULL) || config_dump(&config, on_key, &config) < 0)
                 abort();
 

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 #include "config.h"
+#include "configenv.h"
+#include "configfile.h"
 #include "configkey.h"
 #include "configvalue.h"
 
@@ -16,7 +18,7 @@ static int parse(Config *config, const char *s, size_t len, char **reterr_messag
 
         assert_non_null(copy);
         memcpy(copy, s, len);
-        return config_parse(config, "t.conf", copy, len, reterr_message);
+        return configfile_parse(config, "t.conf", copy, len, reterr_message);
 }
 
 static void load(Config *config, const char *s) {
@@ -503,7 +505,7 @@ static void test_env(void **state) {
                 Config config;
 
                 assert_int_equal(config_defaults(&config), 0);
-                assert_int_equal(config_apply_env(&config, (char *const *) cases[i].envp, &message), 0);
+                assert_int_equal(configenv_apply(&config, (char *const *) cases[i].envp, &message), 0);
                 expect(&config, cases[i].key, cases[i].value, cases[i].origin);
                 config_deinit(&config);
         }
@@ -514,7 +516,7 @@ static void test_env(void **state) {
                 Config config;
 
                 assert_int_equal(config_defaults(&config), 0);
-                assert_int_equal(config_apply_env(&config, (char *const *) envp, &message), -EINVAL);
+                assert_int_equal(configenv_apply(&config, (char *const *) envp, &message), -EINVAL);
                 assert_string_equal(message, errors[i].message);
                 config_deinit(&config);
         }
@@ -610,8 +612,8 @@ static void test_directory(void **state) {
         (void) state;
 
         assert_int_equal(config_defaults(&config), 0);
-        assert_int_equal(config_read_dir(&config, "/nonexistent/podspan", &message), 0);
-        assert_int_equal(config_read_dir(&config, dir, &message), 0);
+        assert_int_equal(configfile_read_dir(&config, "/nonexistent/podspan", &message), 0);
+        assert_int_equal(configfile_read_dir(&config, dir, &message), 0);
         expect(&config, "service_name", "", "default");
 
         (void) snprintf(path, sizeof(path), "%s/conf.d", dir);
@@ -634,7 +636,7 @@ static void test_directory(void **state) {
         (void) snprintf(path, sizeof(path), "%s/conf.d/l.conf", dir);
         assert_int_equal(symlink("../data", path), 0);
 
-        assert_int_equal(config_read_dir(&config, dir, &message), 0);
+        assert_int_equal(configfile_read_dir(&config, dir, &message), 0);
         (void) snprintf(path, sizeof(path), "%s/conf.d/9.conf:1", dir);
         expect(&config, "service_name", "nine", path);
         (void) snprintf(path, sizeof(path), "%s/conf.d/10.conf:2", dir);
@@ -647,13 +649,13 @@ static void test_directory(void **state) {
         /* One that cannot be read, and one that is wrong. */
         (void) snprintf(path, sizeof(path), "%s/conf.d/m.conf", dir);
         assert_int_equal(symlink("nowhere", path), 0);
-        assert_int_equal(config_read_dir(&config, dir, &message), -ENOENT);
+        assert_int_equal(configfile_read_dir(&config, dir, &message), -ENOENT);
         (void) snprintf(other, sizeof(other), "%s: No such file or directory", path);
         assert_string_equal(message, other);
         free(message);
         (void) unlink(path);
         put("conf.d/m.conf", "\nx = 1\n");
-        assert_int_equal(config_read_dir(&config, dir, &message), -EINVAL);
+        assert_int_equal(configfile_read_dir(&config, dir, &message), -EINVAL);
         (void) snprintf(other, sizeof(other), "%s:2: unknown key \"x\"", path);
         assert_string_equal(message, other);
         free(message);
