@@ -1,7 +1,7 @@
 #include <stdio.h>
 #include <string.h>
-#include "cmd-install-all.h"
-#include "install-all.h"
+#include "cmd-install.h"
+#include "leftovers.h"
 #include "nodeproc.h"
 
 typedef struct All {

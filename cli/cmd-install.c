@@ -1,6 +1,6 @@
 #include <stdio.h>
 #include <string.h>
-#include "cmd-install-all.h"
+#include "cmd-install.h"
 #include "config.h"
 
 enum {

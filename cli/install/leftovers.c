@@ -4,7 +4,7 @@
 #include <sys/file.h>
 #include "bypass.h"
 #include "flagedit.h"
-#include "install-all.h"
+#include "leftovers.h"
 #include "install.h"
 #include "netunix.h"
 #include "nodefile.h"
