@@ -89,11 +89,6 @@ static void settle(Call *call) {
 }
 
 void callend_settle(Calls *calls) {
-        /* Called from within settle(): the calls are in order, and each is done with before the next. */
-        if (calls->settling)
-                return;
-
-        calls->settling = true;
         while (calls->ended) {
                 _cleanup_(call_freep) Call *call = calls->ended;
 
@@ -103,5 +98,4 @@ void callend_settle(Calls *calls) {
                 calls->n_ended--;
                 settle(call);
         }
-        calls->settling = false;
 }

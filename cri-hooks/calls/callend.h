@@ -18,7 +18,10 @@ bool callend_failed(const Call *call);
 /* Does the call, with its end known, become a span? */
 bool callend_wants_span(const Call *call);
 
-/* Makes the spans of all calls that are over, learns from them, and releases them. */
+/*
+ * Makes the spans of all calls that are over, learns from them, and releases them. Only calls.c calls this: before it
+ * begins a call that may depend on one that ended, and in an idle moment.
+ */
 void callend_settle(Calls *calls);
 
 /* Queues a span that is whole, and now the queue's. */

@@ -30,6 +30,12 @@ static bool identity_known(const Call *call) {
         }
 }
 
+/* What ended before this call is known to who makes it; a sandbox's start depends on nothing before it. */
+static void settle_before(const Call *call) {
+        if (call->fields && call->method->effect != METHOD_RUN_POD_SANDBOX)
+                callend_settle(call->calls);
+}
+
 static TapInject op_inject(Tap *tap _unused_, TapStream *stream, bool final,
                            char ret[static TRACECONTEXT_TRACEPARENT_LEN + 1]) {
         Call *call = container_of(stream, Call, stream);
@@ -38,6 +44,8 @@ static TapInject op_inject(Tap *tap _unused_, TapStream *stream, bool final,
                 return TAP_INJECT_NO;
         if (!call->has_context && !final && !identity_known(call))
                 return TAP_INJECT_WAIT;
+        if (!call->has_context)
+                settle_before(call);
         if (callstart_context(call) < 0)
                 return TAP_INJECT_NO;
         /* Joined to a start that a caller's decision recorded, this call is still only ours to sample. */
@@ -205,6 +213,7 @@ static void complete_request(Call *call) {
 
         if (call->method->class > METHOD_PROBE)
                 return;
+        settle_before(call);
         callstart_note(call);
         if (call->method->class == METHOD_OTHER || callstart_context(call) < 0)
                 return;

@@ -68,7 +68,6 @@ struct Calls {
         Call *ended; /* calls that are over, oldest first */
         Call **ended_tail;
         unsigned n_ended;
-        bool settling;
         Call *young[CONTEXTYOUNG_SLOTS]; /* calls that have no file yet, by slot */
         bool showing;                    /* who is woken for them is */
 };

@@ -1,6 +1,5 @@
 #include <stdlib.h>
 #include <string.h>
-#include "callend.h"
 #include "callstart.h"
 #include "grpcutil.h"
 
@@ -11,10 +10,6 @@ static PodmapEntry *start_of(const Call *call) {
 
         if (!call->fields)
                 return NULL;
-        /* What ended before this call is known to who makes it. */
-        if (call->method->effect != METHOD_RUN_POD_SANDBOX)
-                callend_settle(call->calls);
-
         switch (call->method->effect) {
         case METHOD_PULL_IMAGE:
                 sandbox = podmap_find_pod(map, call_field(call, CRI_POD_UID));
@@ -77,7 +72,6 @@ void callstart_note(Call *call) {
 
         if (!call->fields || call->method->effect == METHOD_RUN_POD_SANDBOX)
                 return;
-        callend_settle(call->calls);
 
         entry = call_find_entry(call);
         if (!entry) {
