@@ -49,11 +49,12 @@ static const char *const none[] = { NULL };
 const char *const *link_operations(const Command *command, Manager manager, bool sandbox) {
         const char *verb = command->verb;
 
+        if (command_traits[command->kind].only_call)
+                return operations_sandbox();
+
         switch (command->kind) {
         case COMMAND_CNI:
                 return strcmp(verb, "ADD") == 0 ? operations_sandbox() : operations_end(/* sandbox= */ true);
-        case COMMAND_PINNS:
-                return operations_sandbox();
         case COMMAND_SHIM:
                 if (strcmp(verb, "start") == 0)
                         return sandbox ? operations_sandbox() : start_any;
@@ -404,7 +405,7 @@ int link_find(Link *link, const Command *command, uint64_t time_ns, StoryOrigin 
         assert(command);
         assert(ret);
 
-        if (command->kind == COMMAND_PINNS)
+        if (command_traits[command->kind].only_call)
                 return command->uid == 0 ? find_only_call(link, command, time_ns, ret) : -ENOENT;
 
         bundle = malloc(sizeof(*bundle));

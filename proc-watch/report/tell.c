@@ -75,11 +75,6 @@ static int tell_work(Tell *tell, Node *node, const char *name, const Work *work,
         return 0;
 }
 
-static bool is_infrastructure(const Node *node) {
-        return node->kind == COMMAND_RUNTIME || node->kind == COMMAND_MONITOR || node->kind == COMMAND_SHIM ||
-               node->kind == COMMAND_PINNS;
-}
-
 void tell_node(Tell *tell, Node *node) {
         TraceContext contexts[PHASES_MAX];
         NodePhase phases[PHASES_MAX];
@@ -98,7 +93,7 @@ void tell_node(Tell *tell, Node *node) {
         }
 
         /* Of programs that are somebody else's, the attributes say enough. */
-        for (size_t i = 0; is_infrastructure(node) && i < node->work.n; i++) {
+        for (size_t i = 0; command_traits[node->kind].infrastructure && i < node->work.n; i++) {
                 const Work *work = &node->work.items[i];
                 const TraceContext *parent = &node->context;
 

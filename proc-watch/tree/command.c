@@ -23,6 +23,15 @@ const CommandProgram command_programs[] = {
         { NULL, false, COMMAND_OTHER, 0 },
 };
 
+const CommandTraits command_traits[_COMMAND_KIND_MAX] = {
+        [COMMAND_OTHER] = { .speaks = COMMAND_SPEAKS_BELOW },
+        [COMMAND_SHIM] = { .speaks = COMMAND_SPEAKS_WITH_VERB, .infrastructure = true },
+        [COMMAND_MONITOR] = { .speaks = COMMAND_SPEAKS_ALWAYS, .infrastructure = true },
+        [COMMAND_RUNTIME] = { .speaks = COMMAND_SPEAKS_ALWAYS, .infrastructure = true },
+        [COMMAND_CNI] = { .speaks = COMMAND_SPEAKS_BELOW_OR_ENGINE },
+        [COMMAND_PINNS] = { .speaks = COMMAND_SPEAKS_ALWAYS, .infrastructure = true, .only_call = true },
+};
+
 /* Options that take a value in the next argument; all others stand alone or have theirs after '='. */
 static const char *const runtime_options[] = {
         "--root",

@@ -25,7 +25,26 @@ typedef enum CommandKind {
         COMMAND_CNI,     /* CNI_COMMAND is set; verb ADD, DEL … */
         COMMAND_PINNS,   /* CRI-O's maker of namespaces */
         COMMAND_OURS,    /* podspan's own: speaks for itself */
+        _COMMAND_KIND_MAX,
 } CommandKind;
+
+/* When a program of a kind is told of. */
+typedef enum CommandSpeaks {
+        COMMAND_SPEAKS_NEVER,
+        COMMAND_SPEAKS_ALWAYS,
+        COMMAND_SPEAKS_WITH_VERB,
+        COMMAND_SPEAKS_BELOW,           /* another that is told of */
+        COMMAND_SPEAKS_BELOW_OR_ENGINE, /* likewise, or an engine itself */
+} CommandSpeaks;
+
+/* What else differs between kinds, in one row each: what is not here, all kinds have in common. */
+typedef struct CommandTraits {
+        CommandSpeaks speaks;
+        bool infrastructure; /* ours to explain: its work becomes spans; of others attributes say enough */
+        bool only_call;      /* names no pod: the only start of a sandbox in flight is its cause */
+} CommandTraits;
+
+extern const CommandTraits command_traits[_COMMAND_KIND_MAX];
 
 /* Where an engine keeps what it has, by its options; "" where it is not told. Absolute paths only. */
 typedef struct CommandFolders {

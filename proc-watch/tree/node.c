@@ -84,19 +84,16 @@ const TraceContext *node_life_parent(const Node *node) {
 }
 
 bool node_speaks(const Node *node, const Command *command, const Node *parent) {
-        switch (command->kind) {
-        case COMMAND_RUNTIME:
-        case COMMAND_MONITOR:
-        case COMMAND_PINNS:
+        switch (command_traits[command->kind].speaks) {
+        case COMMAND_SPEAKS_ALWAYS:
                 return true;
-        case COMMAND_SHIM:
+        case COMMAND_SPEAKS_WITH_VERB:
                 return *command->verb != '\0';
-        case COMMAND_CNI:
+        case COMMAND_SPEAKS_BELOW_OR_ENGINE:
                 return node->engine || node_open(parent);
-        case COMMAND_OTHER:
+        case COMMAND_SPEAKS_BELOW:
                 return node_open(parent);
-        case COMMAND_ENGINE:
-        case COMMAND_OURS:
+        case COMMAND_SPEAKS_NEVER:
                 break;
         }
         return false;
