@@ -27,7 +27,8 @@ int tail_note_stops(Store *store, const IngestRow *rows, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 if (rows[i].stop == OUTCOME_STOP_NONE || !rows[i].stop_id)
                         continue;
-                r = store_stop_add(store, rows[i].stop_id, rows[i].stop, rows[i].start_ns);
+                r = store_stop_add(store, rows[i].stop_id, rows[i].stop, rows[i].start_ns, rows[i].stop_method,
+                                   rows[i].grace_ms);
                 if (r < 0)
                         return r;
         }
@@ -61,7 +62,7 @@ static int is_stopped(Store *store, const StoreUndecided *undecided, const TailS
         id = stopping->fn(undecided, &began_ns, stopping->userdata);
         if (!id)
                 return 0;
-        r = store_stop_add(store, id, OUTCOME_STOP_CALL, began_ns);
+        r = store_stop_add(store, id, OUTCOME_STOP_CALL, began_ns, VERDICT_STOP_UNSEEN, /* grace_ms= */ -1);
         return r < 0 ? r : 1;
 }
 

@@ -279,6 +279,17 @@ static const char *get_string(KeyValue *const *attributes, size_t n, const char 
         return NULL;
 }
 
+static int64_t get_number(KeyValue *const *attributes, size_t n, const char *key) {
+        for (size_t i = 0; i < n; i++) {
+                const AnyValue *value = attributes[i]->value;
+
+                if (value && value->value_case == PODSPAN__OTLP__ANY_VALUE__VALUE_INT_VALUE &&
+                    strcmp(attributes[i]->key, key) == 0)
+                        return MAX(value->int_value, INT64_C(-1));
+        }
+        return -1;
+}
+
 /* The size of a resource without its scopes. */
 static size_t resource_size(const ResourceSpans *resource_spans) {
         ResourceSpans bare = *resource_spans;
@@ -375,6 +386,34 @@ static int complete_resource(Ingest *ingest, ResourceSpans *resource_spans) {
         return 0;
 }
 
+static void judge_stop(IngestRow *row, const OtlpSpan *span, const OutcomeFacts *facts) {
+        row->stop = outcome_stop(facts, &row->stop_id);
+        row->stop_method = VERDICT_STOP_UNSEEN;
+        row->grace_ms = -1;
+        if (row->stop == OUTCOME_STOP_NONE)
+                return;
+        row->stop_method = row->stop == OUTCOME_STOP_KILL ? VERDICT_STOP_ENGINE : verdict_stop_method(span->name);
+        row->grace_ms = get_number(span->attributes, span->n_attributes, VERDICT_ATTR_STOP_GRACE);
+}
+
+/* Whoever decides on a container's end says so. The hook decides nothing, and tells nothing but containers. */
+static void judge_death(IngestRow *row, const OtlpSpan *span) {
+        const char *word = NULL;
+
+        row->verdict = VERDICT_UNKNOWN;
+        row->death = false;
+        if (!row->container_id)
+                return;
+        row->death = strcmp(span->name, "container") == 0;
+        if (!row->death && strcmp(span->name, "wait_for_exit_code") != 0)
+                return;
+        word = get_string(span->attributes, span->n_attributes, VERDICT_ATTR_VERDICT);
+        if (!word)
+                return;
+        row->death = true;
+        (void) verdict_parse(word, &row->verdict);
+}
+
 /* False above the arena's maximum. */
 static bool judge(Ingest *ingest, IngestRow *row, const OtlpSpan *span) {
         char why[OUTCOME_WHY_MAX + 1];
@@ -388,7 +427,8 @@ static bool judge(Ingest *ingest, IngestRow *row, const OtlpSpan *span) {
         facts.sandbox_id = row->sandbox_id;
 
         row->outcome = outcome_judge(&facts);
-        row->stop = outcome_stop(&facts, &row->stop_id);
+        judge_stop(row, span, &facts);
+        judge_death(row, span);
         row->why = NULL;
         len = outcome_why(&facts, row->outcome, why);
         if (len == 0)

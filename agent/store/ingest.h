@@ -18,6 +18,7 @@
 #include "outcome.h"
 #include "tracecontext.h"
 #include "util.h"
+#include "verdict.h"
 
 #define INGEST_SPANS_MAX  16384        /* of one file; the others are dropped and counted */
 #define INGEST_ITEMS_MAX  128          /* attributes, events and links of a span each; OTLP's dropped_*_count says so */
@@ -64,6 +65,10 @@ typedef struct IngestRow {
         const char *why;     /* outcome_why(), NULL with OUTCOME_OK */
         OutcomeStop stop;    /* does it stop a container */
         const char *stop_id; /* … this one, or all of this sandbox; NULL where it does not say */
+        VerdictStop stop_method;
+        int64_t grace_ms; /* negative: not known */
+        bool death;       /* a container's end, not that of something executed in it */
+        Verdict verdict;  /* then what its emitter decided, VERDICT_UNKNOWN where it says none */
 
         /* The caller's to change before ingest_encode(). */
         IngestTarget target; /* by the sampled flag */

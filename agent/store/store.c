@@ -144,6 +144,28 @@ int64_t store_batch_next(Store *store) {
         return ++store->last_batch;
 }
 
+static int add_death(Store *store, int64_t batch, const IngestRow *row) {
+        sqlite3_stmt *stmt;
+        int r;
+
+        r = storesql_get(store, SQL_DEATH_ADD, &stmt);
+        if (r < 0)
+                return r;
+        storesql_bind_text(stmt, 1, row->container_id);
+        storesql_bind_number(stmt, 2, row->end_ns);
+        storesql_bind_number(stmt, 3, row->start_ns);
+        storesql_bind_text(stmt, 4, row->sandbox_id);
+        storesql_bind_text(stmt, 5, row->pod_uid);
+        storesql_bind_text(stmt, 6, row->pod_name);
+        storesql_bind_text(stmt, 7, row->pod_namespace);
+        storesql_bind_text(stmt, 8, row->container_name);
+        storesql_bind_id(stmt, 9, row->trace_id, sizeof(row->trace_id));
+        storesql_bind_id(stmt, 10, row->span_id, sizeof(row->span_id));
+        (void) sqlite3_bind_int64(stmt, 11, batch);
+        (void) sqlite3_bind_int(stmt, 12, row->verdict);
+        return storesql_step(stmt);
+}
+
 int store_span_add(Store *store, int64_t batch, const IngestRow *row) {
         sqlite3_stmt *stmt;
         int r;
@@ -174,7 +196,8 @@ int store_span_add(Store *store, int64_t batch, const IngestRow *row) {
         storesql_bind_text(stmt, 17, row->sandbox_id);
         (void) sqlite3_bind_int(stmt, 18, row->outcome);
         storesql_bind_text(stmt, 19, row->why);
-        return storesql_step(stmt);
+        r = storesql_step(stmt);
+        return r == 0 && row->death ? add_death(store, batch, row) : r;
 }
 
 int store_batch_add(Store *store, const StoreBatch *batch, int state, const uint8_t *traces) {
@@ -358,7 +381,8 @@ int store_promote_done(Store *store, const uint8_t *trace_id) {
         return storesql_step(stmt);
 }
 
-int store_stop_add(Store *store, const char *id, OutcomeStop kind, uint64_t began_ns) {
+int store_stop_add(Store *store, const char *id, OutcomeStop kind, uint64_t began_ns, VerdictStop method,
+                   int64_t grace_ms) {
         sqlite3_stmt *stmt;
         int r;
 
@@ -375,6 +399,11 @@ int store_stop_add(Store *store, const char *id, OutcomeStop kind, uint64_t bega
         storesql_bind_text(stmt, 1, id);
         (void) sqlite3_bind_int(stmt, 2, kind);
         storesql_bind_number(stmt, 3, began_ns);
+        (void) sqlite3_bind_int(stmt, 4, method);
+        if (grace_ms < 0)
+                (void) sqlite3_bind_null(stmt, 5);
+        else
+                storesql_bind_number(stmt, 5, (uint64_t) grace_ms);
         r = storesql_step(stmt);
         if (r == 0)
                 store->n_stop += (uint64_t) sqlite3_changes(store->sqlite);

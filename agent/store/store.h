@@ -72,6 +72,7 @@ int store_file_forget(Store *store, const char *name);
 
 /* A new batch's number; its rows may be written before the batch is. */
 int64_t store_batch_next(Store *store);
+/* Enters a container's end as a death, too. */
 int store_span_add(Store *store, int64_t batch, const IngestRow *row);
 int store_batch_add(Store *store, const StoreBatch *batch, int state, const uint8_t *traces);
 
@@ -99,8 +100,9 @@ int store_promote_next(Store *store, uint8_t *ret_trace_id, const char **ret_rea
 int store_promote_batches(Store *store, const uint8_t *trace_id, size_t max, int64_t *ret);
 int store_promote_done(Store *store, const uint8_t *trace_id);
 
-/* A stop of kind @kind, begun at @began_ns, of the container or sandbox @id. */
-int store_stop_add(Store *store, const char *id, OutcomeStop kind, uint64_t began_ns);
+/* A stop of kind @kind, begun at @began_ns, of the container or sandbox @id. @grace_ms: negative where not known. */
+int store_stop_add(Store *store, const char *id, OutcomeStop kind, uint64_t began_ns, VerdictStop method,
+                   int64_t grace_ms);
 /* Is there one that makes @outcome, an end at @end_ns, no failure? @container_id and @sandbox_id may be NULL. 1 or 0.
  */
 int store_stop_excuses(Store *store, Outcome outcome, const char *container_id, const char *sandbox_id,

@@ -155,6 +155,19 @@ static int create_schema(sqlite3 *sqlite) {
         return r;
 }
 
+static int migrate(sqlite3 *sqlite, int64_t version) {
+        int r;
+
+        r = sqlite3_exec(sqlite, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+        if (r == SQLITE_OK && version == 1)
+                r = sqlite3_exec(sqlite, STORESCHEMA_SQL_1_TO_2, NULL, NULL, NULL);
+        if (r == SQLITE_OK)
+                r = sqlite3_exec(sqlite, STORESCHEMA_SQL_2_TO_3, NULL, NULL, NULL);
+        if (r == SQLITE_OK)
+                r = sqlite3_exec(sqlite, "COMMIT", NULL, NULL, NULL);
+        return r;
+}
+
 /* Returns STOREFILE_OPENED, STOREFILE_CREATED, -EUCLEAN where it is not ours to read, or a negative errno. */
 static int check_schema(sqlite3 *sqlite) {
         int64_t n_tables = 0, version = 0;
@@ -174,8 +187,8 @@ static int check_schema(sqlite3 *sqlite) {
         if (r != SQLITE_ROW && r != SQLITE_DONE)
                 return storefile_errno(r);
 
-        if (version == 1) {
-                r = sqlite3_exec(sqlite, "BEGIN IMMEDIATE;" STORESCHEMA_SQL_1_TO_2 "COMMIT", NULL, NULL, NULL);
+        if (version == 1 || version == 2) {
+                r = migrate(sqlite, version);
                 return r == SQLITE_OK ? STOREFILE_OPENED : storefile_errno(r);
         }
         return version > STORESCHEMA_VERSION ? -EPROTO : version < STORESCHEMA_VERSION ? -EUCLEAN : STOREFILE_OPENED;

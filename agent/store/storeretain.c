@@ -119,6 +119,8 @@ int store_retain(Store *store, uint64_t now_ns, const int64_t *spare, size_t n_s
 
                 r = storesql_run_id(store, SQL_REMOVE_SPANS, batch.id);
                 if (r == 0)
+                        r = storesql_run_id(store, SQL_REMOVE_DEATHS, batch.id);
+                if (r == 0)
                         r = storesql_run_id(store, SQL_REMOVE_BATCH, batch.id);
                 if (r < 0)
                         return r;

@@ -14,6 +14,9 @@ static const char *const sql_text[_SQL_MAX] = {
                 " flags, name, service, pod_uid, pod_name, pod_namespace, container_name, container_id, sandbox_id, "
                 "outcome,"
                 " why) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+        [SQL_DEATH_ADD] = "INSERT OR IGNORE INTO death(container_id, end_ns, start_ns, sandbox_id, pod_uid, pod_name,"
+                          " pod_namespace, container_name, trace_id, span_id, batch, verdict)"
+                          " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         [SQL_BATCH_ADD] = "INSERT INTO batch(id, received_ns, state, n_spans, size, traces)"
                           " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         [SQL_BATCH_READ] = "SELECT traces FROM batch WHERE id = ?1",
@@ -34,6 +37,7 @@ static const char *const sql_text[_SQL_MAX] = {
         [SQL_OLDEST_SETTLED] = "SELECT id, received_ns, n_spans, state FROM batch WHERE id > ?1 AND state <> 1"
                                " ORDER BY id LIMIT 1",
         [SQL_REMOVE_SPANS] = "DELETE FROM span WHERE batch = ?1",
+        [SQL_REMOVE_DEATHS] = "DELETE FROM death WHERE batch = ?1",
         [SQL_REMOVE_BATCH] = "DELETE FROM batch WHERE id = ?1",
         [SQL_KEEP_EXPIRE] = "DELETE FROM keep WHERE decided_ns < ?1",
         [SQL_PAGES] = "PRAGMA page_count",
@@ -44,7 +48,10 @@ static const char *const sql_text[_SQL_MAX] = {
         [SQL_META_FORGET_EXPORT] = "DELETE FROM meta WHERE key IN ('last_export_ok_ns', 'last_export_error',"
                                    " 'last_export_error_ns')"
                                    " AND (SELECT value FROM meta WHERE key = 'endpoint') IS NOT ?1",
-        [SQL_STOP_ADD] = "INSERT OR IGNORE INTO stop(id, kind, began_ns) VALUES (?1, ?2, ?3)",
+        [SQL_STOP_ADD] = "INSERT INTO stop(id, kind, began_ns, method, grace_ms) VALUES (?1, ?2, ?3, ?4, ?5)"
+                         /* It was found in flight, and now has its span. */
+                         " ON CONFLICT DO UPDATE SET method = excluded.method, grace_ms = excluded.grace_ms"
+                         " WHERE method = 0",
         [SQL_STOP_TRIM] = "DELETE FROM stop WHERE (id, kind, began_ns) IN"
                           " (SELECT id, kind, began_ns FROM stop ORDER BY began_ns LIMIT ?1)",
         [SQL_STOP_EXPIRE] = "DELETE FROM stop WHERE began_ns < ?1",

@@ -104,6 +104,15 @@ const char *verdict_missing_text(VerdictMissing missing) {
         return "";
 }
 
+VerdictStop verdict_stop_method(const char *method) {
+        const char *slash = strrchr(method, '/');
+
+        for (int stop = VERDICT_STOP_CONTAINER; stop < _VERDICT_STOP_MAX; stop++)
+                if (strcmp(stops[stop], slash ? slash + 1 : method) == 0)
+                        return (VerdictStop) stop;
+        return VERDICT_STOP_UNSEEN;
+}
+
 int verdict_parse(const char *word, Verdict *ret) {
         size_t at;
 

@@ -218,6 +218,9 @@ const char *verdict_missing_word(VerdictMissing missing);
 /* What is missing, in words for people: "who sent the signal". Of one bit. */
 const char *verdict_missing_text(VerdictMissing missing);
 
+/* The stop that a CRI method asks for, full or short name: "StopContainer". VERDICT_STOP_UNSEEN of any other. */
+VerdictStop verdict_stop_method(const char *method);
+
 /* The verdict of a word. Returns 0, or -EINVAL. */
 int verdict_parse(const char *word, Verdict *ret);
 

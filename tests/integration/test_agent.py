@@ -393,7 +393,7 @@ def test_from_spool_to_collector():
         rows = podspand.sql("SELECT name, service, pod_uid, kind, flags FROM span ORDER BY name")
         assert rows == [("one", "podspan-test", "uid-1", 2, 1), ("two", "podspan-test", "uid-1", 2, 1)]
         meta = podspand.meta()
-        assert meta["schema"] == 2 and meta["node"] == "node-7" and meta["endpoint"] == collector.address
+        assert meta["schema"] == 3 and meta["node"] == "node-7" and meta["endpoint"] == collector.address
         assert meta["last_export_ok_ns"] > meta["started_ns"]
 
 

@@ -114,12 +114,12 @@ def traces_data(spans, node="worker-1"):
 
 def schema():
     """The statements of lib/node/storeschema.h, which both programs use as they are."""
-    text = (ROOT / "lib" / "storeschema.h").read_text()
+    text = (ROOT / "lib" / "node" / "storeschema.h").read_text()
 
     def macro(name):
         body = re.search(rf"#define {name}\s((?:.*\\\n)*.*)", text)[1]
         return "".join(macro(m[2]) if m[2] else json.loads(m[1])
-                       for m in re.finditer(r'("(?:[^"\\]|\\.)*")|(STORESCHEMA_SQL_2)', body))
+                       for m in re.finditer(r'("(?:[^"\\]|\\.)*")|(STORESCHEMA_SQL_\d)', body))
 
     return macro("STORESCHEMA_SQL")
 
@@ -131,7 +131,7 @@ class Store:
         self.db = sqlite3.connect(self.dir / "podspan.db", isolation_level=None)
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.executescript(schema())
-        self.meta("schema", 2)
+        self.meta("schema", 3)
 
     def meta(self, key, value):
         self.db.execute("INSERT INTO meta VALUES (?, ?)", (key, value))
@@ -437,7 +437,7 @@ def end(outcome=KILLED, why="SIGTERM", end_ms=100, container="c1", sandbox="s1",
 
 
 def stop(store, identifier, kind, began_ms):
-    store.db.execute("INSERT INTO stop VALUES (?, ?, ?)", (identifier, kind, T0 + began_ms * MS))
+    store.db.execute("INSERT INTO stop(id, kind, began_ns) VALUES (?, ?, ?)", (identifier, kind, T0 + began_ms * MS))
 
 
 def line_of(text, name):

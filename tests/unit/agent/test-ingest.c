@@ -108,6 +108,110 @@ static void invalid_spans(void **state) {
         }
 }
 
+/* What of a span goes into the tables `death` and `stop`. */
+static void deaths_and_stops(void **state) {
+        static const struct {
+                const char *what;
+                Fixture fixture;
+                bool death;
+                Verdict verdict;
+                VerdictStop method;
+                int64_t grace_ms;
+        } cases[] = {
+                { "a verdict",
+                  { .name = "wait_for_exit_code",
+                    .attributes = { { "container.id", "c" }, { VERDICT_ATTR_VERDICT, "oom-pod" } } },
+                  true,
+                  VERDICT_OOM_POD,
+                  VERDICT_STOP_UNSEEN,
+                  -1 },
+                { "a verdict of a podspan to come",
+                  { .name = "wait_for_exit_code",
+                    .attributes = { { "container.id", "c" }, { VERDICT_ATTR_VERDICT, "bored" } } },
+                  true,
+                  VERDICT_UNKNOWN,
+                  VERDICT_STOP_UNSEEN,
+                  -1 },
+                { "the end of an exec",
+                  { .name = "wait_for_exit_code", .attributes = { { "container.id", "c" } } },
+                  false,
+                  VERDICT_UNKNOWN,
+                  VERDICT_STOP_UNSEEN,
+                  -1 },
+                { "the hook's",
+                  { .name = "container", .attributes = { { "container.id", "c" } } },
+                  true,
+                  VERDICT_UNKNOWN,
+                  VERDICT_STOP_UNSEEN,
+                  -1 },
+                { "of no container",
+                  { .name = "container", .attributes = { { VERDICT_ATTR_VERDICT, "exited" } } },
+                  false,
+                  VERDICT_UNKNOWN,
+                  VERDICT_STOP_UNSEEN,
+                  -1 },
+                { "another span",
+                  { .name = "x", .attributes = { { "container.id", "c" } } },
+                  false,
+                  VERDICT_UNKNOWN,
+                  VERDICT_STOP_UNSEEN,
+                  -1 },
+                { "a stop with a grace period",
+                  { .name = "runtime.v1.RuntimeService/StopContainer",
+                    .attributes = { { "container.id", "c" }, { VERDICT_ATTR_STOP_GRACE, NULL, 30000 } } },
+                  false,
+                  VERDICT_UNKNOWN,
+                  VERDICT_STOP_CONTAINER,
+                  30000 },
+                { "a grace period of 0",
+                  { .name = "runtime.v1alpha2.RuntimeService/StopContainer",
+                    .attributes = { { "container.id", "c" }, { VERDICT_ATTR_STOP_GRACE, NULL, 0 } } },
+                  false,
+                  VERDICT_UNKNOWN,
+                  VERDICT_STOP_CONTAINER,
+                  0 },
+                { "a negative grace period",
+                  { .name = "runtime.v1.RuntimeService/StopContainer",
+                    .attributes = { { "container.id", "c" }, { VERDICT_ATTR_STOP_GRACE, NULL, INT64_MIN } } },
+                  false,
+                  VERDICT_UNKNOWN,
+                  VERDICT_STOP_CONTAINER,
+                  -1 },
+                { "a grace period that is text",
+                  { .name = "runtime.v1.RuntimeService/StopPodSandbox",
+                    .attributes = { { "podspan.sandbox.id", "s" }, { VERDICT_ATTR_STOP_GRACE, "30000" } } },
+                  false,
+                  VERDICT_UNKNOWN,
+                  VERDICT_STOP_SANDBOX,
+                  -1 },
+                { "an engine's",
+                  { .name = "crun kill", .attributes = { { "container.id", "c" } } },
+                  false,
+                  VERDICT_UNKNOWN,
+                  VERDICT_STOP_ENGINE,
+                  -1 },
+        };
+        _cleanup_(ingest_freep) Ingest *ingest = make(&settings);
+
+        (void) state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_free_ uint8_t *data = NULL;
+                Fixture fixture = cases[i].fixture;
+                size_t size, n, n_invalid;
+                IngestRow *got;
+
+                fixture.trace = fixture.span = 1;
+                data = fixture_pack(&fixture, 1, &size);
+                assert_int_equal(ingest_parse(ingest, data, size, &got, &n, &n_invalid), 0);
+                assert_int_equal(n, 1);
+                if (got->death != cases[i].death || got->verdict != cases[i].verdict ||
+                    got->stop_method != cases[i].method || got->grace_ms != cases[i].grace_ms)
+                        fail_msg("%s: %d %d %d %ld", cases[i].what, got->death, got->verdict, got->stop_method,
+                                 (long) got->grace_ms);
+        }
+}
+
 static void resource(void **state) {
         static const struct {
                 const char *attributes, *service_name;
@@ -459,6 +563,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(rows),
                 cmocka_unit_test(invalid_spans),
+                cmocka_unit_test(deaths_and_stops),
                 cmocka_unit_test(resource),
                 cmocka_unit_test(bad_resource_attributes),
                 cmocka_unit_test(split_by_target),

@@ -290,7 +290,7 @@ static void other_schemas(void **state) {
         char *aside = NULL;
 
         store_free(reopen(place->dir, &limits, STOREFILE_CREATED));
-        exec_sql(place->dir, "UPDATE meta SET value = 3 WHERE key = 'schema'");
+        exec_sql(place->dir, "UPDATE meta SET value = 99 WHERE key = 'schema'");
         assert_int_equal(store_open(place->dir, &limits, &store, &aside), -EPROTO);
         assert_null(store);
         assert_null(aside);
@@ -356,11 +356,101 @@ static void migrated(void **state) {
         assert_int_equal(number(store, "SELECT n FROM ledger WHERE key = 'exported'"), 4);
         assert_int_equal(store_stop_excuses(store, OUTCOME_EXITED, "c", NULL, 9), 1);
         assert_int_equal(store_stop_excuses(store, OUTCOME_EXITED, "c", NULL, 6), 0);
+        assert_int_equal(number(store, "SELECT method FROM stop WHERE id = 'c'"), VERDICT_STOP_CONTAINER);
+        assert_int_equal(number(store, "SELECT count(*) FROM death WHERE container_id = 'c' AND end_ns = 9"), 1);
         assert_int_equal(store_begin(store), 0);
         assert_int_equal(store_span_add(store, 1, &row), 0);
         assert_int_equal(store_commit(store), 0);
         store = store_free(store);
         store = reopen(place->dir, &limits, STOREFILE_OPENED);
+}
+
+/* What version 2 had, with the ends and the stops of containers. */
+static const char version_2[] = STORESCHEMA_SQL_1_TO_2
+        "INSERT INTO stop VALUES ('k', 1, 20), ('s', 2, 21), ('gone', 2, 22);"
+        "INSERT INTO span VALUES"
+        " (2, x'03', x'01', NULL, 5, 30, 1, 0, 0, 'container', NULL, 'u', 'p', 'n', 'web', 'k', 's', 3, NULL),"
+        " (2, x'04', x'01', NULL, 6, 31, 1, 0, 0, 'wait_for_exit_code', NULL, NULL, NULL, NULL, NULL, 'x', NULL, 2,"
+        " NULL),"
+        " (2, x'04', x'02', NULL, 6, 31, 1, 0, 0, 'crun exec', NULL, NULL, NULL, NULL, NULL, 'x', NULL, 2, NULL),"
+        " (2, x'05', x'01', NULL, 21, 31, 3, 0, 0, 'runtime.v1.RuntimeService/StopPodSandbox', NULL, NULL, NULL, NULL,"
+        " NULL, NULL, 's', 0, NULL);";
+
+static void migrated_from_2(void **state) {
+        Place *place = *state;
+        _cleanup_(store_freep) Store *store = NULL;
+
+        exec_sql(place->dir, version_1);
+        exec_sql(place->dir, version_2);
+        store = reopen(place->dir, &limits, STOREFILE_OPENED);
+        assert_int_equal(number(store, "SELECT value FROM meta WHERE key = 'schema'"), STORESCHEMA_VERSION);
+        assert_int_equal(number(store, "SELECT method FROM stop WHERE id = 'k'"), VERDICT_STOP_ENGINE);
+        assert_int_equal(number(store, "SELECT method FROM stop WHERE id = 's'"), VERDICT_STOP_SANDBOX);
+        assert_int_equal(number(store, "SELECT method FROM stop WHERE id = 'gone'"), VERDICT_STOP_UNSEEN);
+        assert_int_equal(number(store, "SELECT count(*) FROM stop WHERE grace_ms IS NOT NULL"), 0);
+        /* not what was executed in one */
+        assert_int_equal(number(store, "SELECT count(*) FROM death"), 2);
+        assert_int_equal(number(store, "SELECT count(*) FROM death WHERE container_id = 'k' AND end_ns = 30 AND"
+                                       " start_ns = 5 AND sandbox_id = 's' AND pod_uid = 'u' AND pod_name = 'p' AND"
+                                       " pod_namespace = 'n' AND container_name = 'web' AND trace_id = x'03' AND"
+                                       " span_id = x'01' AND batch = 2 AND verdict = 0"),
+                         1);
+        assert_int_equal(number(store, "SELECT count(*) FROM pressure"), 0);
+        assert_int_equal(number(store, "SELECT count(*) FROM sqlite_schema WHERE name = 'span_container'"), 1);
+}
+
+static void deaths(void **state) {
+        Place *place = *state;
+        _cleanup_(store_freep) Store *store = reopen(place->dir, &limits, STOREFILE_CREATED);
+        IngestRow row = make_row(1, 1);
+        StoreBatch batch = { .received_ns = NOW, .n_spans = 2, .size = 1 };
+        StoreRetained retained;
+
+        assert_int_equal(store_begin(store), 0);
+        batch.id = store_batch_next(store);
+        assert_int_equal(store_span_add(store, batch.id, &row), 0); /* no death */
+        row.span_id[0]++;
+        row.death = true;
+        row.container_id = "c";
+        row.sandbox_id = "s";
+        row.pod_uid = "u";
+        row.pod_name = "p";
+        row.pod_namespace = "n";
+        row.container_name = "web";
+        row.verdict = VERDICT_OOM_POD;
+        assert_int_equal(store_span_add(store, batch.id, &row), 0);
+        assert_int_equal(store_span_add(store, batch.id, &row), 0);
+        assert_int_equal(store_batch_add(store, &batch, STORESCHEMA_STATE_EXPORTED, (const uint8_t *) "x"), 0);
+        assert_int_equal(store_commit(store), 0);
+        assert_int_equal(number(store, "SELECT count(*) FROM death"), 1);
+        assert_int_equal(number(store, "SELECT count(*) FROM death JOIN span USING (trace_id, span_id, batch)"
+                                       " WHERE death.container_id = 'c' AND death.sandbox_id = 's' AND"
+                                       " death.pod_uid = 'u' AND death.pod_name = 'p' AND death.pod_namespace = 'n' AND"
+                                       " death.container_name = 'web' AND death.end_ns - death.start_ns = 1 AND"
+                                       " verdict = 7"),
+                         1);
+
+        /* They go with their batch. */
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_retain(store, NOW + limits.max_age_ns + 1, NULL, 0, &retained), 0);
+        assert_int_equal(store_commit(store), 0);
+        assert_int_equal(retained.n_batches, 1);
+        assert_int_equal(number(store, "SELECT count(*) FROM death"), 0);
+}
+
+/* A stop that was found in flight has no method yet. */
+static void stop_methods(void **state) {
+        Place *place = *state;
+        _cleanup_(store_freep) Store *store = reopen(place->dir, &limits, STOREFILE_CREATED);
+
+        assert_int_equal(store_stop_add(store, "c", OUTCOME_STOP_CALL, NOW, VERDICT_STOP_UNSEEN, -1), 0);
+        assert_int_equal(number(store, "SELECT count(*) FROM stop WHERE method = 0 AND grace_ms IS NULL"), 1);
+        assert_int_equal(store_stop_add(store, "c", OUTCOME_STOP_CALL, NOW, VERDICT_STOP_CONTAINER, 0), 0);
+        assert_int_equal(number(store, "SELECT count(*) FROM stop WHERE method = 3 AND grace_ms = 0"), 1);
+        /* The first span counts. */
+        assert_int_equal(store_stop_add(store, "c", OUTCOME_STOP_CALL, NOW, VERDICT_STOP_REMOVE, 5), 0);
+        assert_int_equal(number(store, "SELECT count(*) FROM stop WHERE method = 3 AND grace_ms = 0"), 1);
+        assert_int_equal(number(store, "SELECT count(*) FROM stop"), 1);
 }
 
 #define LONG "0123456789ab0123456789ab0123456789ab0123456789ab0123456789abcdef"
@@ -387,7 +477,8 @@ static void stops_by_short_id(void **state) {
                 _cleanup_(store_freep) Store *store =
                         reopen(place->dir, &limits, i ? STOREFILE_OPENED : STOREFILE_CREATED);
 
-                assert_int_equal(store_stop_add(store, cases[i].id, OUTCOME_STOP_CALL, NOW), 0);
+                assert_int_equal(
+                        store_stop_add(store, cases[i].id, OUTCOME_STOP_CALL, NOW, VERDICT_STOP_CONTAINER, 30000), 0);
                 assert_int_equal(outcome_same_id(cases[i].id, cases[i].container_id), cases[i].excused);
                 if (store_stop_excuses(store, OUTCOME_EXITED, cases[i].container_id, "s", NOW) != cases[i].excused ||
                     store_stop_excuses(store, OUTCOME_EXITED, "c", cases[i].container_id, NOW) != cases[i].excused)
@@ -421,7 +512,7 @@ static void stops(void **state) {
                 _cleanup_(store_freep) Store *store =
                         reopen(place->dir, &limits, i ? STOREFILE_OPENED : STOREFILE_CREATED);
 
-                assert_int_equal(store_stop_add(store, cases[i].id, cases[i].kind, NOW), 0);
+                assert_int_equal(store_stop_add(store, cases[i].id, cases[i].kind, NOW, VERDICT_STOP_UNSEEN, -1), 0);
                 if (store_stop_excuses(store, cases[i].outcome, "c", "s", cases[i].end_ns) != cases[i].excused)
                         fail_msg("case %zu", i);
                 assert_int_equal(store_stop_excuses(store, cases[i].outcome, NULL, NULL, cases[i].end_ns), 0);
@@ -492,11 +583,24 @@ static void disk(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                TEST(queue),   TEST(rollback),          TEST(files),
-                TEST(keep),    TEST(retention_by_age),  TEST(retention_by_size),
-                TEST(damaged), TEST(other_schemas),     TEST(migrated),
-                TEST(stops),   TEST(stops_by_short_id), TEST(endpoint_facts),
-                TEST(locked),  TEST(long_text),         TEST(disk),
+                TEST(queue),
+                TEST(rollback),
+                TEST(files),
+                TEST(keep),
+                TEST(retention_by_age),
+                TEST(retention_by_size),
+                TEST(damaged),
+                TEST(other_schemas),
+                TEST(migrated),
+                TEST(migrated_from_2),
+                TEST(deaths),
+                TEST(stop_methods),
+                TEST(stops),
+                TEST(stops_by_short_id),
+                TEST(endpoint_facts),
+                TEST(locked),
+                TEST(long_text),
+                TEST(disk),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
