@@ -258,10 +258,57 @@ void span_event(Span *span, const char *name, uint64_t time_ns) {
         if (!span->events && span->n_dropped_events == 0)
                 span->events = malloc(SPAN_EVENTS_MAX * sizeof(*span->events));
 
-        if (!span->events || span->n_events == SPAN_EVENTS_MAX)
+        span->event_dropped = !span->events || span->n_events == SPAN_EVENTS_MAX;
+        if (span->event_dropped) {
                 span->n_dropped_events++;
-        else
-                span->events[span->n_events++] = (SpanEvent){ .name = name, .time_ns = time_ns };
+                return;
+        }
+        /* Not the attributes: nothing reads them before they are written. */
+        span->events[span->n_events].name = name;
+        span->events[span->n_events].time_ns = time_ns;
+        span->events[span->n_events].n_attrs = 0;
+        span->events[span->n_events].n_dropped_attrs = 0;
+        span->n_events++;
+}
+
+/* A new attribute of the last event, NULL if it can have none. */
+static SpanAttr *event_attr_slot(Span *span, const char *key) {
+        SpanEvent *event;
+
+        assert(span);
+        assert(key);
+
+        if (span->event_dropped || span->n_events == 0)
+                return NULL;
+        event = &span->events[span->n_events - 1];
+        if (event->n_attrs == SPAN_EVENT_ATTRS_MAX) {
+                event->n_dropped_attrs++;
+                return NULL;
+        }
+        event->attrs[event->n_attrs].key = key;
+        return &event->attrs[event->n_attrs++];
+}
+
+void span_event_attr_str(Span *span, const char *key, const char *value) {
+        SpanText text;
+        SpanAttr *attr;
+
+        if (!value || !*value || text_add(span, value, strlen(value), &text) < 0)
+                return;
+        attr = event_attr_slot(span, key);
+        if (attr) {
+                attr->type = SPAN_ATTR_STRING;
+                attr->string = text;
+        }
+}
+
+void span_event_attr_int(Span *span, const char *key, int64_t value) {
+        SpanAttr *attr = event_attr_slot(span, key);
+
+        if (attr) {
+                attr->type = SPAN_ATTR_INT;
+                attr->number = value;
+        }
 }
 
 void span_set_status(Span *span, SpanStatus status, const char *message) {

@@ -14,10 +14,11 @@
 #include "tracecontext.h"
 #include "util.h"
 
-#define SPAN_ATTRS_MAX  64
-#define SPAN_LINKS_MAX  8
-#define SPAN_EVENTS_MAX 32
-#define SPAN_VALUE_MAX  1024 /* bytes of a string value; longer is cut */
+#define SPAN_ATTRS_MAX       64
+#define SPAN_LINKS_MAX       8
+#define SPAN_EVENTS_MAX      32
+#define SPAN_EVENT_ATTRS_MAX 8    /* of one event */
+#define SPAN_VALUE_MAX       1024 /* bytes of a string value; longer is cut */
 
 typedef struct Span Span;
 
@@ -84,6 +85,13 @@ void span_link(Span *span, const TraceContext *to, const char *why);
 
 /* Adds an event called @name (a literal) at @time_ns. */
 void span_event(Span *span, const char *name, uint64_t time_ns);
+
+/*
+ * Adds an attribute to the event that span_event() added last, as span_attr_str() and span_attr_int() do for the span.
+ * Above SPAN_EVENT_ATTRS_MAX, or if that event was dropped, the attribute is dropped.
+ */
+void span_event_attr_str(Span *span, const char *key, const char *value);
+void span_event_attr_int(Span *span, const char *key, int64_t value);
 
 /* Sets the status; @message (copied, bounded) only with SPAN_STATUS_ERROR, may be NULL. */
 void span_set_status(Span *span, SpanStatus status, const char *message);

@@ -41,6 +41,9 @@ typedef struct SpanLink {
 typedef struct SpanEvent {
         const char *name;
         uint64_t time_ns;
+        uint32_t n_attrs;
+        uint32_t n_dropped_attrs;
+        SpanAttr attrs[SPAN_EVENT_ATTRS_MAX];
 } SpanEvent;
 
 struct Span {
@@ -68,6 +71,7 @@ struct Span {
         size_t n_links;
         SpanEvent *events; /* likewise */
         size_t n_events;
+        bool event_dropped; /* the last one */
 
         char *text; /* text_inline until it is outgrown; strings with their NUL, the first one empty */
         size_t text_len;

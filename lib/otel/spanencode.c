@@ -83,6 +83,22 @@ static Podspan__Otlp__KeyValue *encode_attr(Chunk **chunks, const Span *span, co
         return pair;
 }
 
+static int encode_attrs(Chunk **chunks, const Span *span, const SpanAttr *attrs, size_t n,
+                        Podspan__Otlp__KeyValue ***ret, size_t *ret_n) {
+        Podspan__Otlp__KeyValue **pairs = chunks_alloc(chunks, n * sizeof(*pairs));
+
+        if (!pairs)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                pairs[i] = encode_attr(chunks, span, &attrs[i]);
+                if (!pairs[i])
+                        return -ENOMEM;
+        }
+        *ret = pairs;
+        *ret_n = n;
+        return 0;
+}
+
 static ProtobufCBinaryData bytes_of(const uint8_t *bytes, size_t size) {
         return (ProtobufCBinaryData){ .len = size, .data = (uint8_t *) bytes };
 }
@@ -118,6 +134,8 @@ static int encode_links(Chunk **chunks, const Span *span, Podspan__Otlp__Span *t
 }
 
 static int encode_events(Chunk **chunks, const Span *span, Podspan__Otlp__Span *to) {
+        int r;
+
         to->events = chunks_alloc(chunks, span->n_events * sizeof(*to->events));
         if (!to->events)
                 return -ENOMEM;
@@ -131,6 +149,11 @@ static int encode_events(Chunk **chunks, const Span *span, Podspan__Otlp__Span *
                 podspan__otlp__event__init(event);
                 event->name = (char *) span->events[i].name;
                 event->time_unix_nano = span->events[i].time_ns;
+                event->dropped_attributes_count = span->events[i].n_dropped_attrs;
+                r = encode_attrs(chunks, span, span->events[i].attrs, span->events[i].n_attrs, &event->attributes,
+                                 &event->n_attributes);
+                if (r < 0)
+                        return r;
                 to->events[to->n_events++] = event;
         }
         return 0;
@@ -173,17 +196,9 @@ static int encode_span(Chunk **chunks, const Span *span, Podspan__Otlp__Span **r
         to->dropped_links_count = span->n_dropped_links;
         to->dropped_events_count = span->n_dropped_events;
 
-        to->attributes = chunks_alloc(chunks, span->n_attrs * sizeof(*to->attributes));
-        if (!to->attributes)
-                return -ENOMEM;
-        for (size_t i = 0; i < span->n_attrs; i++) {
-                to->attributes[i] = encode_attr(chunks, span, &span->attrs[i]);
-                if (!to->attributes[i])
-                        return -ENOMEM;
-                to->n_attributes++;
-        }
-
-        r = encode_links(chunks, span, to);
+        r = encode_attrs(chunks, span, span->attrs, span->n_attrs, &to->attributes, &to->n_attributes);
+        if (r == 0)
+                r = encode_links(chunks, span, to);
         if (r == 0)
                 r = encode_events(chunks, span, to);
         if (r == 0)

@@ -103,7 +103,11 @@ static void whole(void **state) {
         span_attr_bool(span, "a.false", false);
         span_link(span, &parent, "start");
         span_link(span, &context, NULL);
+        span_event_attr_int(span, "of.none", 1); /* there is no event yet */
         span_event(span, "happened", 1500);
+        span_event_attr_str(span, "e.string", "why");
+        span_event_attr_str(span, "e.empty", "");
+        span_event_attr_int(span, "e.int", 7);
         span_set_status(span, SPAN_STATUS_ERROR, "it failed");
         assert_memory_equal(span_context(span), &context, sizeof(context));
 
@@ -141,6 +145,10 @@ static void whole(void **state) {
         assert_int_equal(out->n_events, 1);
         assert_string_equal(out->events[0]->name, "happened");
         assert_int_equal(out->events[0]->time_unix_nano, 1500);
+        assert_int_equal(out->events[0]->n_attributes, 2);
+        assert_int_equal(out->events[0]->dropped_attributes_count, 0);
+        expect_str(out->events[0]->attributes, 2, "e.string", "why");
+        expect_int(out->events[0]->attributes, 2, "e.int", 7);
         assert_int_equal(out->status->code, 2);
         assert_string_equal(out->status->message, "it failed");
 
@@ -352,8 +360,11 @@ static void bounded(void **state) {
         }
         for (size_t i = 0; i < SPAN_LINKS_MAX + 2; i++)
                 span_link(span, &parent, "start");
-        for (size_t i = 0; i < SPAN_EVENTS_MAX + 3; i++)
+        for (size_t i = 0; i < SPAN_EVENTS_MAX + 3; i++) {
                 span_event(span, "event", i);
+                for (size_t k = 0; k < (i == 1 ? SPAN_EVENT_ATTRS_MAX + 2 : 1); k++)
+                        span_event_attr_int(span, keys[k], (int64_t) i);
+        }
 
         traces = encode(&span, 1);
         out = only(traces);
@@ -363,6 +374,10 @@ static void bounded(void **state) {
         assert_int_equal(out->dropped_links_count, 2);
         assert_int_equal(out->n_events, SPAN_EVENTS_MAX);
         assert_int_equal(out->dropped_events_count, 3);
+        assert_int_equal(out->events[0]->n_attributes, 1);
+        assert_int_equal(out->events[1]->n_attributes, SPAN_EVENT_ATTRS_MAX);
+        assert_int_equal(out->events[1]->dropped_attributes_count, 2);
+        assert_int_equal(out->events[SPAN_EVENTS_MAX - 1]->n_attributes, 1);
         for (size_t i = 0; i < SPAN_ATTRS_MAX; i++)
                 assert_int_equal(strlen(attr(out->attributes, out->n_attributes, keys[i])->string_value),
                                  SPAN_VALUE_MAX);
