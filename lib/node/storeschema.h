@@ -78,6 +78,8 @@
         "CREATE INDEX death_pod ON death(pod_uid, end_ns) WHERE pod_uid IS NOT NULL;"                 \
         "CREATE INDEX death_batch ON death(batch);"                                                   \
         "CREATE INDEX span_container ON span(container_id, start_ns) WHERE container_id IS NOT NULL;" \
+        "CREATE INDEX span_call ON span(name, start_ns, end_ns, outcome, pod_uid, pod_name,"          \
+        " pod_namespace, container_name) WHERE kind = 2;"                                             \
         "CREATE TABLE pressure ("                                                                     \
         " at_ns INTEGER PRIMARY KEY,"                                                                 \
         " seconds INTEGER NOT NULL,"                                                                  \
