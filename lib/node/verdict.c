@@ -437,10 +437,11 @@ void verdict_set(Span *span, const VerdictFacts *facts, const VerdictDecision *d
         char name[VERDICT_SIGNAL_MAX];
 
         assert(facts);
-        assert(decision);
 
-        span_attr_str(span, VERDICT_ATTR_VERDICT, verdict_word(decision->verdict));
-        set_missing(span, decision->missing);
+        if (decision) {
+                span_attr_str(span, VERDICT_ATTR_VERDICT, verdict_word(decision->verdict));
+                set_missing(span, decision->missing);
+        }
         if (facts->origin != VERDICT_ORIGIN_NONE) {
                 span_attr_str(span, VERDICT_ATTR_ORIGIN, verdict_origin_word(facts->origin));
                 if (facts->signal > 0)

@@ -231,7 +231,8 @@ const char *verdict_signal_name(int signal, char ret[static VERDICT_SIGNAL_MAX])
 int verdict_signal_parse(const char *name);
 
 /*
- * Sets the attributes of @facts and @decision on @span. Not those of process.exit.code, podspan.process.signal and
+ * Sets the attributes of @facts and @decision on @span; no verdict if @decision is NULL, as for a process that was not
+ * the container's first. Not those of process.exit.code, podspan.process.signal and
  * podspan.oom_killed, which the emitter sets.
  */
 void verdict_set(Span *span, const VerdictFacts *facts, const VerdictDecision *decision);

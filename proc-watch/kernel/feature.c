@@ -51,6 +51,7 @@ static const FeatureInfo infos[_FEATURE_MAX] = {
         [FEATURE_ATTACH] = TRACEPOINT("cgroup_attach_task"),
         [FEATURE_VICTIM_TASK] = { .tracepoint = "mark_victim" },
         [FEATURE_VICTIM_PID] = { .tracepoint = "mark_victim" },
+        [FEATURE_SIGNAL] = { .tracepoint = "signal_generate" },
         [FEATURE_SWITCH] = { .tracepoint = "sched_switch" },
         [FEATURE_COUNTERS] = { .tracepoint = "percpu_alloc_percpu" },
         [FEATURE_INODE] = { .tracepoint = "ext4_request_inode" },

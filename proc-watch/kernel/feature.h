@@ -33,6 +33,7 @@ typedef enum Feature {
         /* Without these podspan-watch tells less. */
         FEATURE_VICTIM_TASK = _FEATURE_REQUIRED_MAX, /* the OOM killer's tracepoint hands over a task … */
         FEATURE_VICTIM_PID,                          /* … or a pid */
+        FEATURE_SIGNAL,
         FEATURE_SWITCH,
         FEATURE_COUNTERS,
         FEATURE_INODE, /* both of ext4's, built into the kernel */

@@ -73,13 +73,30 @@ static __u64 container_group(struct task_struct *task, struct task_struct *paren
         return id != 0 && id != group_id(memory_of(parent), 0) ? id : 0;
 }
 
+static void note_first(__u64 id, const struct Group *now) {
+        const struct Group *known = bpf_map_lookup_elem(&groups, &id);
+
+        if (!known || known->start_ns > now->start_ns)
+                bpf_map_update_elem(&groups, &id, now, BPF_ANY);
+}
+
+/* Where version 2 tells containers apart, version 1 may limit their memory. */
+static void note_memory(struct task_struct *task, struct task_struct *parent, const struct Group *now) {
+        __u64 id = group_id(memory_of(task), 0);
+
+        if (id != 0 && id != group_id(memory_of(parent), 0))
+                note_first(id, now);
+}
+
 /* @task becomes a container's own: its first process, unless there is one. */
 static void note_container(struct task_struct *task) {
         struct Group group = { .start_ns = task->group_leader->start_boottime, .pid = (__u32) task->tgid };
-        __u64 id = container_group(task, BPF_CORE_READ(task, real_parent));
+        struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+        __u64 id = container_group(task, parent);
 
         if (id != 0)
-                bpf_map_update_elem(&groups, &id, &group, BPF_NOEXIST);
+                note_first(id, &group);
+        note_memory(task, parent, &group);
 }
 
 /*
@@ -92,12 +109,13 @@ static bool is_first(struct task_struct *task, struct task_struct *parent) {
 
         if (id == 0)
                 id = GROUP_MONITOR | (__u32) BPF_CORE_READ(parent, tgid);
+        if (collecting) {
+                note_first(id, &now);
+                note_memory(task, parent, &now);
+                return false;
+        }
         known = bpf_map_lookup_elem(&groups, &id);
-        if (!collecting)
-                return known && known->pid == now.pid && known->start_ns == now.start_ns;
-        if (!known || known->start_ns > now.start_ns)
-                bpf_map_update_elem(&groups, &id, &now, BPF_ANY);
-        return false;
+        return known && known->pid == now.pid && known->start_ns == now.start_ns;
 }
 
 static bool is_inside(struct cgroup_subsys_state *group, __u64 kind) {

@@ -18,6 +18,7 @@ typedef long long __s64;
 typedef __u16 __be16;
 typedef __u32 __be32;
 typedef __u32 __wsum;
+typedef __u8 uint8_t;
 typedef __u16 uint16_t;
 typedef __u32 uint32_t;
 typedef __s32 int32_t;
@@ -48,6 +49,13 @@ enum bpf_func_id {
 typedef struct {
         int counter;
 } atomic_t;
+
+typedef struct {
+        __s64 counter;
+} atomic64_t;
+
+/* A long of the kernel's, which is built for 64 bits. */
+typedef atomic64_t atomic_long_t;
 
 typedef struct {
         __u32 val;
@@ -136,8 +144,16 @@ struct nsproxy {
         struct mnt_namespace *mnt_ns;
 };
 
+struct pid_namespace;
+
+struct upid {
+        int nr;
+        struct pid_namespace *ns;
+};
+
 struct pid {
         unsigned int level;
+        struct upid numbers[1];
 };
 
 struct user_namespace {
@@ -147,6 +163,24 @@ struct user_namespace {
 struct cred {
         kuid_t uid, euid;
         struct user_namespace *user_ns;
+};
+
+struct percpu_counter {
+        __s64 count;
+};
+
+/* An address space's pages by kind, since Linux 6.2 … */
+struct mm_struct___percpu {
+        struct percpu_counter rss_stat[4];
+};
+
+/* … and before. */
+struct mm_rss_stat {
+        atomic_long_t count[4];
+};
+
+struct mm_struct___old {
+        struct mm_rss_stat rss_stat;
 };
 
 struct mm_struct {
@@ -159,7 +193,36 @@ struct mm_struct {
 
 struct signal_struct {
         atomic_t live;
+        unsigned int flags;
         int group_exit_code;
+};
+
+typedef void (*sighandler_t)(int);
+
+struct sigaction {
+        sighandler_t sa_handler;
+};
+
+struct k_sigaction {
+        struct sigaction sa;
+};
+
+struct sighand_struct {
+        struct k_sigaction action[64];
+};
+
+struct kernel_siginfo {
+        int si_code;
+};
+
+struct cfs_bandwidth {
+        int nr_periods;
+        int nr_throttled;
+        __u64 throttled_time;
+};
+
+struct task_group {
+        struct cfs_bandwidth cfs_bandwidth;
 };
 
 struct sched_info {
@@ -210,6 +273,27 @@ enum cgroup_subsys_id {
         memory_cgrp_id = 0,
 };
 
+struct page_counter {
+        atomic_long_t usage;
+        unsigned long max;
+};
+
+enum memcg_memory_event {
+        MEMCG_LOW,
+        MEMCG_HIGH,
+        MEMCG_MAX,
+        MEMCG_OOM,
+        MEMCG_OOM_KILL,
+        MEMCG_OOM_GROUP_KILL, /* Linux 5.17 */
+};
+
+struct mem_cgroup {
+        struct cgroup_subsys_state css;
+        struct page_counter memory;
+        atomic_long_t memory_events[8];
+        atomic_long_t memory_events_local[8];
+};
+
 struct css_set {
         struct cgroup_subsys_state *subsys[1];
         struct cgroup *dfl_cgrp;
@@ -219,6 +303,8 @@ struct task_struct {
         int pid;
         int tgid;
         int exit_code;
+        unsigned int flags;
+        int pdeath_signal;
         unsigned int __state; /* before Linux 5.14 `state`, see below */
         void *stack;
         __u64 start_boottime;
@@ -230,6 +316,8 @@ struct task_struct {
         struct nsproxy *nsproxy;
         struct files_struct *files;
         struct signal_struct *signal;
+        struct sighand_struct *sighand;
+        struct task_group *sched_task_group;
         struct css_set *cgroups;
         struct pid *thread_pid;
         struct sched_info sched_info;

@@ -237,6 +237,9 @@ static int try_to_load(const FeatureSet *features, bool wants_probes, struct wat
                 return -errno;
         (void) bpf_program__set_autoload(bpf->progs.on_victim_task, features->has[FEATURE_VICTIM_TASK]);
         (void) bpf_program__set_autoload(bpf->progs.on_victim_pid, features->has[FEATURE_VICTIM_PID]);
+        (void) bpf_program__set_autoload(bpf->progs.on_signal, features->has[FEATURE_SIGNAL]);
+        *(uint32_t *) &bpf->rodata->death_flags = (features->has[FEATURE_SIGNAL] ? EVENT_DEATH_SIGNALS : 0) |
+                                                  (features->has[FEATURE_VICTIM_TASK] ? EVENT_DEATH_VICTIMS : 0);
         choose_probes(bpf, features, wants_probes, probes);
         verifier_reason[0] = '\0';
         r = watch_bpf__load(bpf);

@@ -24,7 +24,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define WRITABLE_BY_OTHERS 0022
 #define OOM_GROUPS_MAX     1024
 #define OOM_LEVELS_MAX     16 /* of cgroups in cgroups */
-#define GROUPS_MAX         1024
+#define GROUPS_MAX         2048
 
 struct {
         __uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -149,6 +149,7 @@ static __u32 mount_namespace(struct task_struct *task) {
 }
 
 #include "work.bpf.h"
+#include "kill.bpf.h"
 
 /* May @task, which is not followed yet, be followed? */
 static bool admit(struct task_struct *task, Track *entry) {
@@ -489,11 +490,26 @@ static __u64 last_oom_kill(struct task_struct *task) {
         return time_ns ? *time_ns : 0;
 }
 
+/* The end of a container's own process, which is told at once, with how it died. */
+static void tell_death(struct task_struct *task, Event *event) {
+        __u32 zero = 0;
+        struct Scratch *room = bpf_map_lookup_elem(&scratch, &zero);
+
+        event->flags |= EVENT_CONTAINER;
+        event->oom_ns = last_oom_kill(task);
+        if (!room)
+                return;
+        room->event = *event;
+        fill_death(task, (EventDeath *) room->data);
+        emit(room, sizeof(room->event) + sizeof(EventDeath), AT_ONCE);
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task) {
         __u32 pid = task->tgid;
         Track *entry;
         Event event;
+        bool container;
 
         settle_last(task);
         if (task->signal->live.counter != 0)
@@ -508,16 +524,16 @@ int BPF_PROG(on_exit, struct task_struct *task) {
                 event.status = task->exit_code;
         if (entry->flags & TRACK_OOM)
                 event.flags |= EVENT_OOM;
-        if (entry->flags & TRACK_CONTAINER) {
-                event.flags |= EVENT_CONTAINER;
-                event.oom_ns = last_oom_kill(task);
-        }
         if (entry->flags & TRACK_CROWDED)
                 event.flags |= EVENT_CROWDED;
         if (entry->flags & TRACK_CRUN_CHILD && entry->child)
                 hand_over(entry->child);
+        container = entry->flags & TRACK_CONTAINER;
         untrack(pid, entry->flags);
-        emit(&event, sizeof(event), event.flags & EVENT_CONTAINER ? AT_ONCE : SOON);
+        if (container)
+                tell_death(task, &event);
+        else
+                emit(&event, sizeof(event), SOON);
         return 0;
 }
 
@@ -542,6 +558,7 @@ int BPF_PROG(on_victim_task, struct task_struct *task) {
                 bpf_map_update_elem(&oom_groups, &id, &now_ns, BPF_ANY);
                 memory = BPF_CORE_READ(memory, parent);
         }
+        emit_victim(task);
         return 0;
 }
 
@@ -569,6 +586,7 @@ static bool track_found(struct task_struct *task, const Track *entry) {
         if (!has_exited(task))
                 return true;
         untrack(pid, now.flags);
+        bpf_map_delete_elem(&deaths, &pid);
         return false;
 }
 
@@ -635,6 +653,8 @@ int on_task(struct bpf_iter__task *ctx) {
                 return 0;
         if (collecting == COLLECT_ALL && learn_host())
                 collecting = COLLECT_CONTAINERS;
+        if (collecting)
+                learn_ooms(task);
         bpf_probe_read_kernel_str(comm, sizeof(comm), task->comm);
         name = bpf_map_lookup_elem(&names, comm);
         if (!name)

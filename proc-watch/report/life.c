@@ -60,19 +60,52 @@ static void add_links(const Node *node, bool late, Span *span) {
                 span_link(span, &node->links[i], node->why[i]);
 }
 
+int life_victim(Node *node, const Event *event, const EventVictim *victim) {
+        Identity identity = {};
+
+        assert(node);
+        assert(event);
+        assert(victim);
+
+        if (node->owner)
+                owner_identity(node->owner, &identity);
+        return death_note(&node->victims, event, victim,
+                          death_scope(victim, node->owner ? owner_id(node->owner) : "", identity.pod_uid));
+}
+
+static void say_victim(const DeathVictim *victim, uint64_t wall, Span *span) {
+        span_event(span, VERDICT_EVENT_OOM, wall);
+        span_event_attr_str(span, VERDICT_ATTR_OOM_SCOPE, verdict_scope_word(victim->scope));
+        span_event_attr_str(span, VERDICT_ATTR_OOM_PROGRAM, victim->program);
+        span_event_attr_int(span, VERDICT_ATTR_OOM_PID, victim->pid);
+        if (victim->limit_bytes > 0)
+                span_event_attr_int(span, VERDICT_ATTR_OOM_LIMIT, victim->limit_bytes);
+        if (victim->rss_bytes > 0)
+                span_event_attr_int(span, VERDICT_ATTR_OOM_RSS, victim->rss_bytes);
+}
+
 /*
  * Was the container's first process the victim of the OOM killer? The end of the container is that; another victim is
  * an event of its own, at @wall less the time since.
  */
-static void say_oom(const Tell *tell, const Node *node, const Event *event, uint64_t wall, Span *span) {
-        bool victim = event->flags & EVENT_OOM;
+static void say_oom(const Tell *tell, const Node *node, const Event *event, bool victim, uint64_t wall, Span *span) {
         bool killed = WIFSIGNALED(event->status) && WTERMSIG(event->status) == SIGKILL;
         /* An exec shares the container's cgroup. */
         bool other = !victim && !node->hold && event->oom_ns >= node->entry_ns && event->oom_ns <= event->time_ns;
-        bool counted = !victim && !other && node->cgroup && tell->host.oom_killed(tell->host.userdata, node->cgroup);
+        bool counted;
 
+        for (size_t i = 0; node->victims && i < node->victims->n; i++) {
+                const DeathVictim *chosen = &node->victims->items[i];
+
+                if (chosen->pid == event->pid && chosen->start_ns == event->start_ns)
+                        continue;
+                say_victim(chosen, wall - (event->time_ns - MIN(chosen->time_ns, event->time_ns)), span);
+                other = false;
+        }
         if (other)
-                span_event(span, "oom_kill", wall - (event->time_ns - event->oom_ns));
+                span_event(span, VERDICT_EVENT_OOM, wall - (event->time_ns - event->oom_ns));
+        counted = !victim && !other && !node->victims && node->cgroup &&
+                  tell->host.oom_killed(tell->host.userdata, node->cgroup);
         /* The cgroup's own count names neither victim nor time. */
         if (counted)
                 span_attr_bool(span, "podspan.oom_kill_counted", true);
@@ -80,7 +113,44 @@ static void say_oom(const Tell *tell, const Node *node, const Event *event, uint
                 span_attr_bool(span, "podspan.oom_killed", victim);
 }
 
-int life_end(Tell *tell, Node *node, const Event *event, const Clk *now, uint64_t start_window_ns) {
+/* Is it, or was it, below a shim or a monitor, which waits for its end? */
+static bool is_supervised(const Node *node) {
+        for (const Node *above = node; above; above = above->parent)
+                if (above->found || above->kind == COMMAND_SHIM || above->kind == COMMAND_MONITOR ||
+                    above->kind == COMMAND_OURS)
+                        return true;
+        return false;
+}
+
+/* Sets what is known of the death. Of a process that was not the container's first there is no verdict. */
+static void say_death(const Tell *tell, const Node *node, const Event *event, const EventDeath *death,
+                      const char *sender_container, uint64_t wall, Span *span) {
+        VerdictDecision decision;
+        Identity identity = {};
+        VerdictFacts facts;
+
+        death_facts(death, death_find(node->victims, event), event, wall, node->found ? node->begin_ns : 0,
+                    sender_container, &facts);
+        say_oom(tell, node, event, facts.oom_ended, wall, span);
+        if (node->hold) {
+                facts.stop = VERDICT_STOP_UNSEEN;
+                facts.stop_asked_ns = 0;
+                facts.memory_low = facts.memory_high = facts.memory_max = -1;
+                facts.memory_oom = facts.memory_oom_kill = facts.memory_oom_group_kill = -1;
+                facts.throttled_ns = facts.throttled_periods = facts.periods = -1;
+                verdict_set(span, &facts, NULL);
+                return;
+        }
+        if (node->owner)
+                owner_identity(node->owner, &identity);
+        facts.in_pod = *identity.pod_uid;
+        facts.lost = is_supervised(node) && death_orphaned(death);
+        decision = verdict_decide(&facts);
+        verdict_set(span, &facts, &decision);
+}
+
+int life_end(Tell *tell, Node *node, const Event *event, const EventDeath *death, const char *sender_container,
+             const Clk *now, uint64_t start_window_ns) {
         uint64_t wall = now->realtime_ns + (event->time_ns - now->monotonic_ns);
         TraceContext context, parent;
         Span *span;
@@ -109,7 +179,7 @@ int life_end(Tell *tell, Node *node, const Event *event, const Clk *now, uint64_
         /* A life can be long and the wall clock be set meanwhile: the end is what has just been seen. */
         span_set_time(span, wall - (event->time_ns - node->entry_ns), wall);
         span_attr_int(span, "process.pid", event->pid);
-        say_oom(tell, node, event, wall, span);
+        say_death(tell, node, event, death, sender_container, wall, span);
         node_span_exit(span, event->status);
         add_links(node, late, span);
         if (node->monitored)

@@ -18,5 +18,12 @@ int life_begin(Tell *tell, Node *node, const Event *event);
 /* It has been found running; @node's entry_ns is set. */
 void life_found(Tell *tell, Node *node, const Event *event);
 
-/* It has ended; later than @start_window_ns after its begin in a trace of its own. 0 or a negative errno. */
-int life_end(Tell *tell, Node *node, const Event *event, const Clk *now, uint64_t start_window_ns);
+/*
+ * It has ended as @event and @death say; later than @start_window_ns after its begin in a trace of its own.
+ * @sender_container is the container that killed it, or NULL. 0 or a negative errno.
+ */
+int life_end(Tell *tell, Node *node, const Event *event, const EventDeath *death, const char *sender_container,
+             const Clk *now, uint64_t start_window_ns);
+
+/* The OOM killer has chosen a process in it. 0 or a negative errno. */
+int life_victim(Node *node, const Event *event, const EventVictim *victim);

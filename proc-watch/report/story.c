@@ -573,7 +573,52 @@ static void process_work(Story *story, const Event *event) {
                  event->length_ns);
 }
 
-static int process_exit(Story *story, const Event *event, const Clk *now) {
+/* The container whose first process @pid was at @start_ns. NULL: it is not known. */
+static const char *find_container(const Story *story, uint32_t pid, uint64_t start_ns) {
+        const Process *process = pid != 0 ? *find_slot(story, pid) : NULL;
+
+        return process && process->start_ns == start_ns && process->container && process->node && process->node->owner
+                       ? owner_id(process->node->owner)
+                       : NULL;
+}
+
+static int container_exit(Story *story, Node *node, const Event *event, const char *data, size_t size, const Clk *now) {
+        char id[IDENTITY_ID_MAX + 1];
+        const char *sender = NULL;
+        const EventSignal *cause;
+        EventDeath death;
+        int r;
+
+        r = death_parse(data, size, &death);
+        if (r < 0)
+                return r;
+        cause = death_cause(&death, event->status);
+        if (cause && cause->sender == EVENT_SENDER_CONTAINER) {
+                sender = find_container(story, cause->first_pid, cause->first_start_ns);
+                if (!sender && cgroup_parse_container(cause->group, strlen(cause->group), id) >= 0)
+                        sender = id;
+        }
+        return life_end(&story->tell, node, event, &death, sender, now, story->start_window_ns);
+}
+
+/* The OOM killer has chosen a process: an event of the container, and if it is an exec's, how that ends, too. */
+static int process_victim(Story *story, const Event *event, const char *data, size_t size) {
+        const Process *first, *process = find_process(story, event);
+        EventVictim victim;
+        int r;
+
+        r = death_parse_victim(data, size, &victim);
+        if (r < 0)
+                return r;
+        first = victim.first_pid != 0 ? *find_slot(story, victim.first_pid) : NULL;
+        if (first && first->start_ns == victim.first_start_ns && first->container && first->node)
+                r = life_victim(first->node, event, &victim);
+        if (r >= 0 && process && process != first && process->container && process->node)
+                r = life_victim(process->node, event, &victim);
+        return r;
+}
+
+static int process_exit(Story *story, const Event *event, const char *data, size_t size, const Clk *now) {
         Process *process = find_process(story, event);
         int r = 0;
 
@@ -592,7 +637,7 @@ static int process_exit(Story *story, const Event *event, const Clk *now) {
                                 node->withheld = false;
                         }
                 } else if (process->container) {
-                        r = life_end(&story->tell, node, event, now, story->start_window_ns);
+                        r = container_exit(story, node, event, data, size, now);
                 } else if (process->own && (node->kind != COMMAND_MONITOR || node->n_refs == 1)) {
                         node->run_delay_ns = event->run_delay_ns;
                         finish(story, node, event->time_ns, event->status);
@@ -630,10 +675,12 @@ int story_event(Story *story, const Event *event, const char *data, size_t size,
                 process_attach(story, event);
                 return 0;
         case EVENT_EXIT:
-                return process_exit(story, event, now);
+                return process_exit(story, event, data, size, now);
         case EVENT_WORK:
                 process_work(story, event);
                 return 0;
+        case EVENT_VICTIM:
+                return process_victim(story, event, data, size);
         default:
                 return -EBADMSG;
         }

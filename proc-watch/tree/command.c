@@ -342,7 +342,7 @@ static void parse_directory(Strings parts, Command *ret) {
         COPY(ret->bundle, path + at);
 }
 
-static CommandKind kind_of(const char *name) {
+CommandKind command_kind(const char *name) {
         for (const CommandProgram *program = command_programs; program->name; program++)
                 if (program->prefix ? strncmp(name, program->name, strlen(program->name)) == 0
                                     : strcmp(name, program->name) == 0)
@@ -388,7 +388,7 @@ int command_parse(const Event *event, const char *data, size_t size, Command *re
         command.start_ns = event->start_ns;
         command.claimed = !(event->flags & EVENT_NAMED);
         if (!command.claimed || (!inside && strcmp(command.name, last_part(command.path)) != 0))
-                command.kind = kind_of(command.name);
+                command.kind = command_kind(command.name);
 
         if (command.kind != COMMAND_OTHER)
                 args = skip_program(args, command.name);

@@ -89,6 +89,9 @@ typedef struct CommandProgram {
 /* The table, ended by a NULL name; the kernel side is told names and flags. */
 extern const CommandProgram command_programs[];
 
+/* The kind of a program called @name. The kernel's name of a process will do, though it is cut. */
+CommandKind command_kind(const char *name);
+
 /*
  * Reads the exec @event, behind which @size bytes of @data follow as event.h says. Returns 0, or -EBADMSG if the sizes
  * do not fit.

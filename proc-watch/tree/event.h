@@ -29,7 +29,8 @@ typedef enum EventType {
         EVENT_RENAME,
         EVENT_ATTACH, /* put into a cgroup */
         EVENT_EXIT,
-        EVENT_WORK, /* time in one piece that the kernel can name; see EventWork */
+        EVENT_WORK,   /* time in one piece that the kernel can name; see EventWork */
+        EVENT_VICTIM, /* the OOM killer has chosen a process of a container; see EventVictim */
 } EventType;
 
 /* What the time of an EVENT_WORK went to. */
@@ -102,6 +103,84 @@ typedef struct Event {
         uint16_t cwd_size;
         char comm[EVENT_COMM_SIZE]; /* fork, exec, exit: its name; rename: the new one */
 } Event;
+
+#define EVENT_GROUP_MAX 96 /* of a cgroup's name, with NUL: a container's id with what engines put around it */
+
+/* Where a signal to a container's own process came from. */
+typedef enum EventSender {
+        EVENT_SENDER_NONE, /* there was no signal */
+        EVENT_SENDER_SELF,
+        EVENT_SENDER_CONTAINER, /* a process that is not the host's own, see host.bpf.h */
+        EVENT_SENDER_HOST,
+        EVENT_SENDER_KERNEL,    /* a fault, a timer, the OOM killer */
+        EVENT_SENDER_PARENT,    /* the parent died, and its death was to be signalled */
+        EVENT_SENDER_NAMESPACE, /* the first process of the pid namespace has ended */
+        _EVENT_SENDER_MAX,
+} EventSender;
+
+/* One signal to a container's own process, with its sender. Of the kernel's no process is named. */
+typedef struct EventSignal {
+        uint64_t time_ns;
+        uint64_t first_start_ns; /* of the sender's container: its first process; 0: not known */
+        uint32_t first_pid;
+        uint32_t pid; /* the sender */
+        uint32_t uid;
+        uint8_t signal;              /* 0: there was none */
+        uint8_t sender;              /* EventSender */
+        uint8_t ignored;             /* it did nothing: the process ignores it */
+        uint8_t known;               /* the sender is followed: a runtime, an engine … */
+        char comm[EVENT_COMM_SIZE];  /* the sender's program */
+        char group[EVENT_GROUP_MAX]; /* the cgroup of the sender's container; "": not known */
+} EventSignal;
+
+typedef enum EventMemory {
+        EVENT_MEMORY_LOW,
+        EVENT_MEMORY_HIGH,
+        EVENT_MEMORY_LIMIT,
+        EVENT_MEMORY_OOM,
+        EVENT_MEMORY_KILL,
+        EVENT_MEMORY_GROUP_KILL,
+        _EVENT_MEMORY_MAX,
+} EventMemory;
+
+typedef enum EventDeathFlags {
+        EVENT_DEATH_SIGNALS = 1 << 0, /* the kernel side sees signals */
+        EVENT_DEATH_VICTIMS = 1 << 1, /* … and whose limit the OOM killer enforces */
+} EventDeathFlags;
+
+/*
+ * How a container's own process died. It comes after the exit event. Counts are negative where they are not known.
+ */
+typedef struct EventDeath {
+        EventSignal fatal;                 /* ended the process, by the kernel's own account */
+        EventSignal core;                  /* ends it with a core dump, unless the process blocks the signal */
+        EventSignal asked;                 /* the last signal of the host's own that did not end it */
+        uint32_t ignored;                  /* the last fatal-looking signal that was ignored; 0: none */
+        uint32_t flags;                    /* EventDeathFlags */
+        int64_t memory[_EVENT_MEMORY_MAX]; /* how often, of the container's cgroup */
+        int64_t periods, throttled_periods, throttled_ns;
+        uint32_t parent; /* the process that waits for it */
+        uint32_t pad;
+        char parent_comm[EVENT_COMM_SIZE];
+} EventDeath;
+
+#define EVENT_LEVEL_NONE    (-1)
+#define EVENT_LEVEL_UNKNOWN (-2)
+
+/*
+ * A process of a container that the OOM killer has chosen. The event is the victim's. Levels are those of the victim's
+ * cgroup (0) and the cgroups that it is in.
+ */
+typedef struct EventVictim {
+        uint64_t first_start_ns; /* of the container's first process; 0: not known */
+        uint32_t first_pid;
+        uint32_t pad;
+        int64_t rss_pages;       /* about; negative: not known */
+        uint64_t limit_pages;    /* 0: not known */
+        int32_t container_level; /* the container's own cgroup, or EVENT_LEVEL_NONE */
+        int32_t limit_level;     /* the limit's; EVENT_LEVEL_NONE: it was not a limit, the node's memory was used up */
+        char group[EVENT_GROUP_MAX]; /* the name of the limit's cgroup */
+} EventVictim;
 
 /* What the kernel side keeps per tracked process. */
 typedef enum TrackFlags {

@@ -46,6 +46,7 @@ Node *node_free(Node *node) {
         free(node->held);
         node_forget(node);
         free(node->cgroup);
+        free(node->victims);
         free(node->links);
         free(node->why);
         owner_unref(node->owner);

@@ -9,6 +9,7 @@
 
 #include "clk.h"
 #include "command.h"
+#include "death.h"
 #include "owner.h"
 #include "report.h"
 #include "span.h"
@@ -102,10 +103,11 @@ struct Node {
         Span **held; /* with hold */
         size_t n_held;
 
-        uint64_t start_ns;    /* `start` began, of what this one created; 0: not seen */
-        uint64_t entry_ns;    /* exec of the container's command */
-        char *cgroup;         /* of what limits the container's memory; NULL: not known */
-        int container_status; /* how it ended, or -1 */
+        uint64_t start_ns;     /* `start` began, of what this one created; 0: not seen */
+        uint64_t entry_ns;     /* exec of the container's command */
+        char *cgroup;          /* of what limits the container's memory; NULL: not known */
+        int container_status;  /* how it ended, or -1 */
+        DeathVictims *victims; /* of the OOM killer, in the container; NULL: none */
 };
 
 /* A node with one reference, NULL without memory. @parent is referenced. */
