@@ -272,6 +272,9 @@ static void end_message(Call *call, bool is_reply) {
                 bool whole = cri_scan_finish(&call->scan->scan) == 0;
 
                 call->scan->active = false;
+                /* A number of 0 is not written down, and a grace period of 0 is one. */
+                if (!is_reply && whole && call->method->request == &cri_stop_container_request)
+                        call->fields->has_timeout = true;
                 /*
                  * A filtered list answers a question, it does not say what there is. Kubelet asks for all containers
                  * with a filter that is there and empty: two bytes, in which no condition has room.

@@ -2,6 +2,10 @@
 #include <string.h>
 #include "callspan.h"
 #include "grpcutil.h"
+#include "verdict.h"
+
+/* Go's time.Duration ends here. What a runtime makes of more, or of less than 0, is not known. */
+#define GRACE_MAX_S (INT64_MAX / (int64_t) NSEC_PER_SEC)
 
 /* podspan.rpc.end */
 static const char *const end_names[] = {
@@ -81,6 +85,16 @@ static void set_wait(Span *span, const Call *call) {
                               (int64_t) ((call->start.realtime_ns - seen_ns) / NSEC_PER_MSEC));
 }
 
+static void set_stop(Span *span, const Call *call) {
+        VerdictStop stop = verdict_stop_method(call_name(call));
+        const CriFields *fields = call->fields;
+
+        span_attr_str(span, VERDICT_ATTR_STOP_METHOD, verdict_stop_word(stop));
+        if (stop == VERDICT_STOP_CONTAINER && fields && fields->has_timeout && fields->timeout_s >= 0 &&
+            fields->timeout_s <= GRACE_MAX_S)
+                span_attr_int(span, VERDICT_ATTR_STOP_GRACE, fields->timeout_s * 1000);
+}
+
 static void set_fields(Span *span, const Call *call) {
         const CriFields *fields = call->fields;
 
@@ -121,6 +135,7 @@ int callspan_make(const Call *call, const CallEnd *end, Span **ret) {
         span_set_identity(span, &identity);
         set_rpc(span, call, end);
         set_status(span, call, end);
+        set_stop(span, call);
         set_fields(span, call);
         if (tracecontext_valid(&call->start_link) &&
             memcmp(call->start_link.trace_id, call->context.trace_id, sizeof(call->context.trace_id)) != 0)

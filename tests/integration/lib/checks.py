@@ -67,6 +67,9 @@ def check_stop(spans, pod, start_trace):
         span = spans.one(service=CRI, pod=pod.uid, method=method)
         check_cri_span(span, pod)
         assert start_trace in {span.trace_id, *(trace for trace, _ in span.links)}, f"{span} does not lead to the start"
+        # Pod.remove() gives no time; a removal and a sandbox's stop have no number of their own.
+        assert span.attributes["podspan.stop.method"] == method
+        assert span.attributes.get("podspan.stop.grace_ms") == (0 if method == "StopContainer" else None)
 
 
 def check_poststop(spans, pod, container_id, start_trace):

@@ -15,6 +15,7 @@
 #include "calls.h"
 #include "otlp.pb-c.h"
 #include "tappack.h"
+#include "verdict.h"
 #include "wire.h"
 
 #define R "/runtime.v1.RuntimeService/"
@@ -445,6 +446,45 @@ static void start_is_one_trace(void **state) {
         rig_close(rig, TAP_END_CONNECTION_CLIENT);
 }
 
+/* What a stop asks for. */
+static void stops(void **state) {
+        static const struct {
+                const char *method;
+                bool has_timeout;
+                uint64_t timeout_s;
+                const char *expect;
+        } cases[] = {
+                { "StopContainer", true, 30, " StopContainer 30000" },
+                { "StopContainer", false, 0, " StopContainer 0" }, /* as 0 is written */
+                { "StopContainer", true, 0, " StopContainer 0" },
+                { "StopContainer", true, (uint64_t) -1, " StopContainer" },
+                { "StopContainer", true, 9223372036, " StopContainer 9223372036000" },
+                { "StopContainer", true, 9223372037, " StopContainer" },
+                { "StopContainer", true, INT64_MAX, " StopContainer" },
+                { "StopContainer", true, (uint64_t) INT64_MIN, " StopContainer" },
+                { "RemoveContainer", false, 0, " RemoveContainer" },
+                { "StopPodSandbox", false, 0, " StopPodSandbox" },
+                { "RemovePodSandbox", false, 0, " RemovePodSandbox" },
+                { "CheckpointContainer", true, 7, "" },
+                { "StartContainer", false, 0, "" },
+        };
+        Rig *rig = *state;
+
+        rig_open(rig);
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Bytes m = id_message("c1");
+                char path[64], expect[128];
+
+                if (cases[i].has_timeout)
+                        pb_number(&m, strcmp(cases[i].method, "StopContainer") == 0 ? 2 : 3, cases[i].timeout_s);
+                (void) snprintf(path, sizeof(path), R "%s", cases[i].method);
+                rig_call(rig, path, m, none(), "0", NULL);
+                (void) snprintf(expect, sizeof(expect), "%s t1 s1<- f1%s\n", cases[i].method, cases[i].expect);
+                assert_string_equal(rig_spans(rig, VERDICT_ATTR_STOP_METHOD " " VERDICT_ATTR_STOP_GRACE), expect);
+        }
+        rig_close(rig, TAP_END_SHUTDOWN);
+}
+
 static void callers_tracestate_is_kept(void **state) {
         static const char *const cases[][2] = {
                 { " a=1 , b=2 ", " [a=1,b=2]" },
@@ -862,6 +902,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(start_is_one_trace, setup, teardown),
                 cmocka_unit_test_setup_teardown(callers_trace_is_followed, setup, teardown),
                 cmocka_unit_test_setup_teardown(callers_tracestate_is_kept, setup, teardown),
+                cmocka_unit_test_setup_teardown(stops, setup, teardown),
                 cmocka_unit_test_setup_teardown(rate_zero_changes_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(polls_are_counted, setup, teardown),
                 cmocka_unit_test_setup_teardown(ends_of_every_kind, setup, teardown),
