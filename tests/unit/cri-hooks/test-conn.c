@@ -286,11 +286,158 @@ static void forced(void **state) {
         wire_deinit(&w);
 }
 
+static size_t receive_all(int fd, uint8_t *buf, size_t size) {
+        size_t n = 0;
+        ssize_t k;
+
+        while (n < size && (k = recv(fd, buf + n, size - n, MSG_DONTWAIT)) > 0)
+                n += (size_t) k;
+        return n;
+}
+
+static bool at_end(int fd) {
+        return recv(fd, &(char){ 0 }, 1, MSG_DONTWAIT) == 0;
+}
+
+/* Who has said all it had to say still hears the answer, on either side. */
+static void half_closed(void **state) {
+        for (unsigned i = 0; i < 4; i++) {
+                Rig *rig = *state;
+                Ends ends;
+                int first, second;
+                uint8_t buf[8];
+
+                rig->owner.tracing = i < 2;
+                ends = connect_one(rig);
+                first = i % 2 == 0 ? ends.client : ends.runtime;
+                second = i % 2 == 0 ? ends.runtime : ends.client;
+
+                assert_int_equal(send(first, "abc", 3, 0), 3);
+                assert_int_equal(shutdown(first, SHUT_WR), 0);
+                turns(rig);
+                assert_int_equal(recv(second, buf, sizeof(buf), 0), 3);
+                assert_true(at_end(second));
+                assert_int_equal(rig->owner.n_conns, 1);
+
+                assert_int_equal(send(second, "answer", 6, 0), 6);
+                turns(rig);
+                assert_int_equal(recv(first, buf, sizeof(buf), 0), 6);
+                assert_memory_equal(buf, "answer", 6);
+                assert_false(at_end(first));
+                assert_int_equal(rig->owner.n_conns, 1);
+
+                close_fd(second);
+                turns(rig);
+                assert_true(at_end(first));
+                close_fd(first);
+                turns(rig);
+                assert_int_equal(rig->owner.n_conns, 0);
+        }
+}
+
+/* What a slow reader has not taken is kept, in order and bounded; its writer waits; the end comes behind it. */
+static void slow_reader(void **state) {
+        enum { SIZE = 4 * 1024 * 1024 };
+        _cleanup_free_ uint8_t *bytes = malloc(SIZE), *got = malloc(SIZE);
+
+        assert_non_null(bytes);
+        assert_non_null(got);
+        for (size_t i = 0; i < SIZE; i++)
+                bytes[i] = (uint8_t) (i * 2654435761U >> 24);
+
+        for (unsigned i = 0; i < 2; i++) {
+                Rig *rig = *state;
+                size_t sent = 0, received = 0, stuck = 0;
+                Ends ends;
+                int from, to;
+
+                rig->owner.tracing = false;
+                ends = connect_one(rig);
+                from = i == 0 ? ends.client : ends.runtime;
+                to = i == 0 ? ends.runtime : ends.client;
+
+                while (stuck < 8) {
+                        ssize_t n = send(from, bytes + sent, SIZE - sent, MSG_NOSIGNAL);
+
+                        sent += n > 0 ? (size_t) n : 0;
+                        stuck = n > 0 ? 0 : stuck + 1;
+                        turns(rig);
+                        assert_in_range(rig->owner.n_kept, 0, CONN_READ_MAX);
+                }
+                assert_in_range(sent, 1, SIZE - 1);
+                assert_in_range(rig->owner.n_kept, 1, CONN_READ_MAX);
+
+                /* The writer goes; what it wrote is still delivered. */
+                close_fd(from);
+                turns(rig);
+                assert_int_equal(rig->owner.n_conns, 1);
+                for (unsigned k = 0; received < sent && k < 10000; k++) {
+                        received += receive_all(to, got + received, SIZE - received);
+                        turns(rig);
+                }
+                assert_int_equal(received, sent);
+                assert_memory_equal(got, bytes, sent);
+                assert_true(at_end(to));
+                assert_int_equal(rig->owner.n_kept, 0);
+                close_fd(to);
+                turns(rig);
+                assert_int_equal(rig->owner.n_conns, 0);
+        }
+}
+
+/* With much kept for all connections together, a connection adds little to it. */
+static void kept_is_bounded(void **state) {
+        enum { SIZE = 1024 * 1024 };
+        _cleanup_free_ uint8_t *bytes = calloc(1, SIZE);
+        Rig *rig = *state;
+        Ends ends;
+
+        assert_non_null(bytes);
+        rig->owner.tracing = false;
+        rig->owner.n_kept = CONN_KEPT_MAX;
+        ends = connect_one(rig);
+        for (unsigned i = 0; i < 1000; i++) {
+                (void) send(ends.client, bytes, SIZE, MSG_NOSIGNAL);
+                turns(rig);
+        }
+        assert_in_range(rig->owner.n_kept, CONN_KEPT_MAX + 1, CONN_KEPT_MAX + CONN_READ_MIN);
+        rig->owner.n_kept -= CONN_KEPT_MAX;
+        close_fd(ends.client);
+        close_fd(ends.runtime);
+        turns(rig);
+        assert_int_equal(rig->owner.n_conns, 0);
+}
+
+/* A side that is gone takes nothing more; what it sent before is delivered. */
+static void last_words(void **state) {
+        for (unsigned i = 0; i < 2; i++) {
+                Rig *rig = *state;
+                Ends ends = connect_one(rig);
+                int gone = i == 0 ? ends.runtime : ends.client, stays = i == 0 ? ends.client : ends.runtime;
+                uint8_t buf[8];
+
+                assert_int_equal(send(gone, "bye", 3, 0), 3);
+                close_fd(gone);
+                assert_int_equal(send(stays, "hello", 5, 0), 5);
+                turns(rig);
+                assert_int_equal(recv(stays, buf, sizeof(buf), 0), 3);
+                assert_memory_equal(buf, "bye", 3);
+                assert_true(at_end(stays));
+                close_fd(stays);
+                turns(rig);
+                assert_int_equal(rig->owner.n_conns, 0);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(tables_are_bounded, setup, teardown),
                 cmocka_unit_test_setup_teardown(handed_over, setup, teardown),
                 cmocka_unit_test_setup_teardown(forced, setup, teardown),
+                cmocka_unit_test_setup_teardown(last_words, setup, teardown),
+                cmocka_unit_test_setup_teardown(kept_is_bounded, setup, teardown),
+                cmocka_unit_test_setup_teardown(slow_reader, setup, teardown),
+                cmocka_unit_test_setup_teardown(half_closed, setup, teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
