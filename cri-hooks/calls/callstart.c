@@ -157,7 +157,7 @@ static void learn(Call *call) {
                 entry = podmap_put_sandbox(calls->podmap, call->fields);
                 if (!entry || !call->has_context)
                         break;
-                entry->start_ns = calls->now.realtime_ns;
+                entry->start_ns = call->end.end_ns;
                 set_start(call, entry);
                 break;
         case METHOD_CREATE_CONTAINER:

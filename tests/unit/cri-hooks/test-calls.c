@@ -897,6 +897,168 @@ static void young_first(void **state) {
         rig_close(rig, TAP_END_SHUTDOWN);
 }
 
+/* A start is over a while after its last call, however often that moved; what comes then is a trace of its own. */
+static void start_ends(void **state) {
+        static const struct {
+                uint64_t ns;
+                const char *trace;
+        } cases[] = {
+                { 0, "t1" },
+                { CALLS_JOIN_NS - 12 * NSEC_PER_MSEC, "t1" },
+                { CALLS_JOIN_NS - 1 * NSEC_PER_MSEC, "t1" },
+                { CALLS_JOIN_NS - 1 * NSEC_PER_MSEC + 1, "t2" },
+                { 2 * CALLS_JOIN_NS, "t2" },
+        };
+        Rig *rig = *state;
+        char expect[64];
+
+        rig_open(rig);
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                const char *text;
+
+                rig_call(rig, R "RunPodSandbox", run_request(NULL), id_message(SANDBOX), "0", NULL);
+                pass(cases[i].ns);
+                rig_call(rig, R "CreateContainer", create_request(0), id_message("c1"), "0", NULL);
+                text = rig_spans(rig, NULL);
+                (void) snprintf(expect, sizeof(expect), "\nCreateContainer %s ", cases[i].trace);
+                assert_non_null(strstr(text, "RunPodSandbox t1 "));
+                if (!strstr(text, expect))
+                        fail_msg("%zu: %s", i, text);
+        }
+
+        /* Each call that joins keeps it open. */
+        rig_call(rig, R "RunPodSandbox", run_request(NULL), id_message(SANDBOX), "0", NULL);
+        pass(CALLS_JOIN_NS / 4 * 3);
+        rig_call(rig, I "PullImage", pull_request(), id_message("sha256:1"), "0", NULL);
+        pass(CALLS_JOIN_NS / 4 * 3);
+        rig_call(rig, R "CreateContainer", create_request(0), id_message("c2"), "0", NULL);
+        assert_non_null(strstr(rig_spans(rig, NULL), "\nCreateContainer t1 "));
+
+        /* A clock that was set back says nothing about how long ago it was. */
+        rig_call(rig, R "RunPodSandbox", run_request(NULL), id_message(SANDBOX), "0", NULL);
+        now.realtime_ns -= 3 * CALLS_JOIN_NS;
+        rig_call(rig, R "CreateContainer", create_request(0), id_message("c3"), "0", NULL);
+        assert_non_null(strstr(rig_spans(rig, NULL), "\nCreateContainer t1 "));
+        rig_close(rig, TAP_END_SHUTDOWN);
+}
+
+/* What belongs to another attempt of a sandbox or container is no part of its start. */
+static void other_attempts(void **state) {
+        Rig *rig = *state;
+        Bytes m = {}, image, config = {};
+
+        rig_open(rig);
+        rig_call(rig, R "RunPodSandbox", run_request(NULL), id_message(SANDBOX), "0", NULL);
+        image = id_message("app:1");
+        pb_message(&m, 1, &image);
+        pb_pod(&config, 1, "web-0", UID, "prod", 1);
+        pb_message(&m, 3, &config);
+        rig_call(rig, I "PullImage", m, id_message("sha256:1"), "0", NULL);
+        rig_call(rig, I "PullImage", pull_request(), id_message("sha256:1"), "0", NULL);
+        rig_call(rig, R "CreateContainer", create_request(1), id_message("c2"), "0", NULL);
+        rig_call(rig, R "StartContainer", id_message("c2"), none(), "0", NULL);
+        rig_call(rig, R "CreateContainer", create_request(0), id_message("c1"), "0", NULL);
+        rig_call(rig, R "StartContainer", id_message("c1"), none(), "0", NULL);
+        rig_call(rig, R "StartContainer", id_message("c1"), none(), "0", NULL);
+        /* A sandbox is no container. */
+        rig_call(rig, R "StartContainer", id_message(SANDBOX), none(), "0", NULL);
+        assert_string_equal(rig_spans(rig, NULL), "RunPodSandbox t1 s1<- f1\n"
+                                                  "PullImage t2 s2<- f1 start=t1/s1\n"
+                                                  "PullImage t1 s3<s1 f1\n"
+                                                  "CreateContainer t3 s4<- f1 start=t1/s1\n"
+                                                  "StartContainer t4 s5<- f1 start=t3/s4\n"
+                                                  "CreateContainer t1 s6<s1 f1\n"
+                                                  "StartContainer t1 s7<s1 f1\n"
+                                                  "StartContainer t5 s8<- f1 start=t1/s7\n"
+                                                  "StartContainer t6 s9<- f1 start=t1/s1\n");
+        rig_close(rig, TAP_END_SHUTDOWN);
+}
+
+/* A client that gives up about when its time is up has not lost interest. */
+static void deadlines(void **state) {
+        static const struct {
+                const char *timeout;
+                uint64_t ns;
+                const char *status;
+        } cases[] = {
+                { "2S", 0, "CANCELLED" },
+                { "2S", 2 * NSEC_PER_SEC - CALLS_DEADLINE_NS - 1, "CANCELLED" },
+                { "2S", 2 * NSEC_PER_SEC - CALLS_DEADLINE_NS, "DEADLINE_EXCEEDED" },
+                { "2S", 3 * NSEC_PER_SEC, "DEADLINE_EXCEEDED" },
+                { "0S", 3 * NSEC_PER_SEC, "CANCELLED" },
+                { "1m", 0, "DEADLINE_EXCEEDED" },
+        };
+        Rig *rig = *state;
+        char expect[32];
+
+        rig_open(rig);
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Bytes m = id_message("c1");
+
+                rig_request(rig, R "StopContainer", &m, NULL, cases[i].timeout);
+                pass(cases[i].ns);
+                wire_frame(&rig->wire, false, H2FRAME_RST_STREAM, 0, rig->stream, "\0\0\0\x08", 4);
+                rig_play(rig);
+                rig->stream += 2;
+                (void) snprintf(expect, sizeof(expect), " f1 %s", cases[i].status);
+                if (!strstr(rig_spans(rig, "error.type"), expect))
+                        fail_msg("%zu: %s", i, rig->text);
+        }
+        rig_close(rig, TAP_END_SHUTDOWN);
+}
+
+/* The runtime's own statuses, where it answered with HTTP only or not at all. */
+static void statuses(void **state) {
+        static const struct {
+                const char *http;
+                const char *grpc;
+                const char *status;
+        } cases[] = {
+                { "200", "3", "INVALID_ARGUMENT" }, { "503", "3", "INVALID_ARGUMENT" },
+                { "404", NULL, "UNIMPLEMENTED" },   { "503", NULL, "UNAVAILABLE" },
+                { "200", NULL, "UNKNOWN" },
+        };
+        Rig *rig = *state;
+        char expect[40];
+
+        rig_open(rig);
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Bytes m = id_message("c1");
+
+                rig_request(rig, R "StopContainer", &m, NULL, "5S");
+                wire_headers(&rig->wire, true, rig->stream, WIRE_END_STREAM,
+                             cases[i].grpc ? WIRE_FIELDS(":status", cases[i].http, "grpc-status", cases[i].grpc)
+                                           : WIRE_FIELDS(":status", cases[i].http));
+                rig_play(rig);
+                rig->stream += 2;
+                (void) snprintf(expect, sizeof(expect), " f1 %s", cases[i].status);
+                if (!strstr(rig_spans(rig, "error.type"), expect))
+                        fail_msg("%zu: %s", i, rig->text);
+        }
+        rig_close(rig, TAP_END_SHUTDOWN);
+}
+
+/* Many at once: start files and spans are written when their queues are full, none is lost. */
+static void many(void **state) {
+        enum { N = CALLS_STARTS_MAX + CALLS_SPANS_MAX + 9 };
+        Rig *rig = *state;
+        unsigned n = 0;
+        char id[16];
+
+        rig_open(rig);
+        for (unsigned i = 0; i < N; i++) {
+                (void) snprintf(id, sizeof(id), "sandbox%u", i);
+                rig_call(rig, R "RunPodSandbox", run_request(NULL), id_message(id), "0", NULL);
+                assert_true(rig->calls.n_spans <= CALLS_SPANS_MAX && rig->calls.n_starts <= CALLS_STARTS_MAX);
+        }
+        assert_int_equal(n_files(rig, CONTEXT_START), N);
+        (void) rig_spans(rig, NULL);
+        for (const char *line = rig->text; (line = strstr(line, "RunPodSandbox ")); line++)
+                n++;
+        assert_int_equal(n, N);
+        rig_close(rig, TAP_END_SHUTDOWN);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(start_is_one_trace, setup, teardown),
@@ -912,6 +1074,11 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(compressed, setup, teardown),
                 cmocka_unit_test_setup_teardown(crash, setup, teardown),
                 cmocka_unit_test_setup_teardown(young_first, setup, teardown),
+                cmocka_unit_test_setup_teardown(start_ends, setup, teardown),
+                cmocka_unit_test_setup_teardown(other_attempts, setup, teardown),
+                cmocka_unit_test_setup_teardown(deadlines, setup, teardown),
+                cmocka_unit_test_setup_teardown(statuses, setup, teardown),
+                cmocka_unit_test_setup_teardown(many, setup, teardown),
         };
         int r;
 
