@@ -23,6 +23,14 @@ static void check_endpoint(Doctor *doctor, bool image) {
 
         if (!path)
                 return;
+        if (!running && place && place->kind == KUBE_FLAGS && !place->known) {
+                (void) snprintf(evidence, sizeof(evidence), "%s:%u", place->path, place->line);
+                doctor_add(doctor, id, DOCTOR_WARNING, evidence,
+                           "write the endpoint there without quotes and variables",
+                           "podspan cannot tell kubelet's %s: %s", image ? "image service endpoint" : "endpoint",
+                           place->refusal);
+                return;
+        }
         if (place)
                 (void) snprintf(evidence, sizeof(evidence), "%s:%u: %s", place->path, place->line, endpoint);
         else

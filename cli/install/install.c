@@ -3,10 +3,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <yajl/yajl_tree.h>
-#include "flagedit.h"
 #include "install.h"
 #include "kube.h"
 #include "runcheck.h"
+#include "unitargs.h"
 #include "yamledit.h"
 
 #define HOOKS_DIR    "/etc/containers/oci/hooks.d"
@@ -309,9 +309,47 @@ static int check_place(Install *install, const KubePlace *place) {
         return 0;
 }
 
-static int edit_place(Install *install, const KubePlace *place, const char *endpoint) {
+static bool leads_to(const Install *install, const KubePlace *place, const char *runtime_path) {
+        _cleanup_free_ char *path = kube_path(place->value);
+
+        return path && place->known && nodefile_same(install->root_fd, path, runtime_path);
+}
+
+/* Edits the flags in the file of @place, the last one first, since an edit moves what follows. @now is the file. */
+static int edit_flags(Install *install, const Kube *kube, const KubePlace *place, const char *runtime_path,
+                      const Bytes *now, const char *endpoint) {
         _cleanup_bytes_ Bytes text = BYTES_NULL;
-        static const char *const flags[] = { "--container-runtime-endpoint", "--image-service-endpoint" };
+        size_t end = SIZE_MAX;
+        int r;
+
+        r = bytes_dup(now->p, now->n, &text);
+        while (r >= 0) {
+                _cleanup_bytes_ Bytes edited = BYTES_NULL;
+                const KubePlace *last = NULL;
+
+                for (size_t i = 0; i < kube->n_places; i++) {
+                        const KubePlace *other = &kube->places[i];
+
+                        if (other->kind == KUBE_FLAGS && other->from < end && (!last || other->from > last->from) &&
+                            strcmp(other->path, place->path) == 0 && leads_to(install, other, runtime_path))
+                                last = other;
+                }
+                if (!last)
+                        break;
+                end = last->from;
+                if (last->to > text.n || memcmp(text.p + last->from, last->value, last->to - last->from) != 0)
+                        return install_fail(install, -EAGAIN,
+                                            "%s: not edited: another program has changed it; try again", place->path);
+                r = bytes_splice(text.p, text.n, last->from, last->to, endpoint, strlen(endpoint), &edited);
+                if (r >= 0)
+                        bytes_move(&text, &edited);
+        }
+        return r < 0 ? r : plan_set(&install->plan, place->edit_path, &text, endpoint + strlen("unix://"));
+}
+
+static int edit_place(Install *install, const Kube *kube, const KubePlace *place, const char *runtime_path,
+                      const char *endpoint) {
+        _cleanup_bytes_ Bytes text = BYTES_NULL;
         const Bytes *now;
         int r;
 
@@ -334,20 +372,32 @@ static int edit_place(Install *install, const KubePlace *place, const char *endp
                 return plan_set(&install->plan, place->edit_path, &text, endpoint + strlen("unix://"));
         }
 
-        r = bytes_dup(now->p, now->n, &text);
-        for (FlagSpan span = {}; r >= 0 && flagedit_next(text.p, text.n, flags[place->image], span.to, &span);) {
-                _cleanup_bytes_ Bytes edited = BYTES_NULL;
+        return edit_flags(install, kube, place, runtime_path, now, endpoint);
+}
 
-                if (span.to - span.from != strlen(place->value) ||
-                    memcmp(text.p + span.from, place->value, span.to - span.from) != 0)
-                        continue;
-                r = bytes_splice(text.p, text.n, span.from, span.to, endpoint, strlen(endpoint), &edited);
-                if (r >= 0) {
-                        bytes_move(&text, &edited);
-                        span.to = span.from + strlen(endpoint);
-                }
-        }
-        return r < 0 ? r : plan_set(&install->plan, place->edit_path, &text, endpoint + strlen("unix://"));
+static int refuse_place(Install *install, const KubePlace *place, const char *endpoint) {
+        static const char *const flags[] = { "--container-runtime-endpoint", "--image-service-endpoint" };
+        const char *why = place->refusal;
+
+        if (place->kind != KUBE_FLAGS)
+                return 0;
+        if (!why && endpoint[strspn(endpoint, UNITARGS_SAFE)] != '\0')
+                why = "the new value would need quotes";
+        if (!why)
+                return 0;
+        return install_fail(install, -EINVAL, "%s:%u: not edited: %s; write there by hand: %s=%s", place->path,
+                            place->line, why, flags[place->image], endpoint);
+}
+
+/* All flags of a file are edited with the first of them. */
+static bool edited_before(const Install *install, const Kube *kube, size_t i, const char *runtime_path) {
+        const KubePlace *place = &kube->places[i];
+
+        for (size_t j = 0; j < i && place->kind == KUBE_FLAGS; j++)
+                if (kube->places[j].kind == KUBE_FLAGS && strcmp(kube->places[j].path, place->path) == 0 &&
+                    leads_to(install, &kube->places[j], runtime_path))
+                        return true;
+        return false;
 }
 
 static int edit_places(Install *install, const Kube *kube, const char *runtime_path, const char *endpoint) {
@@ -361,10 +411,15 @@ static int edit_places(Install *install, const Kube *kube, const char *runtime_p
 
                 if (!path)
                         return -ENOMEM;
-                if (nodefile_same(install->root_fd, path, runtime_path)) {
-                        r = edit_place(install, place, endpoint);
+                if (place->kind == KUBE_CONFIG ? nodefile_same(install->root_fd, path, runtime_path)
+                                               : leads_to(install, place, runtime_path)) {
+                        r = refuse_place(install, place, endpoint);
+                        if (r >= 0 && !edited_before(install, kube, i, runtime_path))
+                                r = edit_place(install, kube, place, runtime_path, endpoint);
                         if (r < 0)
                                 return r;
+                } else if (place->kind == KUBE_FLAGS && !place->known) {
+                        return refuse_place(install, place, endpoint);
                 } else if (!is_ours(install, path)) {
                         fprintf(install->notes, "%s:%u names %s, another endpoint: left as it is\n", place->path,
                                 place->line, place->value);
@@ -381,10 +436,10 @@ static int edit_places(Install *install, const Kube *kube, const char *runtime_p
                                     "no KubeletConfiguration found in which to set the endpoint "
                                     "(looked for kubelet's --config, then " KUBE_DEFAULT_CONFIG " …)");
         return edit_place(
-                install,
+                install, kube,
                 &(KubePlace){
                         .path = kube->config_file, .edit_path = kube->config_file, .kind = KUBE_CONFIG, .value = "" },
-                endpoint);
+                runtime_path, endpoint);
 }
 
 /* A flag on the running kubelet's command line that stands in no file would win over all that is changed here. */
@@ -494,6 +549,7 @@ static int check_process(Install *install, const Kube *kube) {
 int install_kubelet(Install *install) {
         _cleanup_(kube_deinit) Kube kube = KUBE_NULL;
         _cleanup_free_ char *path = NULL, *listen = NULL, *endpoint = NULL;
+        const KubePlace *decides;
         const char *now, *name;
         int r;
 
@@ -503,7 +559,13 @@ int install_kubelet(Install *install) {
         r = check_process(install, &kube);
         if (r < 0)
                 return r;
-        now = kube_endpoint(&kube, false, NULL);
+        now = kube_endpoint(&kube, false, &decides);
+        if (decides && decides->kind == KUBE_FLAGS && !decides->known)
+                return install_fail(
+                        install, -EINVAL,
+                        "%s:%u: not edited: podspan cannot tell kubelet's endpoint: %s; write there by hand: "
+                        "--container-runtime-endpoint=unix://%s/run/NAME/NAME.sock, NAME is containerd or crio",
+                        decides->path, decides->line, decides->refusal, install->state_dir);
         path = kube_path(now);
         if (!path)
                 return -ENOMEM;

@@ -4,9 +4,10 @@
 #include "flagedit.h"
 #include "kube.h"
 #include "nodefile.h"
+#include "unitargs.h"
 #include "yamledit.h"
 
-#define ENVIRONMENT_FILE "EnvironmentFile="
+#define UNIT_FILES_MAX 128 /* the unit, its drop-ins, and environment files */
 
 static const char *const keys[] = { "containerRuntimeEndpoint", "imageServiceEndpoint" };
 static const char *const flags[] = { "--container-runtime-endpoint", "--image-service-endpoint" };
@@ -23,10 +24,17 @@ static const char *const config_files[] = { KUBE_DEFAULT_CONFIG, "/etc/kubernete
                                             "/etc/kubernetes/kubelet-config.yaml",
                                             "/etc/kubernetes/kubelet/kubelet-config.yaml" };
 
+typedef struct UnitFile {
+        char *path;
+        Bytes text;
+} UnitFile;
+
 typedef struct Walk {
         int root_fd;
         Kube *kube;
         bool patch; /* the file is kubeadm's patch */
+        UnitFile files[UNIT_FILES_MAX];
+        size_t n_files;
 } Walk;
 
 void kube_deinit(Kube *kube) {
@@ -186,120 +194,182 @@ static int on_config(const char *path, void *userdata) {
         return 0;
 }
 
-static int on_flags(const char *path, void *userdata);
+static void walk_deinit(Walk *walk) {
+        for (size_t i = 0; i < walk->n_files; i++) {
+                free(walk->files[i].path);
+                bytes_deinit(&walk->files[i].text);
+        }
+        walk->n_files = 0;
+}
 
-/* The files that a unit's EnvironmentFile= lines name. */
-static int environment_files(Walk *walk, const Bytes *text) {
-        for (size_t pos = 0; pos < text->n;) {
-                const char *line = text->p + pos, *eol = memchr(line, '\n', text->n - pos);
-                size_t n = eol ? (size_t) (eol - line) : text->n - pos, skip = strlen(ENVIRONMENT_FILE);
-                _cleanup_free_ char *path = NULL;
-                int r;
+/* Reads a unit or environment file. Returns 1 with it as the last of walk->files, 0 if there is no such regular file,
+ * or a negative errno. */
+static int read_unit_file(Walk *walk, const char *path) {
+        _cleanup_close_ int fd = nodefile_open(walk->root_fd, path, O_PATH);
+        UnitFile *file = &walk->files[walk->n_files];
+        struct stat st;
+        int r;
 
-                pos += n + 1;
-                if (n <= skip || memcmp(line, ENVIRONMENT_FILE, skip) != 0)
-                        continue;
-                skip += line[skip] == '-';
-                while (n > skip && (line[n - 1] == ' ' || line[n - 1] == '\r'))
-                        n--;
-                if (n <= skip || line[skip] != '/')
-                        continue;
-                path = strndup(line + skip, n - skip);
-                if (!path)
-                        return -ENOMEM;
-                r = on_flags(path, walk);
+        if (fd < 0)
+                return fd == -ENOENT || fd == -ENOTDIR ? 0 : fd;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return 0;
+        if (walk->n_files == UNIT_FILES_MAX)
+                return -E2BIG;
+        *file = (UnitFile){ .path = strdup(path), .text = BYTES_NULL };
+        if (!file->path)
+                return -ENOMEM;
+        walk->n_files++;
+        r = nodefile_read(walk->root_fd, path, &file->text, NULL);
+        return r < 0 ? r : 1;
+}
+
+typedef struct DropIns {
+        char *paths[UNIT_FILES_MAX];
+        size_t n;
+} DropIns;
+
+static void drop_ins_deinit(DropIns *drop_ins) {
+        for (size_t i = 0; i < drop_ins->n; i++)
+                free(drop_ins->paths[i]);
+}
+
+static const char *base_name(const char *path) {
+        return strrchr(path, '/') + 1;
+}
+
+/* A drop-in masks those of the same name that have less precedence, and so come later here. */
+static int on_drop_in(const char *path, void *userdata) {
+        DropIns *drop_ins = userdata;
+
+        for (size_t i = 0; i < drop_ins->n; i++)
+                if (strcmp(base_name(drop_ins->paths[i]), base_name(path)) == 0)
+                        return 0;
+        if (drop_ins->n == UNIT_FILES_MAX)
+                return -E2BIG;
+        drop_ins->paths[drop_ins->n] = strdup(path);
+        if (!drop_ins->paths[drop_ins->n])
+                return -ENOMEM;
+        drop_ins->n++;
+        return 0;
+}
+
+static int compare_base_names(const void *a, const void *b) {
+        return strcmp(base_name(*(char *const *) a), base_name(*(char *const *) b));
+}
+
+static int add_drop_ins(Walk *walk, UnitArgs *args) {
+        static const char *const folders[] = { "kubelet.service.d", "service.d" };
+        _cleanup_(drop_ins_deinit) DropIns drop_ins = {};
+        char path[128];
+        int r;
+
+        for (size_t i = 0; i < ARRAY_SIZE(folders) * ARRAY_SIZE(unit_dirs); i++) {
+                (void) snprintf(path, sizeof(path), "%s/%s", unit_dirs[i % ARRAY_SIZE(unit_dirs)],
+                                folders[i / ARRAY_SIZE(unit_dirs)]);
+                r = nodefile_list(walk->root_fd, path, ".conf", on_drop_in, &drop_ins);
+                if (r < 0)
+                        return r;
+        }
+        qsort(drop_ins.paths, drop_ins.n, sizeof(*drop_ins.paths), compare_base_names);
+        for (size_t i = 0; i < drop_ins.n; i++) {
+                const UnitFile *file = &walk->files[walk->n_files];
+
+                r = read_unit_file(walk, drop_ins.paths[i]);
+                if (r > 0)
+                        r = unitargs_add_unit(args, (unsigned) (file - walk->files), file->text.p, file->text.n);
                 if (r < 0)
                         return r;
         }
         return 0;
 }
 
-static int config_of_text(Walk *walk, const Bytes *text) {
+static int add_environment(Walk *walk, UnitArgs *args, const char *path) {
+        const UnitFile *file = &walk->files[walk->n_files];
+        int r;
+
+        r = path[0] == '/' ? read_unit_file(walk, path) : 0;
+        return r <= 0 ? r : unitargs_add_environment(args, (unsigned) (file - walk->files), file->text.p, file->text.n);
+}
+
+static int config_of_arguments(Kube *kube, const UnitArgs *args) {
         static const char *const names[] = { "--config", "--config-dir" };
-        char **const found[] = { &walk->kube->config_file, &walk->kube->config_dir };
-        FlagSpan span;
+        char **const found[] = { &kube->config_file, &kube->config_dir };
 
         for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-                if (*found[i] || !flagedit_next(text->p, text->n, names[i], 0, &span) || span.to == span.from ||
-                    text->p[span.from] != '/')
-                        continue;
-                *found[i] = strndup(text->p + span.from, span.to - span.from);
-                if (!*found[i])
-                        return -ENOMEM;
+                bool given = *found[i];
+                UnitFlag flag;
+                size_t pos = 0;
+                int r;
+
+                while ((r = unitargs_next(args, names[i], &pos, &flag)) > 0) {
+                        if (!given && flag.known && flag.value[0] == '/') {
+                                free(*found[i]);
+                                *found[i] = TAKE_PTR(flag.value);
+                        }
+                        free(flag.value);
+                }
+                if (r < 0)
+                        return r;
         }
         return 0;
 }
 
-static int on_flags(const char *path, void *userdata) {
-        Walk *walk = userdata;
-        _cleanup_bytes_ Bytes text = BYTES_NULL;
-        int r;
+static int places_of_arguments(Walk *walk, const UnitArgs *args) {
+        for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+                UnitFlag flag;
+                size_t pos = 0;
+                int r;
 
-        r = first_time(walk, path);
-        if (r <= 0)
-                return r;
-        r = nodefile_read(walk->root_fd, path, &text, NULL);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
-                for (FlagSpan span = {}; flagedit_next(text.p, text.n, flags[i], span.to, &span);) {
-                        r = add_place(walk, path, KUBE_FLAGS, i == 1, text.p + span.from, span.to - span.from,
-                                      line_of(text.p, span.from));
+                while ((r = unitargs_next(args, flags[i], &pos, &flag)) > 0) {
+                        const UnitFile *file = &walk->files[flag.file];
+                        KubePlace *place = &walk->kube->places[walk->kube->n_places];
+
+                        r = add_place(walk, file->path, KUBE_FLAGS, i == 1, flag.value, strlen(flag.value),
+                                      line_of(file->text.p, flag.from));
+                        free(flag.value);
                         if (r < 0)
                                 return r;
+                        place->from = flag.from;
+                        place->to = flag.to;
+                        place->known = flag.known;
+                        place->refusal = flag.refusal;
                 }
-        r = config_of_text(walk, &text);
-        return r < 0 ? r : environment_files(walk, &text);
-}
-
-/* Is the unit or drop-in @name (below a unit folder) masked by one of the same name with precedence? */
-static int on_drop_in(const char *path, void *userdata) {
-        Walk *walk = userdata;
-        const char *name = strrchr(path, '/') + 1;
-
-        for (size_t i = 0; i < ARRAY_SIZE(unit_dirs); i++) {
-                _cleanup_free_ char *other = NULL;
-                _cleanup_close_ int fd = -EBADF;
-
-                if (asprintf(&other, "%s/kubelet.service.d/%s", unit_dirs[i], name) < 0) {
-                        other = NULL;
-                        return -ENOMEM;
-                }
-                if (strcmp(other, path) == 0)
-                        return on_flags(path, walk);
-                fd = nodefile_open(walk->root_fd, other, O_PATH);
-                if (fd >= 0)
-                        return 0;
+                if (r < 0)
+                        return r;
         }
         return 0;
 }
 
 static int units(Walk *walk) {
-        bool unit = false;
+        _cleanup_(unitargs_freep) UnitArgs *args = NULL;
         char path[128];
         int r;
 
-        for (size_t i = 0; i < ARRAY_SIZE(unit_dirs); i++) {
-                (void) snprintf(path, sizeof(path), "%s/kubelet.service.d", unit_dirs[i]);
-                r = nodefile_list(walk->root_fd, path, ".conf", on_drop_in, walk);
-                if (r < 0)
-                        return r;
-        }
-        for (size_t i = 0; i < ARRAY_SIZE(unit_dirs) && !unit; i++) {
-                _cleanup_close_ int fd = -EBADF;
-
+        r = unitargs_new(&args);
+        for (size_t i = 0; i < ARRAY_SIZE(unit_dirs) && r >= 0; i++) {
                 (void) snprintf(path, sizeof(path), "%s/kubelet.service", unit_dirs[i]);
-                fd = nodefile_open(walk->root_fd, path, O_PATH);
-                unit = fd >= 0;
-                if (unit && (r = on_flags(path, walk)) < 0)
-                        return r;
+                r = read_unit_file(walk, path);
+                if (r > 0) {
+                        r = unitargs_add_unit(args, 0, walk->files[0].text.p, walk->files[0].text.n);
+                        break;
+                }
         }
-        for (size_t i = 0; i < ARRAY_SIZE(flag_files); i++) {
-                r = on_flags(flag_files[i], walk);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        if (r >= 0)
+                r = add_drop_ins(walk, args);
+        /* Without a unit, kubelet is started in another way, which uses the usual files. */
+        for (size_t i = 0; i < ARRAY_SIZE(flag_files) && r >= 0; i++)
+                if (!unitargs_is(args, "kubelet"))
+                        r = add_environment(walk, args, flag_files[i]);
+        for (size_t i = 0; r >= 0 && unitargs_environment_file(args, i); i++)
+                r = add_environment(walk, args, unitargs_environment_file(args, i));
+        if (r >= 0)
+                r = unitargs_evaluate(args, "kubelet");
+        if (r >= 0)
+                r = config_of_arguments(walk->kube, args);
+        return r < 0 ? r : places_of_arguments(walk, args);
 }
 
 static int take_flag(const Nodeproc *proc, const char *flag, char **ret) {
@@ -368,7 +438,7 @@ static int configs(Walk *walk) {
 }
 
 int kube_find(int root_fd, Kube *ret) {
-        Walk walk = { .root_fd = root_fd, .kube = ret };
+        _cleanup_(walk_deinit) Walk walk = { .root_fd = root_fd, .kube = ret };
         int r;
 
         *ret = (Kube) KUBE_NULL;
@@ -387,11 +457,12 @@ const char *kube_endpoint(const Kube *kube, bool image, const KubePlace **ret_pl
 
                 if (place->image != image)
                         continue;
+                /* Of several flags the last one counts. */
                 if (place->kind == KUBE_FLAGS) {
                         found = place;
-                        break;
+                        continue;
                 }
-                if (place->patch)
+                if (place->patch || (found && found->kind == KUBE_FLAGS))
                         continue;
                 /* The last drop-in wins over the file. */
                 if (!found || !kube->config_file || strcmp(place->path, kube->config_file) != 0)

@@ -4,10 +4,11 @@
  * Kubelet on this node
  *
  * Where its CRI endpoints stand: in the KubeletConfiguration (containerRuntimeEndpoint, imageServiceEndpoint; the file
- * of
- * --config, those of --config-dir, kubeadm's instance-config.yaml), and in the flags --container-runtime-endpoint and
- * --image-service-endpoint, which win, of systemd units and drop-ins and the environment files these name
- * (kubeadm-flags.env, /etc/default/kubelet …); and on the command line of the kubelet that runs.
+ * of --config, those of --config-dir, kubeadm's instance-config.yaml), and in the flags --container-runtime-endpoint
+ * and
+ * --image-service-endpoint, which win. These flags are taken from the command line that systemd makes of
+ * kubelet.service, its drop-ins and environment files (kubeadm-flags.env, /etc/default/kubelet …), and from the kubelet
+ * that runs.
  */
 
 #include "nodeproc.h"
@@ -23,7 +24,7 @@
 
 typedef enum KubeKind {
         KUBE_CONFIG, /* a KubeletConfiguration */
-        KUBE_FLAGS,  /* text with a command line */
+        KUBE_FLAGS,  /* a unit or environment file: an argument that systemd passes to kubelet */
 } KubeKind;
 
 typedef struct KubePlace {
@@ -34,6 +35,10 @@ typedef struct KubePlace {
         bool patch;  /* kubeadm's instance-config.yaml: keys for the next upgrade, no configuration of its own */
         char *value; /* as it stands there */
         unsigned line;
+        /* Flags only: */
+        size_t from, to;     /* the value in the file */
+        bool known;          /* `value` is the whole value */
+        const char *refusal; /* why it cannot be edited; NULL: it can be */
 } KubePlace;
 
 typedef struct Kube {

@@ -250,7 +250,7 @@ def test_flags_in_units_a_vendors_unit_is_overridden(node):
     node.write("/lib/systemd/system/kubelet.service",
                "[Service]\nExecStart=/usr/bin/kubelet \\\n  --config /etc/kubernetes/kubelet.yaml \\\n"
                "  --container-runtime-endpoint unix:///run/containerd/containerd.sock \\\n"
-               "  --image-service-endpoint='/run/containerd/containerd.sock' \\\n  --v=2\n"
+               "  --image-service-endpoint='/run/containerd/containerd.sock' \\\n  --v=2 $X\n"
                "# --container-runtime-endpoint=unix:///run/containerd/containerd.sock\n")
     node.write("/etc/systemd/system/kubelet.service.d/20-more.conf",
                '[Service]\nEnvironment="X=--container-runtime-endpoint=unix:///run/containerd/containerd.sock"\n')
@@ -259,7 +259,7 @@ def test_flags_in_units_a_vendors_unit_is_overridden(node):
     assert node.read("/lib/systemd/system/kubelet.service") == before["lib/systemd/system/kubelet.service"][4].decode()
     assert node.read("/etc/systemd/system/kubelet.service") == (
         f"[Service]\nExecStart=/usr/bin/kubelet \\\n  --config /etc/kubernetes/kubelet.yaml \\\n"
-        f"  --container-runtime-endpoint {OURS} \\\n  --image-service-endpoint='{OURS}' \\\n  --v=2\n"
+        f"  --container-runtime-endpoint {OURS} \\\n  --image-service-endpoint='{OURS}' \\\n  --v=2 $X\n"
         f"# --container-runtime-endpoint=unix:///run/containerd/containerd.sock\n")
     assert node.read("/etc/systemd/system/kubelet.service.d/20-more.conf") == (
         f'[Service]\nEnvironment="X=--container-runtime-endpoint={OURS}"\n')
