@@ -39,16 +39,23 @@ static void not_listening(Doctor *doctor, const char *id, const char *who, const
 }
 
 void doctor_check_endpoint(Doctor *doctor, const char *id, const char *who, const char *s) {
+        ConfigEndpoint endpoint;
+        const char *reason;
         EndpointPeer peer;
-        Endpoint endpoint;
         int r;
 
-        if (endpoint_parse(s, &endpoint) < 0) {
+        if (configvalue_endpoint(s, true, &endpoint, &reason) < 0) {
                 doctor_add(doctor, id, DOCTOR_ERROR, s, "HOST:PORT, e.g. localhost:4317",
-                           "%s exports to an address that cannot be understood", who);
+                           "%s exports to an address that cannot be understood: %s", who, reason);
                 return;
         }
-        if (strncasecmp(s, "https:", 6) == 0) {
+        if (!endpoint.local && !endpoint.port_given) {
+                /* gRPC for Go, in kubelet and CRI-O, would take 443. */
+                doctor_add(doctor, id, DOCTOR_ERROR, s, "HOST:PORT, e.g. localhost:4317",
+                           "%s exports to an address without a port", who);
+                return;
+        }
+        if (endpoint.tls) {
                 r = endpoint_dial(&endpoint);
                 if (r < 0)
                         not_listening(doctor, id, who, s, r);
@@ -111,22 +118,15 @@ static char *evidence_of(const Export *export) {
 
 /* What the peer's first bytes say, where podspan speaks plaintext. False: nothing; @ret_error: it cannot be reached. */
 static bool ask_peer(const Doctor *doctor, const char *s, EndpointPeer *ret, bool *ret_greeted, int *ret_error) {
-        ConfigEndpoint configured;
-        Endpoint endpoint = {};
+        ConfigEndpoint endpoint;
         const char *reason;
 
         *ret_greeted = false;
         *ret_error = 0;
-        if (configvalue_endpoint(s, doctor->config.tracing_insecure, &configured, &reason) < 0)
+        if (configvalue_endpoint(s, doctor->config.tracing_insecure, &endpoint, &reason) < 0)
                 return false;
-        if (configured.local)
-                (void) snprintf(endpoint.host, sizeof(endpoint.host), "%s", configured.path);
-        else {
-                (void) snprintf(endpoint.host, sizeof(endpoint.host), "%s", configured.host);
-                (void) snprintf(endpoint.port, sizeof(endpoint.port), "%u", (unsigned) configured.port);
-        }
-        *ret_greeted = !configured.tls;
-        *ret_error = configured.tls ? endpoint_dial(&endpoint) : endpoint_greet(&endpoint, ret);
+        *ret_greeted = !endpoint.tls;
+        *ret_error = endpoint.tls ? endpoint_dial(&endpoint) : endpoint_greet(&endpoint, ret);
         return *ret_error == 0;
 }
 

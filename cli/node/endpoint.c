@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
@@ -8,45 +9,6 @@
 #include <time.h>
 #include "endpoint.h"
 #include "util.h"
-
-int endpoint_parse(const char *s, Endpoint *ret) {
-        const char *scheme = strstr(s, "://"), *end, *colon;
-        Endpoint endpoint = {};
-        uint64_t port;
-
-        if (strncmp(s, "unix:", 5) == 0) {
-                s += strncmp(s, "unix://", 7) == 0 ? 7 : 5;
-                if (!*s || snprintf(endpoint.host, sizeof(endpoint.host), "%s", s) >= (int) sizeof(endpoint.host))
-                        return -EINVAL;
-                *ret = endpoint;
-                return 0;
-        }
-        if (scheme)
-                s = scheme + 3;
-        end = strchrnul(s, '/');
-        if (*s == '[') {
-                s++;
-                colon = memchr(s, ']', (size_t) (end - s));
-                if (!colon || colon[1] != ':')
-                        return -EINVAL;
-                if (colon - s >= ENDPOINT_HOST_MAX)
-                        return -EINVAL;
-                memcpy(endpoint.host, s, (size_t) (colon - s));
-                colon++;
-        } else {
-                colon = memchr(s, ':', (size_t) (end - s));
-                if (!colon || colon - s >= ENDPOINT_HOST_MAX)
-                        return -EINVAL;
-                memcpy(endpoint.host, s, (size_t) (colon - s));
-        }
-        colon++;
-        if (!*endpoint.host || util_parse_u64(colon, (size_t) (end - colon), &port) < 0 || port == 0 ||
-            port > UINT16_MAX)
-                return -EINVAL;
-        (void) snprintf(endpoint.port, sizeof(endpoint.port), "%u", (unsigned) port);
-        *ret = endpoint;
-        return 0;
-}
 
 /* Returns a descriptor, non-blocking, or a negative errno. */
 static int connect_to(const struct sockaddr *address, socklen_t size) {
@@ -72,11 +34,12 @@ static int connect_to(const struct sockaddr *address, socklen_t size) {
 typedef struct Request {
         struct gaicb gaicb;
         struct addrinfo hints;
-        Endpoint endpoint;
+        ConfigEndpoint endpoint;
+        char port[8];
 } Request;
 
 /* getaddrinfo() waits for name servers without a limit of ours. */
-static int resolve(const Endpoint *endpoint, struct addrinfo **ret) {
+static int resolve(const ConfigEndpoint *endpoint, struct addrinfo **ret) {
         Request *request = calloc(1, sizeof(*request));
         struct gaicb *list[1];
         const struct timespec timeout = { .tv_sec = 2 };
@@ -86,8 +49,9 @@ static int resolve(const Endpoint *endpoint, struct addrinfo **ret) {
                 return -ENOMEM;
         request->hints = (struct addrinfo){ .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV };
         request->endpoint = *endpoint;
+        (void) snprintf(request->port, sizeof(request->port), "%u", (unsigned) endpoint->port);
         request->gaicb = (struct gaicb){ .ar_name = request->endpoint.host,
-                                         .ar_service = request->endpoint.port,
+                                         .ar_service = request->port,
                                          .ar_request = &request->hints };
         list[0] = &request->gaicb;
         r = getaddrinfo_a(GAI_NOWAIT, list, 1, NULL);
@@ -105,16 +69,15 @@ static int resolve(const Endpoint *endpoint, struct addrinfo **ret) {
 }
 
 /* Returns a descriptor or a negative errno. */
-static int dial(const Endpoint *endpoint) {
+static int dial(const ConfigEndpoint *endpoint) {
         struct addrinfo *found = NULL;
         int r;
 
-        if (!*endpoint->port) {
+        if (endpoint->local) {
                 struct sockaddr_un address = { .sun_family = AF_UNIX };
 
-                if (snprintf(address.sun_path, sizeof(address.sun_path), "%s", endpoint->host) >=
-                    (int) sizeof(address.sun_path))
-                        return -ENAMETOOLONG;
+                static_assert(sizeof(address.sun_path) == sizeof(endpoint->path), "a path is one of a socket");
+                memcpy(address.sun_path, endpoint->path, sizeof(endpoint->path));
                 return connect_to((struct sockaddr *) &address, sizeof(address));
         }
         r = resolve(endpoint, &found);
@@ -127,7 +90,7 @@ static int dial(const Endpoint *endpoint) {
         return r;
 }
 
-int endpoint_dial(const Endpoint *endpoint) {
+int endpoint_dial(const ConfigEndpoint *endpoint) {
         int fd = dial(endpoint);
 
         if (fd < 0)
@@ -149,7 +112,7 @@ EndpointPeer endpoint_recognize(const uint8_t *data, size_t n) {
         return ENDPOINT_OTHER;
 }
 
-int endpoint_greet(const Endpoint *endpoint, EndpointPeer *ret) {
+int endpoint_greet(const ConfigEndpoint *endpoint, EndpointPeer *ret) {
         static const char greeting[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
                                        "\0\0\0\4\0\0\0\0\0";
         _cleanup_close_ int fd = dial(endpoint);

@@ -3,25 +3,16 @@
 /*
  * Is anybody there, and what does it speak?
  *
- * Connects to an OTLP endpoint as configurations write it, for a moment. Where plaintext is expected it sends HTTP/2's
+ * Connects to an OTLP endpoint (configvalue_endpoint()) for a moment. Where plaintext is expected it sends HTTP/2's
  * greeting (the client's preface and empty SETTINGS), and no request. What answers to it may take spans or not: only an
  * export shows that.
  */
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "configvalue.h"
 
-#define ENDPOINT_HOST_MAX   256
 #define ENDPOINT_TIMEOUT_MS 1000
-
-typedef struct Endpoint {
-        char host[ENDPOINT_HOST_MAX]; /* or the path of a Unix socket */
-        char port[8];                 /* "" with a Unix socket */
-} Endpoint;
-
-/* Takes HOST:PORT, [V6]:PORT, SCHEME://HOST:PORT[/…], unix:PATH apart. Returns 0 or -EINVAL. No I/O. */
-int endpoint_parse(const char *s, Endpoint *ret);
 
 /* What a peer says to HTTP/2's greeting. */
 typedef enum EndpointPeer {
@@ -37,7 +28,7 @@ typedef enum EndpointPeer {
 EndpointPeer endpoint_recognize(const uint8_t *data, size_t n);
 
 /* Connects and greets. Returns 0 with what the peer is, or as endpoint_dial(). */
-int endpoint_greet(const Endpoint *endpoint, EndpointPeer *ret);
+int endpoint_greet(const ConfigEndpoint *endpoint, EndpointPeer *ret);
 
 /* Connects. Returns 0 or a negative errno: -ECONNREFUSED, -ETIMEDOUT, -ENOENT (the name is not known) … */
-int endpoint_dial(const Endpoint *endpoint);
+int endpoint_dial(const ConfigEndpoint *endpoint);

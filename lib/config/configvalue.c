@@ -86,39 +86,51 @@ static int configvalue_host(const char *s, size_t len, bool bracketed, ConfigEnd
         return 0;
 }
 
+/* The schemes that name a host; the last is none. */
+static const struct {
+        const char *prefix;
+        uint16_t port;
+        int tls; /* 0, 1, or -1: whoever asks decides */
+} configvalue_schemes[] = {
+        { "http://", 80, 0 },
+        { "https://", 443, 1 },
+        { "dns:///", CONFIGVALUE_PORT_OTLP, -1 },
+        { "", CONFIGVALUE_PORT_OTLP, -1 },
+};
+
+static int configvalue_unix(const char *s, ConfigEndpoint *ret, const char **ret_reason) {
+        ConfigEndpoint endpoint = { .local = true };
+
+        if (strncmp(s, "//", 2) == 0)
+                s += 2;
+        if (s[0] != '/')
+                return configvalue_refuse(ret_reason, "unix: needs an absolute path");
+        if (strlen(s) >= sizeof(endpoint.path))
+                return configvalue_refuse(ret_reason, "the path of a unix socket has at most 107 bytes");
+
+        memcpy(endpoint.path, s, strlen(s) + 1);
+        *ret = endpoint;
+        return 0;
+}
+
 int configvalue_endpoint(const char *s, bool insecure, ConfigEndpoint *ret, const char **ret_reason) {
-        ConfigEndpoint endpoint = { .tls = !insecure, .port = CONFIGVALUE_PORT_OTLP };
+        ConfigEndpoint endpoint = {};
         const char *end, *host_end, *port = NULL;
+        size_t scheme = 0;
         bool bracketed;
         uint64_t n;
 
-        if (strncasecmp(s, "unix:", 5) == 0) {
-                s += 5;
-                if (strncmp(s, "//", 2) == 0)
-                        s += 2;
-                if (s[0] != '/')
-                        return configvalue_refuse(ret_reason, "unix: needs an absolute path");
-                if (strlen(s) >= sizeof(endpoint.path))
-                        return configvalue_refuse(ret_reason, "the path of a unix socket has at most 107 bytes");
+        if (strncasecmp(s, "unix:", 5) == 0)
+                return configvalue_unix(s + 5, ret, ret_reason);
 
-                endpoint.local = true;
-                endpoint.tls = false;
-                memcpy(endpoint.path, s, strlen(s) + 1);
-                *ret = endpoint;
-                return 0;
-        }
+        while (strncasecmp(s, configvalue_schemes[scheme].prefix, strlen(configvalue_schemes[scheme].prefix)) != 0)
+                scheme++;
+        s += strlen(configvalue_schemes[scheme].prefix);
+        endpoint.tls = configvalue_schemes[scheme].tls < 0 ? !insecure : configvalue_schemes[scheme].tls;
+        endpoint.port = configvalue_schemes[scheme].port;
 
-        if (strncasecmp(s, "http://", 7) == 0) {
-                s += 7;
-                endpoint.tls = false;
-                endpoint.port = 80;
-        } else if (strncasecmp(s, "https://", 8) == 0) {
-                s += 8;
-                endpoint.tls = true;
-                endpoint.port = 443;
-        } else if (strstr(s, "://")) {
-                return configvalue_refuse(ret_reason, "the scheme must be http, https or unix");
-        }
+        if (strstr(s, "://"))
+                return configvalue_refuse(ret_reason, "the scheme must be http, https, dns or unix");
 
         end = s + strcspn(s, "/?#");
         if (end[0] != '\0' && strcmp(end, "/") != 0)
@@ -151,6 +163,7 @@ int configvalue_endpoint(const char *s, bool insecure, ConfigEndpoint *ret, cons
                 if (util_parse_u64(port, (size_t) (end - port), &n) < 0 || n == 0 || n > UINT16_MAX)
                         return configvalue_refuse(ret_reason, "the port must be 1 to 65535");
                 endpoint.port = (uint16_t) n;
+                endpoint.port_given = true;
         }
 
         *ret = endpoint;

@@ -16,6 +16,7 @@
 typedef struct ConfigEndpoint {
         bool tls;
         bool local;                          /* a unix socket: @path; else @host and @port */
+        bool port_given;                     /* else @port is the default */
         char host[CONFIGVALUE_HOST_MAX + 1]; /* without the brackets of an IPv6 address */
         char path[108];                      /* as sockaddr_un has room for */
         uint16_t port;
@@ -29,9 +30,15 @@ typedef struct ConfigEndpoint {
 int configvalue_unquote(const char *s, size_t len, char *ret, size_t size, const char **ret_reason);
 
 /*
- * Reads "host:port", "[v6]:port", either with http:// (plaintext) or https:// (TLS) before and one "/" behind, or
- * "unix:PATH", "unix:///PATH". Without a scheme @insecure decides and the port is 4317 where there is none; with one,
- * it is the scheme's. Returns 0 or -EINVAL.
+ * Reads where an OTLP exporter sends to: the one grammar of podspan's own configuration, and of what `podspan doctor`
+ * finds in the configurations of kubelet and CRI-O.
+ *
+ *     host:port, [v6]:port      @insecure decides on TLS; the port is 4317 if none is given
+ *     dns:///host:port          the same in gRPC's words; a name server of its own (dns://SERVER/…) is refused
+ *     http://…, https://…       plaintext, TLS; the port is 80 or 443 if none is given
+ *     unix:PATH, unix:///PATH   an absolute path, plaintext
+ *
+ * One "/" may follow a port. Schemes are read in upper and lower case. Returns 0 or -EINVAL.
  */
 int configvalue_endpoint(const char *s, bool insecure, ConfigEndpoint *ret, const char **ret_reason);
 

