@@ -11,6 +11,7 @@
 #include "seccompf.h"
 #include "spawner.h"
 #include "sysfilter.h"
+#include "watchdog.h"
 
 #define EXIT_USAGE 2
 
@@ -24,14 +25,14 @@ typedef struct Daemon {
         Config config;
         Loop *loop;
         LoopSignal signals;
-        Notify notify;
+        Watchdog watchdog;
         Agent *agent;
         bool stopping;
 } Daemon;
 
 static void daemon_deinit(Daemon *daemon) {
         agent_free(daemon->agent);
-        notify_deinit(&daemon->notify);
+        watchdog_deinit(&daemon->watchdog);
         loop_signal_remove(&daemon->signals);
         loop_free(daemon->loop);
         close_fd(daemon->spawner_fd);
@@ -112,7 +113,7 @@ static int apply(void *userdata, char **reterr_message) {
 
         r = agent_reload(daemon->agent, reterr_message);
         if (r == 0)
-                notify_status(agent_status(daemon->agent));
+                notify_sendf("STATUS=%s", agent_status(daemon->agent));
         return r;
 }
 
@@ -137,7 +138,7 @@ static int on_signal(LoopSignal *source, const struct signalfd_siginfo *info) {
                 return 0;
         }
         daemon->stopping = true;
-        notify_stopping();
+        notify_send("STOPPING=1");
         return agent_finish(daemon->agent);
 }
 
@@ -208,7 +209,7 @@ static int setup(Daemon *daemon) {
         if (r < 0)
                 return r;
 
-        r = notify_init(&daemon->notify, daemon->loop);
+        r = watchdog_init(&daemon->watchdog, daemon->loop);
         if (r < 0)
                 return log_error_errno(r, "watchdog: %m");
         return 0;
@@ -218,7 +219,7 @@ static int run(Daemon *daemon) {
         int r;
 
         log_info("%s", agent_status(daemon->agent));
-        notify_ready(agent_status(daemon->agent));
+        notify_sendf("READY=1\nSTATUS=%s", agent_status(daemon->agent));
         r = loop_run(daemon->loop);
         if (r < 0)
                 return log_error_errno(r, "stopped: %m");
@@ -230,7 +231,7 @@ int main(int argc, char **argv) {
                 .spawner_fd = -EBADF,
                 .config = CONFIG_NULL,
                 .signals = LOOP_SIGNAL_NULL,
-                .notify = NOTIFY_NULL,
+                .watchdog = WATCHDOG_NULL,
         };
         int r;
 

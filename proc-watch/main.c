@@ -150,12 +150,9 @@ static int failed(Program *p, int r, const char *what) {
 
 /* Likewise, where starting it again is of no use. Returns -EOPNOTSUPP. */
 static int refused(Program *p, const LoaderVerdict *verdict) {
-        char status[WATCHSTATE_REASON_MAX + 32];
-
         p->refused = true;
         record(p, WATCHSTATE_REFUSED, verdict->missing, verdict->reason);
-        (void) snprintf(status, sizeof(status), "STATUS=Cannot run here: %s", verdict->reason);
-        notify_send(status);
+        notify_sendf("STATUS=Cannot run here: %s", verdict->reason);
         log_error("Cannot run here (%s): %s", watchstate_missing_name(verdict->missing), verdict->reason);
         return -EOPNOTSUPP;
 }

@@ -52,10 +52,7 @@ static void end_shutdown(Conn *conn) {
 
 /* The last word that the service manager takes from this process: its watchdog waits anew from here on. */
 static void say_main_pid(pid_t pid) {
-        char text[48];
-
-        (void) snprintf(text, sizeof(text), "MAINPID=%d\n" NOTIFY_ALIVE, (int) pid);
-        notify_send(text);
+        notify_sendf("MAINPID=%d\n" NOTIFY_ALIVE, (int) pid);
 }
 
 /* The other did not go through with it: go on as before, as far as that is still ours. */

@@ -1,7 +1,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -42,6 +44,16 @@ void notify_send(const char *state) {
         if (fd < 0)
                 return;
         (void) sendto(fd, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *) &address, size);
+}
+
+void notify_sendf(const char *format, ...) {
+        char state[NOTIFY_MAX];
+        va_list args;
+
+        va_start(args, format);
+        (void) vsnprintf(state, sizeof(state), format, args);
+        va_end(args);
+        notify_send(state);
 }
 
 void notify_barrier(int timeout_ms) {

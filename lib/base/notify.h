@@ -9,6 +9,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "util.h"
+
+#define NOTIFY_MAX 1024 /* bytes of a message of notify_sendf() */
 
 /* Feeds the service manager's watchdog, also together with other messages ("READY=1\n" NOTIFY_ALIVE): only this line
  * does, no other message. */
@@ -19,6 +22,8 @@
  * name. Nothing happens without one; never waits; a failure is not one of the service.
  */
 void notify_send(const char *state);
+/* The same for a formatted message, cut after NOTIFY_MAX - 1 bytes. */
+void notify_sendf(const char *format, ...) _printf_(1, 2);
 
 /* The one listening socket passed by LISTEN_FDS to this very process, or -ENOENT; -EINVAL if it is not one listening
  * unix stream socket. */

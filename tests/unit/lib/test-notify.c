@@ -59,6 +59,55 @@ static void sends_to_a_path_and_to_an_abstract_name(void **state) {
         assert_int_equal(unlink(names[0]), 0);
 }
 
+/* What is too long is cut, never left out: a status is the last line of a message. */
+static void formats(void **state) {
+        static char status[2 * NOTIFY_MAX], got[2 * NOTIFY_MAX];
+        char name[64];
+        _cleanup_close_ int fd = -EBADF;
+
+        (void) state;
+        (void) snprintf(name, sizeof(name), "@%s", folder);
+        fd = bind_manager(name);
+        assert_int_equal(setenv("NOTIFY_SOCKET", name, 1), 0);
+        notify_sendf("READY=1\nSTATUS=%s %d", "keeps", 7);
+        expect(fd, "READY=1\nSTATUS=keeps 7");
+
+        memset(status, 'x', sizeof(status) - 1);
+        notify_sendf("STATUS=%s", status);
+        assert_int_equal(recv(fd, got, sizeof(got), 0), NOTIFY_MAX - 1);
+        assert_memory_equal(got, "STATUS=xxx", 10);
+}
+
+static void watchdog_of_this_process_only(void **state) {
+        static const struct {
+                const char *usec, *pid; /* "": this process */
+                uint64_t expected;
+        } cases[] = {
+                { NULL, NULL, 0 },
+                { "400000", NULL, 400000 },
+                { "400000", "", 400000 },
+                { "400000", "1", 0 },
+                { "0", NULL, 0 },
+                { "-1", NULL, 0 },
+                { "4000x", NULL, 0 },
+                { "", NULL, 0 },
+                { "18446744073709551615", NULL, 0 },
+                { "400000", "self", 0 },
+        };
+        char own[16];
+
+        (void) state;
+        (void) snprintf(own, sizeof(own), "%d", getpid());
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                const char *pid = cases[i].pid && !*cases[i].pid ? own : cases[i].pid;
+
+                assert_int_equal(cases[i].usec ? setenv("WATCHDOG_USEC", cases[i].usec, 1) : unsetenv("WATCHDOG_USEC"),
+                                 0);
+                assert_int_equal(pid ? setenv("WATCHDOG_PID", pid, 1) : unsetenv("WATCHDOG_PID"), 0);
+                assert_int_equal(notify_watchdog_usec(), cases[i].expected);
+        }
+}
+
 static void nobody_listens(void **state) {
         char longer[sizeof(((struct sockaddr_un *) 0)->sun_path) + 1];
         const char *const names[] = { "", "@", "/", "relative", "/nonexistent/socket", "@nobody-has-this", longer };
@@ -152,6 +201,8 @@ static void takes_one_listening_socket(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(sends_to_a_path_and_to_an_abstract_name),
+                cmocka_unit_test(formats),
+                cmocka_unit_test(watchdog_of_this_process_only),
                 cmocka_unit_test(nobody_listens),
                 cmocka_unit_test(never_waits),
                 cmocka_unit_test(takes_one_listening_socket),
