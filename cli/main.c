@@ -15,7 +15,7 @@ static const struct {
         { "traces", cmd_traces },   { "trace", cmd_trace },         { "inflight", cmd_inflight },
         { "status", cmd_status },   { "config", cmd_config },       { "probe", cmd_probe },
         { "install", cmd_install }, { "uninstall", cmd_uninstall }, { "bypass", cmd_bypass },
-        { "doctor", cmd_doctor },
+        { "doctor", cmd_doctor },   { "exits", cmd_exits },
 };
 
 static const char help[] = "Usage: podspan [OPTION]... COMMAND [ARGUMENT]...\n"
@@ -25,6 +25,7 @@ static const char help[] = "Usage: podspan [OPTION]... COMMAND [ARGUMENT]...\n"
                            "Commands:\n"
                            "  traces            the newest traces, with filters\n"
                            "  trace ID|POD      one trace as a waterfall\n"
+                           "  exits             how containers ended, newest first\n"
                            "  inflight          what runs or hangs right now\n"
                            "  status            what podspan collects, exports and drops\n"
                            "  config            every effective setting and where it came from\n"

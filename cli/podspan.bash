@@ -26,6 +26,11 @@ _podspan() {
                 _filedir -d
                 return
                 ;;
+        --verdict)
+                COMPREPLY=($(compgen -W "completed exited stopped stop-timeout probe-killed oom oom-container oom-pod
+                        oom-node crashed killed start-failed lost unknown" -- "$cur"))
+                return
+                ;;
         --color)
                 COMPREPLY=($(compgen -W "auto always never" -- "$cur"))
                 return
@@ -41,10 +46,13 @@ _podspan() {
         esac
 
         case $command in
-        "") COMPREPLY=($(compgen -W "traces trace inflight status config probe doctor install uninstall bypass $common" -- "$cur")) ;;
+        "") COMPREPLY=($(compgen -W "traces trace exits inflight status config probe doctor install uninstall bypass $common" -- "$cur")) ;;
         traces)
                 COMPREPLY=($(compgen -W "--since --until --pod --container --namespace --service --name --errors
                         --slower-than --limit $common" -- "$cur"))
+                ;;
+        exits)
+                COMPREPLY=($(compgen -W "--since --until --pod --container --verdict --limit $common" -- "$cur"))
                 ;;
         inflight) COMPREPLY=($(compgen -W "--all $common" -- "$cur")) ;;
         probe)

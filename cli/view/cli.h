@@ -95,6 +95,7 @@ CliExit cli_finish(Json *json, CliExit ok);
 /* The commands; argv[0] is the command's name. */
 CliExit cmd_traces(Cli *cli, int argc, char **argv);
 CliExit cmd_trace(Cli *cli, int argc, char **argv);
+CliExit cmd_exits(Cli *cli, int argc, char **argv);
 CliExit cmd_inflight(Cli *cli, int argc, char **argv);
 CliExit cmd_status(Cli *cli, int argc, char **argv);
 CliExit cmd_config(Cli *cli, int argc, char **argv);

@@ -19,7 +19,7 @@ static void print(void *userdata, const char *s, size_t len) {
                 json->error = errno > 0 ? -errno : -EIO;
 }
 
-Json *json_new(FILE *out) {
+static Json *new_writer(FILE *out, bool beautify) {
         _cleanup_(json_freep) Json *json = malloc(sizeof(*json));
 
         if (!json)
@@ -30,10 +30,18 @@ Json *json_new(FILE *out) {
 
         /* print() outlives nothing: the generator is freed with the writer. */
         if (!yajl_gen_config(json->gen, yajl_gen_print_callback, print, json) ||
-            !yajl_gen_config(json->gen, yajl_gen_beautify, 1) ||
+            !yajl_gen_config(json->gen, yajl_gen_beautify, beautify) ||
             !yajl_gen_config(json->gen, yajl_gen_indent_string, "  "))
                 return NULL;
         return TAKE_PTR(json);
+}
+
+Json *json_new(FILE *out) {
+        return new_writer(out, true);
+}
+
+Json *json_new_line(FILE *out) {
+        return new_writer(out, false);
 }
 
 Json *json_free(Json *json) {

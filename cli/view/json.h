@@ -18,6 +18,8 @@ typedef struct Json Json;
 
 /* A writer to @out (borrowed); NULL without memory. */
 Json *json_new(FILE *out);
+/* The same for a document on one line, as JSON Lines wants it. */
+Json *json_new_line(FILE *out);
 Json *json_free(Json *json);
 DEFINE_CLEANUP(Json *, json_free);
 

@@ -7,36 +7,15 @@
 #include "clk.h"
 #include "context.h"
 #include "storedb.h"
+#include "storequery.h"
 #include "storeschema.h"
+#include "verdict.h"
 
 struct StoreDb {
         sqlite3 *sqlite;
         sqlite3_stmt *latest; /* storedb_is_latest(), prepared once */
         char *path;
 };
-
-static void finalizep(sqlite3_stmt **stmt) {
-        (void) sqlite3_finalize(*stmt);
-}
-#define _cleanup_stmt_ _cleanup_(finalizep)
-
-static int errno_of(int sqlite_error) {
-        switch (sqlite_error & 0xff) {
-        case SQLITE_BUSY:
-        case SQLITE_LOCKED:
-                return -EBUSY;
-        case SQLITE_NOMEM:
-                return -ENOMEM;
-        case SQLITE_PERM:
-        case SQLITE_AUTH:
-                return -EACCES;
-        case SQLITE_CORRUPT:
-        case SQLITE_NOTADB:
-                return -EBADMSG;
-        default:
-                return -EIO;
-        }
-}
 
 StoreDb *storedb_free(StoreDb *db) {
         if (!db)
@@ -46,6 +25,10 @@ StoreDb *storedb_free(StoreDb *db) {
         free(db->path);
         free(db);
         return NULL;
+}
+
+sqlite3 *storedb_sqlite(StoreDb *db) {
+        return db->sqlite;
 }
 
 const char *storedb_error(const StoreDb *db) {
@@ -102,10 +85,11 @@ static int open_as(StoreDb *db, const char *query, int64_t *ret_version) {
         if (r == SQLITE_OK)
                 r = sqlite3_db_config(db->sqlite, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
         if (r == SQLITE_OK)
-                r = sqlite3_exec(db->sqlite,
-                                 "PRAGMA temp_store = MEMORY;"
-                                 "CREATE TEMP TABLE live_stop (id TEXT, kind INTEGER, began_ns INTEGER)",
-                                 NULL, NULL, NULL);
+                r = sqlite3_exec(
+                        db->sqlite,
+                        "PRAGMA temp_store = MEMORY;"
+                        "CREATE TEMP TABLE live_stop (id TEXT, kind INTEGER, began_ns INTEGER, method INTEGER)",
+                        NULL, NULL, NULL);
         if (r == SQLITE_OK)
                 r = schema_version(db->sqlite, ret_version);
         return r;
@@ -168,7 +152,7 @@ int storedb_open(const char *dir, StoreDb **ret, char **reterr_message) {
                 return -EBADMSG;
         }
         if (r != SQLITE_OK)
-                return explain(db, errno_of(r), reterr_message);
+                return explain(db, storequery_errno(r), reterr_message);
 
         if (version != STORESCHEMA_VERSION) {
                 if (asprintf(reterr_message, "%s: schema version %" PRId64 ", this podspan reads version %d%s",
@@ -181,69 +165,6 @@ int storedb_open(const char *dir, StoreDb **ret, char **reterr_message) {
         *ret = TAKE_PTR(db);
         return 0;
 }
-
-static int prepare(StoreDb *db, const char *sql, sqlite3_stmt **ret) {
-        int r = sqlite3_prepare_v2(db->sqlite, sql, -1, ret, NULL);
-
-        return r == SQLITE_OK ? 0 : errno_of(r);
-}
-
-/* Steps: 1 with a row, 0 at the end, or a negative errno. */
-static int step(sqlite3_stmt *stmt) {
-        int r = sqlite3_step(stmt);
-
-        if (r == SQLITE_ROW)
-                return 1;
-        return r == SQLITE_DONE ? 0 : errno_of(r);
-}
-
-static void bind_text(sqlite3_stmt *stmt, const char *name, const char *value) {
-        int i = sqlite3_bind_parameter_index(stmt, name);
-
-        if (i > 0 && value)
-                (void) sqlite3_bind_text(stmt, i, value, -1, SQLITE_STATIC);
-}
-
-static void bind_u64(sqlite3_stmt *stmt, const char *name, uint64_t value) {
-        int i = sqlite3_bind_parameter_index(stmt, name);
-
-        if (i > 0)
-                (void) sqlite3_bind_int64(stmt, i, value > INT64_MAX ? INT64_MAX : (sqlite3_int64) value);
-}
-
-static void bind_blob(sqlite3_stmt *stmt, const char *name, const void *value, size_t size) {
-        int i = sqlite3_bind_parameter_index(stmt, name);
-
-        if (i > 0)
-                (void) sqlite3_bind_blob(stmt, i, value, (int) size, SQLITE_STATIC);
-}
-
-static const char *column_text(sqlite3_stmt *stmt, int column) {
-        const char *s = (const char *) sqlite3_column_text(stmt, column);
-
-        return s ? s : "";
-}
-
-static uint64_t column_u64(sqlite3_stmt *stmt, int column) {
-        return (uint64_t) sqlite3_column_int64(stmt, column);
-}
-
-/* Copies an id column; -EBADMSG if it has another size. */
-static int column_id(sqlite3_stmt *stmt, int column, uint8_t *ret, size_t size) {
-        const void *blob = sqlite3_column_blob(stmt, column);
-
-        if (!blob || (size_t) sqlite3_column_bytes(stmt, column) != size)
-                return -EBADMSG;
-        memcpy(ret, blob, size);
-        return 0;
-}
-
-/* How a person names a pod: NAME, NAMESPACE/NAME or UID. */
-#define POD_MATCHES(t)                                                      \
-        "(CASE WHEN instr(:pod, '/') > 0"                                   \
-        " THEN " t ".pod_namespace = substr(:pod, 1, instr(:pod, '/') - 1)" \
-        " AND " t ".pod_name = substr(:pod, instr(:pod, '/') + 1)"          \
-        " ELSE " t ".pod_name = :pod OR " t ".pod_uid = :pod END)"
 
 /* A stop in either table that excuses the span @t. */
 #define STOPPED(t)                                                                               \
@@ -291,7 +212,7 @@ static StoreDbVerdict verdict_of(Outcome outcome, bool stopped, uint64_t end_ns,
                                   "  AND (b.start_ns, s.end_ns, b.span_id, b.batch) <"                                 \
                                   "  (s.start_ns, b.end_ns, s.span_id, s.batch))"                                      \
                                   " AND (:identity = 0 OR EXISTS (SELECT 1 FROM span i WHERE i.trace_id = s.trace_id"  \
-                                  "  AND (:pod IS NULL OR " POD_MATCHES(                                               \
+                                  "  AND (:pod IS NULL OR " STOREQUERY_POD_MATCHES(                                    \
                                           "i") ")"                                                                     \
                                                "  AND (:namespace IS NULL OR i.pod_namespace = :namespace)"            \
                                                "  AND (:container IS NULL OR i.container_name = :container"            \
@@ -325,21 +246,21 @@ static StoreDbVerdict verdict_of(Outcome outcome, bool stopped, uint64_t end_ns,
 static int find_subject(sqlite3_stmt *pod, sqlite3_stmt *container, StoreDbTrace *trace) {
         int r;
 
-        bind_blob(pod, ":trace", trace->trace_id, sizeof(trace->trace_id));
-        r = step(pod);
+        storequery_blob(pod, ":trace", trace->trace_id, sizeof(trace->trace_id));
+        r = storequery_step(pod);
         if (r > 0) {
-                trace->pod_uid = column_text(pod, 0);
-                trace->pod_name = column_text(pod, 1);
-                trace->pod_namespace = column_text(pod, 2);
+                trace->pod_uid = storequery_column_text(pod, 0);
+                trace->pod_name = storequery_column_text(pod, 1);
+                trace->pod_namespace = storequery_column_text(pod, 2);
         }
         if (r != 0)
                 return r;
 
-        bind_blob(container, ":trace", trace->trace_id, sizeof(trace->trace_id));
-        r = step(container);
+        storequery_blob(container, ":trace", trace->trace_id, sizeof(trace->trace_id));
+        r = storequery_step(container);
         if (r > 0) {
-                trace->container_id = column_text(container, 0);
-                trace->container_name = column_text(container, 1);
+                trace->container_id = storequery_column_text(container, 0);
+                trace->container_name = storequery_column_text(container, 1);
         }
         return r;
 }
@@ -349,39 +270,39 @@ int storedb_traces(StoreDb *db, const StoreDbFilter *filter, int (*fn)(const Sto
         _cleanup_stmt_ sqlite3_stmt *stmt = NULL, *pod = NULL, *container = NULL;
         int r;
 
-        r = prepare(db, TRACES_SQL, &stmt);
+        r = storequery_prepare(db->sqlite, TRACES_SQL, &stmt);
         if (r >= 0)
-                r = prepare(db, TRACE_POD_SQL, &pod);
+                r = storequery_prepare(db->sqlite, TRACE_POD_SQL, &pod);
         if (r >= 0)
-                r = prepare(db, TRACE_CONTAINER_SQL, &container);
+                r = storequery_prepare(db->sqlite, TRACE_CONTAINER_SQL, &container);
         if (r < 0)
                 return r;
 
-        bind_u64(stmt, ":since", filter->since_ns);
-        bind_u64(stmt, ":until", filter->until_ns);
-        bind_u64(stmt, ":identity", filter->pod || filter->namespace || filter->container);
-        bind_u64(stmt, ":operation", filter->service || filter->name);
-        bind_u64(stmt, ":errors", filter->errors);
-        bind_u64(stmt, ":slower", filter->slower_than_ns);
-        bind_u64(stmt, ":limit", filter->limit);
-        bind_u64(stmt, ":settled", clk_realtime() - STOREDB_SETTLE_NS);
-        bind_text(stmt, ":pod", filter->pod);
-        bind_text(stmt, ":namespace", filter->namespace);
-        bind_text(stmt, ":container", filter->container);
-        bind_text(stmt, ":service", filter->service);
-        bind_text(stmt, ":name", filter->name);
+        storequery_u64(stmt, ":since", filter->since_ns);
+        storequery_u64(stmt, ":until", filter->until_ns);
+        storequery_u64(stmt, ":identity", filter->pod || filter->namespace || filter->container);
+        storequery_u64(stmt, ":operation", filter->service || filter->name);
+        storequery_u64(stmt, ":errors", filter->errors);
+        storequery_u64(stmt, ":slower", filter->slower_than_ns);
+        storequery_u64(stmt, ":limit", filter->limit);
+        storequery_u64(stmt, ":settled", clk_realtime() - STOREDB_SETTLE_NS);
+        storequery_text(stmt, ":pod", filter->pod);
+        storequery_text(stmt, ":namespace", filter->namespace);
+        storequery_text(stmt, ":container", filter->container);
+        storequery_text(stmt, ":service", filter->service);
+        storequery_text(stmt, ":name", filter->name);
 
-        while ((r = step(stmt)) > 0) {
+        while ((r = storequery_step(stmt)) > 0) {
                 StoreDbTrace trace = {
-                        .start_ns = column_u64(stmt, 1),
-                        .operation = column_text(stmt, 2),
-                        .service = column_text(stmt, 3),
-                        .end_ns = column_u64(stmt, 4),
-                        .n_spans = column_u64(stmt, 5),
-                        .n_errors = column_u64(stmt, 6),
-                        .n_services = column_u64(stmt, 7),
-                        .kept = column_text(stmt, 8),
-                        .why = column_text(stmt, 9),
+                        .start_ns = storequery_column_u64(stmt, 1),
+                        .operation = storequery_column_text(stmt, 2),
+                        .service = storequery_column_text(stmt, 3),
+                        .end_ns = storequery_column_u64(stmt, 4),
+                        .n_spans = storequery_column_u64(stmt, 5),
+                        .n_errors = storequery_column_u64(stmt, 6),
+                        .n_services = storequery_column_u64(stmt, 7),
+                        .kept = storequery_column_text(stmt, 8),
+                        .why = storequery_column_text(stmt, 9),
                         .pod_uid = "",
                         .pod_name = "",
                         .pod_namespace = "",
@@ -389,7 +310,7 @@ int storedb_traces(StoreDb *db, const StoreDbFilter *filter, int (*fn)(const Sto
                         .container_name = "",
                 };
 
-                if (column_id(stmt, 0, trace.trace_id, sizeof(trace.trace_id)) < 0)
+                if (storequery_column_id(stmt, 0, trace.trace_id, sizeof(trace.trace_id)) < 0)
                         continue;
 
                 r = find_subject(pod, container, &trace);
@@ -421,21 +342,22 @@ int storedb_by_prefix(StoreDb *db, const char *prefix, size_t len, size_t max, u
                 return -EINVAL;
 
         /* Skips from one trace to the next by the primary key, however many spans one has. */
-        r = prepare(db,
-                    "SELECT trace_id FROM span WHERE trace_id >= :low AND trace_id <= :high ORDER BY trace_id LIMIT 1",
-                    &stmt);
+        r = storequery_prepare(
+                db->sqlite,
+                "SELECT trace_id FROM span WHERE trace_id >= :low AND trace_id <= :high ORDER BY trace_id LIMIT 1",
+                &stmt);
         if (r < 0)
                 return r;
-        bind_blob(stmt, ":high", high_id, sizeof(high_id));
+        storequery_blob(stmt, ":high", high_id, sizeof(high_id));
 
         while (n < max) {
                 size_t i = sizeof(low_id);
 
-                bind_blob(stmt, ":low", low_id, sizeof(low_id));
-                r = step(stmt);
+                storequery_blob(stmt, ":low", low_id, sizeof(low_id));
+                r = storequery_step(stmt);
                 if (r < 0)
                         return r;
-                if (r == 0 || column_id(stmt, 0, low_id, sizeof(low_id)) < 0)
+                if (r == 0 || storequery_column_id(stmt, 0, low_id, sizeof(low_id)) < 0)
                         break;
                 memcpy(ret[n++], low_id, sizeof(low_id));
                 (void) sqlite3_reset(stmt);
@@ -451,23 +373,24 @@ int storedb_by_prefix(StoreDb *db, const char *prefix, size_t len, size_t max, u
 
 int storedb_by_pod(StoreDb *db, const char *pod, uint8_t ret[static 16]) {
         static const char *const queries[] = {
-                "SELECT p.trace_id FROM span p WHERE " POD_MATCHES("p") " AND substr(p.name, -13) = 'RunPodSandbox'"
-                                                                        " ORDER BY p.start_ns DESC LIMIT 1",
-                "SELECT p.trace_id FROM span p WHERE " POD_MATCHES("p") " ORDER BY p.start_ns DESC LIMIT 1",
+                "SELECT p.trace_id FROM span p WHERE " STOREQUERY_POD_MATCHES(
+                        "p") " AND substr(p.name, -13) = 'RunPodSandbox'"
+                             " ORDER BY p.start_ns DESC LIMIT 1",
+                "SELECT p.trace_id FROM span p WHERE " STOREQUERY_POD_MATCHES("p") " ORDER BY p.start_ns DESC LIMIT 1",
         };
 
         for (size_t i = 0; i < ARRAY_SIZE(queries); i++) {
                 _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
-                int r = prepare(db, queries[i], &stmt);
+                int r = storequery_prepare(db->sqlite, queries[i], &stmt);
 
                 if (r < 0)
                         return r;
-                bind_text(stmt, ":pod", pod);
-                r = step(stmt);
+                storequery_text(stmt, ":pod", pod);
+                r = storequery_step(stmt);
                 if (r < 0)
                         return r;
                 if (r > 0)
-                        return column_id(stmt, 0, ret, 16);
+                        return storequery_column_id(stmt, 0, ret, 16);
         }
         return -ENOENT;
 }
@@ -476,14 +399,14 @@ int storedb_count(StoreDb *db, const uint8_t trace_id[static 16], uint64_t *ret)
         _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
         int r;
 
-        r = prepare(db, "SELECT count(DISTINCT span_id) FROM span WHERE trace_id = :trace", &stmt);
+        r = storequery_prepare(db->sqlite, "SELECT count(DISTINCT span_id) FROM span WHERE trace_id = :trace", &stmt);
         if (r < 0)
                 return r;
-        bind_blob(stmt, ":trace", trace_id, 16);
-        r = step(stmt);
+        storequery_blob(stmt, ":trace", trace_id, 16);
+        r = storequery_step(stmt);
         if (r < 0)
                 return r;
-        *ret = r > 0 ? column_u64(stmt, 0) : 0;
+        *ret = r > 0 ? storequery_column_u64(stmt, 0) : 0;
         return 0;
 }
 
@@ -500,36 +423,36 @@ int storedb_spans(StoreDb *db, const uint8_t trace_id[static 16], uint64_t max,
         uint64_t settled_ns;
         int r;
 
-        r = prepare(db, SPANS_SQL, &stmt);
+        r = storequery_prepare(db->sqlite, SPANS_SQL, &stmt);
         if (r < 0)
                 return r;
-        bind_blob(stmt, ":trace", trace_id, 16);
-        bind_u64(stmt, ":max", max);
+        storequery_blob(stmt, ":trace", trace_id, 16);
+        storequery_u64(stmt, ":max", max);
         settled_ns = clk_realtime() - STOREDB_SETTLE_NS;
 
-        while ((r = step(stmt)) > 0) {
+        while ((r = storequery_step(stmt)) > 0) {
                 static const uint8_t none[8];
                 StoreDbSpan span = {
-                        .start_ns = column_u64(stmt, 2),
-                        .end_ns = column_u64(stmt, 3),
+                        .start_ns = storequery_column_u64(stmt, 2),
+                        .end_ns = storequery_column_u64(stmt, 3),
                         .kind = sqlite3_column_int(stmt, 4),
                         .outcome = (Outcome) sqlite3_column_int(stmt, 5),
                         .flags = (uint32_t) sqlite3_column_int64(stmt, 6),
-                        .name = column_text(stmt, 7),
-                        .service = column_text(stmt, 8),
-                        .pod_uid = column_text(stmt, 9),
-                        .pod_name = column_text(stmt, 10),
-                        .pod_namespace = column_text(stmt, 11),
-                        .container_name = column_text(stmt, 12),
-                        .container_id = column_text(stmt, 13),
+                        .name = storequery_column_text(stmt, 7),
+                        .service = storequery_column_text(stmt, 8),
+                        .pod_uid = storequery_column_text(stmt, 9),
+                        .pod_name = storequery_column_text(stmt, 10),
+                        .pod_namespace = storequery_column_text(stmt, 11),
+                        .container_name = storequery_column_text(stmt, 12),
+                        .container_id = storequery_column_text(stmt, 13),
                         .batch = sqlite3_column_int64(stmt, 14),
-                        .why = column_text(stmt, 15),
+                        .why = storequery_column_text(stmt, 15),
                 };
 
-                if (column_id(stmt, 0, span.span_id, sizeof(span.span_id)) < 0)
+                if (storequery_column_id(stmt, 0, span.span_id, sizeof(span.span_id)) < 0)
                         continue;
                 span.verdict = verdict_of(span.outcome, sqlite3_column_int(stmt, 16) != 0, span.end_ns, settled_ns);
-                span.has_parent = column_id(stmt, 1, span.parent_id, sizeof(span.parent_id)) >= 0 &&
+                span.has_parent = storequery_column_id(stmt, 1, span.parent_id, sizeof(span.parent_id)) >= 0 &&
                                   memcmp(span.parent_id, none, sizeof(none)) != 0;
                 r = fn(&span, userdata);
                 if (r < 0)
@@ -543,16 +466,17 @@ int storedb_batches(StoreDb *db, const uint8_t trace_id[static 16],
         _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
         int r;
 
-        r = prepare(db,
-                    "SELECT id, traces FROM batch WHERE id IN (SELECT batch FROM span WHERE trace_id = :trace)"
-                    " AND length(traces) <= :max ORDER BY id",
-                    &stmt);
+        r = storequery_prepare(
+                db->sqlite,
+                "SELECT id, traces FROM batch WHERE id IN (SELECT batch FROM span WHERE trace_id = :trace)"
+                " AND length(traces) <= :max ORDER BY id",
+                &stmt);
         if (r < 0)
                 return r;
-        bind_blob(stmt, ":trace", trace_id, 16);
-        bind_u64(stmt, ":max", STOREDB_BATCH_MAX);
+        storequery_blob(stmt, ":trace", trace_id, 16);
+        storequery_u64(stmt, ":max", STOREDB_BATCH_MAX);
 
-        while ((r = step(stmt)) > 0) {
+        while ((r = storequery_step(stmt)) > 0) {
                 const void *data = sqlite3_column_blob(stmt, 1);
 
                 r = fn(sqlite3_column_int64(stmt, 0), data, (size_t) sqlite3_column_bytes(stmt, 1), userdata);
@@ -566,14 +490,16 @@ int storedb_is_latest(StoreDb *db, const uint8_t trace_id[static 16], const uint
         int r;
 
         if (!db->latest) {
-                r = prepare(db, "SELECT max(batch) FROM span WHERE trace_id = :trace AND span_id = :span", &db->latest);
+                r = storequery_prepare(db->sqlite,
+                                       "SELECT max(batch) FROM span WHERE trace_id = :trace AND span_id = :span",
+                                       &db->latest);
                 if (r < 0)
                         return r;
         }
         (void) sqlite3_reset(db->latest);
-        bind_blob(db->latest, ":trace", trace_id, 16);
-        bind_blob(db->latest, ":span", span_id, 8);
-        r = step(db->latest);
+        storequery_blob(db->latest, ":trace", trace_id, 16);
+        storequery_blob(db->latest, ":span", span_id, 8);
+        r = storequery_step(db->latest);
         if (r > 0)
                 r = sqlite3_column_int64(db->latest, 0) == batch;
         (void) sqlite3_reset(db->latest);
@@ -610,9 +536,10 @@ static int on_call(const char *name, const ContextRecord *record, void *userdata
         facts.sandbox_id = record->identity.sandbox_id;
         if (outcome_stop(&facts, &id) != OUTCOME_STOP_CALL || !*id || stops->n == STOREDB_STOPS_MAX)
                 return 0;
-        bind_text(stops->stmt, ":id", id);
-        bind_u64(stops->stmt, ":began", record->start_ns);
-        if (step(stops->stmt) < 0)
+        storequery_text(stops->stmt, ":id", id);
+        storequery_u64(stops->stmt, ":began", record->start_ns);
+        storequery_u64(stops->stmt, ":method", (uint64_t) verdict_stop_method(record->operation));
+        if (storequery_step(stops->stmt) < 0)
                 return -EIO;
         (void) sqlite3_reset(stops->stmt);
         stops->n++;
@@ -627,7 +554,7 @@ int storedb_add_stops(StoreDb *db, int state_fd) {
 
         if (state_fd < 0)
                 return 0;
-        r = prepare(db, "INSERT INTO live_stop VALUES (:id, 2, :began)", &stmt);
+        r = storequery_prepare(db->sqlite, "INSERT INTO live_stop VALUES (:id, 2, :began, :method)", &stmt);
         if (r < 0)
                 return r;
         stops.stmt = stmt;
@@ -662,12 +589,12 @@ static int read_ledger(StoreDb *db, StoreDbLedger *ret) {
         };
         int r;
 
-        r = prepare(db, "SELECT key, n FROM ledger", &stmt);
+        r = storequery_prepare(db->sqlite, "SELECT key, n FROM ledger", &stmt);
         if (r < 0)
                 return r;
-        while ((r = step(stmt)) > 0)
+        while ((r = storequery_step(stmt)) > 0)
                 for (size_t i = 0; i < ARRAY_SIZE(entries); i++)
-                        if (strcmp(entries[i].key, column_text(stmt, 0)) == 0)
+                        if (strcmp(entries[i].key, storequery_column_text(stmt, 0)) == 0)
                                 *entries[i].to = sqlite3_column_int64(stmt, 1);
         *ret = ledger;
         return r;
@@ -680,22 +607,22 @@ static int read_stats(StoreDb *db, StoreDbStats *ret) {
         };
         int r;
 
-        r = prepare(db,
-                    "SELECT state, count(*), sum(n_spans), sum(size), min(received_ns), max(received_ns)"
-                    " FROM batch GROUP BY state",
-                    &by_state);
+        r = storequery_prepare(db->sqlite,
+                               "SELECT state, count(*), sum(n_spans), sum(size), min(received_ns), max(received_ns)"
+                               " FROM batch GROUP BY state",
+                               &by_state);
         if (r < 0)
                 return r;
-        while ((r = step(by_state)) > 0) {
+        while ((r = storequery_step(by_state)) > 0) {
                 int64_t state = sqlite3_column_int64(by_state, 0);
-                uint64_t oldest = column_u64(by_state, 4);
+                uint64_t oldest = storequery_column_u64(by_state, 4);
 
                 if (state < 0 || (size_t) state >= ARRAY_SIZE(stats.n_batches))
                         continue;
-                stats.n_batches[state] = column_u64(by_state, 1);
-                stats.n_spans[state] = column_u64(by_state, 2);
-                stats.n_bytes[state] = column_u64(by_state, 3);
-                stats.newest_ns = MAX(stats.newest_ns, column_u64(by_state, 5));
+                stats.n_batches[state] = storequery_column_u64(by_state, 1);
+                stats.n_spans[state] = storequery_column_u64(by_state, 2);
+                stats.n_bytes[state] = storequery_column_u64(by_state, 3);
+                stats.newest_ns = MAX(stats.newest_ns, storequery_column_u64(by_state, 5));
                 stats.oldest_ns = stats.oldest_ns == 0 || oldest < stats.oldest_ns ? oldest : stats.oldest_ns;
                 if (state == STORESCHEMA_STATE_PENDING)
                         stats.oldest_pending_ns = oldest;
@@ -703,13 +630,13 @@ static int read_stats(StoreDb *db, StoreDbStats *ret) {
         if (r < 0)
                 return r;
 
-        r = prepare(db, "SELECT count(*) FROM keep", &kept);
+        r = storequery_prepare(db->sqlite, "SELECT count(*) FROM keep", &kept);
         if (r < 0)
                 return r;
-        r = step(kept);
+        r = storequery_step(kept);
         if (r < 0)
                 return r;
-        stats.n_kept = r > 0 ? column_u64(kept, 0) : 0;
+        stats.n_kept = r > 0 ? storequery_column_u64(kept, 0) : 0;
 
         r = read_ledger(db, &stats.ledger);
         if (r < 0)
@@ -725,7 +652,7 @@ int storedb_stats(StoreDb *db, StoreDbStats *ret) {
         /* One transaction: podspand may commit between two queries. */
         r = sqlite3_exec(db->sqlite, "BEGIN", NULL, NULL, NULL);
         if (r != SQLITE_OK)
-                return errno_of(r);
+                return storequery_errno(r);
         r = read_stats(db, ret);
         (void) sqlite3_exec(db->sqlite, "COMMIT", NULL, NULL, NULL);
         return r;
@@ -735,11 +662,11 @@ int storedb_meta(StoreDb *db, int (*fn)(const char *key, const char *value, void
         _cleanup_stmt_ sqlite3_stmt *stmt = NULL;
         int r;
 
-        r = prepare(db, "SELECT key, value FROM meta ORDER BY key LIMIT 256", &stmt);
+        r = storequery_prepare(db->sqlite, "SELECT key, value FROM meta ORDER BY key LIMIT 256", &stmt);
         if (r < 0)
                 return r;
-        while ((r = step(stmt)) > 0) {
-                r = fn(column_text(stmt, 0), column_text(stmt, 1), userdata);
+        while ((r = storequery_step(stmt)) > 0) {
+                r = fn(storequery_column_text(stmt, 0), storequery_column_text(stmt, 1), userdata);
                 if (r < 0)
                         return r;
         }

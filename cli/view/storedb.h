@@ -45,6 +45,9 @@ DEFINE_CLEANUP(StoreDb *, storedb_free);
  */
 int storedb_add_stops(StoreDb *db, int state_fd);
 
+/* The connection, for queries of other modules (storequery.h); @db keeps it. */
+struct sqlite3 *storedb_sqlite(StoreDb *db);
+
 /* SQLite's message of the last failure. */
 const char *storedb_error(const StoreDb *db);
 

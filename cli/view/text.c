@@ -147,6 +147,30 @@ void text_fit(char *ret, size_t size, const char *s, size_t columns, bool utf8) 
         strcpy(ret + i, mark);
 }
 
+void text_fit_middle(char *ret, size_t size, const char *s, size_t columns, bool utf8) {
+        const char *tail = s;
+        size_t n_tail;
+
+        /* Two thirds for the end: "web-" says less than "7d9f8c6b5-x2k4j". */
+        if ((strlen(s) < size && text_width(s) <= columns) || columns < 4) {
+                text_fit(ret, size, s, columns, utf8);
+                return;
+        }
+        while (text_width(tail) > (columns - 1) * 2 / 3) {
+                uint32_t cp = 0;
+                int used = text_utf8_next(tail, strlen(tail), &cp);
+
+                tail += used < 0 ? 1 : used;
+        }
+        n_tail = strlen(tail);
+        if (n_tail + 1 >= size) {
+                text_fit(ret, size, s, columns, utf8);
+                return;
+        }
+        text_fit(ret, size - n_tail, s, columns - text_width(tail), utf8);
+        strcat(ret, tail);
+}
+
 void text_duration(uint64_t ns, char ret[static TEXT_DURATION_MAX]) {
         double ms = (double) ns / (double) NSEC_PER_MSEC;
         uint64_t s = ns / NSEC_PER_SEC;

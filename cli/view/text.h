@@ -37,6 +37,9 @@ size_t text_width(const char *s);
 /* Copies as much of the safe string @s as @columns allow, with an ellipsis where something is missing. */
 void text_fit(char *ret, size_t size, const char *s, size_t columns, bool utf8);
 
+/* The same with what is missing in the middle: generated names differ in their ends. */
+void text_fit_middle(char *ret, size_t size, const char *s, size_t columns, bool utf8);
+
 /* "0.042 ms", "3.21 ms", "62.1 ms", "206 ms", "1.23 s", "2m 03s", "3h 12m", "2d 03h". */
 void text_duration(uint64_t ns, char ret[static TEXT_DURATION_MAX]);
 

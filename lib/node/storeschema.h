@@ -80,6 +80,7 @@
         "CREATE INDEX span_container ON span(container_id, start_ns) WHERE container_id IS NOT NULL;" \
         "CREATE INDEX span_call ON span(name, start_ns, end_ns, outcome, pod_uid, pod_name,"          \
         " pod_namespace, container_name) WHERE kind = 2;"                                             \
+        "CREATE INDEX span_failed ON span(start_ns) WHERE outcome = 1;"                               \
         "CREATE TABLE pressure ("                                                                     \
         " at_ns INTEGER PRIMARY KEY,"                                                                 \
         " seconds INTEGER NOT NULL,"                                                                  \

@@ -151,6 +151,44 @@ static void test_fit(void **state) {
         }
 }
 
+static void test_fit_middle(void **state) {
+        static const struct {
+                const char *s;
+                size_t columns;
+                const char *utf8;
+                const char *ascii;
+        } cases[] = {
+                { "web-7d9f8c6b5-x2k4j", 19, "web-7d9f8c6b5-x2k4j", "web-7d9f8c6b5-x2k4j" },
+                { "web-7d9f8c6b5-x2k4j", 13, "web-…b5-x2k4j", "web-~b5-x2k4j" },
+                { "web-7d9f8c6b5-x2k4j", 4, "w…4j", "w~4j" },
+                { "web-7d9f8c6b5-x2k4j", 3, "we…", "we~" },
+                { "web-7d9f8c6b5-x2k4j", 0, "", "" },
+                { "", 4, "", "" },
+        };
+
+        (void) state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                char out[64];
+
+                text_fit_middle(out, sizeof(out), cases[i].s, cases[i].columns, true);
+                assert_string_equal(out, cases[i].utf8);
+                text_fit_middle(out, sizeof(out), cases[i].s, cases[i].columns, false);
+                assert_string_equal(out, cases[i].ascii);
+        }
+        /* Buffers of every size. */
+        for (size_t size = 1; size < 24; size++) {
+                char *exact = malloc(size);
+
+                text_fit_middle(exact, size,
+                                "gr\xc3\xb6\xc3\x9f"
+                                "enordnung-x2k4j",
+                                12, true);
+                assert_true(strlen(exact) < size);
+                free(exact);
+        }
+}
+
 static void test_duration(void **state) {
         static const struct {
                 uint64_t ns;
@@ -291,9 +329,9 @@ static void test_span_name(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_utf8),       cmocka_unit_test(test_safe),      cmocka_unit_test(test_fit),
-                cmocka_unit_test(test_duration),   cmocka_unit_test(test_size),      cmocka_unit_test(test_time),
-                cmocka_unit_test(test_parse_time), cmocka_unit_test(test_span_name),
+                cmocka_unit_test(test_utf8),       cmocka_unit_test(test_safe),       cmocka_unit_test(test_fit),
+                cmocka_unit_test(test_fit_middle), cmocka_unit_test(test_duration),   cmocka_unit_test(test_size),
+                cmocka_unit_test(test_time),       cmocka_unit_test(test_parse_time), cmocka_unit_test(test_span_name),
         };
 
         (void) setenv("TZ", "UTC", 1);
