@@ -5,7 +5,7 @@ import json
 from . import images
 from .paths import oci_runtime, packaged, peer
 from .process import Daemon, run, wait_for
-from .runtime import Runtime, oci_hooks
+from .runtime import Runtime, kept, oci_hooks
 
 VERSIONS = ["1.6.20", "2.3.7"]
 
@@ -68,15 +68,16 @@ _VERSION_3 = """version = 3""" + _COMMON + """
 
 class Containerd(Runtime):
     """hooks: {stage: [argv, …]}; otel_endpoint: "http://127.0.0.1:PORT" for containerd's own spans (2.x only);
-    registries: addresses of registries that speak plain HTTP; systemd_cgroup: as kubeadm sets it; cni_script: the text of a CNI plugin.
+    registries: addresses of registries that speak plain HTTP; systemd_cgroup: as kubeadm sets it; cni_script: the text of a CNI plugin;
+    restarts: it is started anew when it ends, and its pid is in the file containerd.self.
     """
 
     kind = "containerd"
 
     def __init__(self, version="2.3.7", runtime="runc", hooks=None, otel_endpoint=None, cni=True, registries=(),
-                 env=None, systemd_cgroup=False, cni_script=None):
+                 env=None, systemd_cgroup=False, cni_script=None, restarts=False):
         super().__init__(cni, cni_script)
-        self._registries, self._systemd_cgroup = registries, systemd_cgroup
+        self._registries, self._systemd_cgroup, self._restarts = registries, systemd_cgroup, restarts
         self.version, self.runtime, self.hooks = version, runtime, hooks or {}
         self._packaged = version.startswith("1.")
         self._env = dict(env or {})
@@ -123,8 +124,10 @@ class Containerd(Runtime):
 
     def start(self):
         path = f"{self.program('containerd').parent}:/usr/sbin:/usr/bin:/sbin:/bin"
-        self.daemon = Daemon("containerd", [self.program("containerd"), "--config", self._write_config()], self.folder,
-                             env={**self._env, "PATH": path})
+        command = [self.program("containerd"), "--config", self._write_config()]
+        if self._restarts:
+            command = kept(self.folder / "containerd.self", command)
+        self.daemon = Daemon("containerd", command, self.folder, env={**self._env, "PATH": path})
         self.daemon.wait_until(self.ready, "ready for pods")
         for name in images.NAMES:
             self.ctr("images", "import", "--base-name", f"localhost/{name}", images.archive(name))

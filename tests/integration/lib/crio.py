@@ -7,7 +7,7 @@ from pathlib import Path
 from . import images
 from .paths import oci_runtime, packaged, peer
 from .process import Daemon, run, wait_for
-from .runtime import Runtime, hooks_d
+from .runtime import Runtime, hooks_d, kept
 
 _CONFIG = """
 [crio]
@@ -103,10 +103,8 @@ class Crio(Runtime):
     def start(self):
         config = self._write_config()
         self._load_images()
-        # Below a shell that starts it anew: what it started lives on, as below systemd.
         program = [peer("crio", "crio"), "--config", config, "--config-dir", self.folder / "conf.d"]
-        again = 'while :; do "$@" & echo $! >"$0.new"; mv "$0.new" "$0"; wait $!; done'
-        self.daemon = Daemon("crio", ["sh", "-c", again, self.folder / "crio.self", *program], self.folder, env=self._env)
+        self.daemon = Daemon("crio", kept(self.folder / "crio.self", program), self.folder, env=self._env)
         self.daemon.wait_until(self.ready, "ready for pods")
 
     def restart(self, number=signal.SIGTERM):

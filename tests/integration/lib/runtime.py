@@ -32,6 +32,12 @@ def oci_hooks(hooks):
             for stage, commands in hooks.items()}
 
 
+def kept(pidfile, program):
+    """A command that starts a program anew whenever it ends, as systemd does: what it started lives on. Its pid is in a file."""
+    again = 'while :; do "$@" & echo $! >"$0.new"; mv "$0.new" "$0"; wait $!; done'
+    return ["sh", "-c", again, pidfile, *program]
+
+
 class Runtime:
     """A runtime with everything it owns in one folder; a context manager."""
 
