@@ -1,10 +1,15 @@
 """What several stages share."""
 
+import os
+import sys
+import threading
+
 import grpc
 
-from lib.process import wait_for
+from lib import session
+from lib.process import run, wait_for
 
-from .world import ended
+from .world import HERE, comm, ended
 
 TRAP = "trap 'exit 0' TERM; touch /tmp/ready; while :; do sleep 0.05; done"
 READY, EXITED = 1, 2
@@ -53,3 +58,42 @@ def failing(world, command, **options):
     except grpc.RpcError as error:
         return box.proof(said=error.details())
     raise AssertionError("it was started")
+
+
+def in_container(box, name, timeout=20):
+    """The host's pid of a process of this name in the container's pid namespace, as exec'd ones are."""
+    namespace = os.readlink(f"/proc/{box.pid}/ns/pid")
+
+    def found():
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if comm(entry) == name and os.readlink(f"/proc/{entry}/ns/pid") == namespace:
+                    return int(entry)
+            except OSError:
+                pass
+        return None
+    return wait_for(found, f"{name} in {box.name}", timeout)
+
+
+_lock = threading.Lock()
+
+
+def unreachable(world):
+    """An interface with the network 10.98.0.0/24, in which 10.98.0.2 takes everything and says nothing."""
+    with _lock:
+        if run("ip", "link", "show", "nowhere", check=False).returncode == 0:
+            return
+        run("ip", "link", "add", "nowhere", "type", "veth", "peer", "name", "nowhere-peer")
+        run("ip", "address", "add", "10.98.0.1/24", "dev", "nowhere")
+        run("ip", "link", "set", "nowhere", "up")
+        run("ip", "link", "set", "nowhere-peer", "up")
+        run("ip", "neighbour", "add", "10.98.0.2", "lladdr", "02:00:00:00:00:02", "dev", "nowhere")
+
+
+def stuck_mount(world):
+    """(mount point, its server's pid, a function that unmounts it) of a file system that never answers."""
+    mount = world.folder / world.unique("stuck")
+    mount.mkdir()
+    server = world.spawn(sys.executable, HERE / "fuse.py", mount)
+    wait_for(lambda: session.mounts_below(mount), "it is mounted")
+    return mount, server.pid, lambda: session.unmount(mount)

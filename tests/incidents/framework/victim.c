@@ -62,16 +62,20 @@ static int talk_unix(const char *path) {
         return read(fd, &byte, 1) < 0 ? die(path) : 0;
 }
 
-static int talk_tcp(const char *port) {
-        struct sockaddr_in address = { .sin_family = AF_INET,
-                                       .sin_port = htons((uint16_t) atoi(port)),
-                                       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+/* ADDRESS:PORT */
+static int talk_tcp(const char *where) {
+        struct sockaddr_in address = { .sin_family = AF_INET };
+        char host[64];
+        int port;
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         char byte;
 
+        if (sscanf(where, "%63[0-9.]:%d", host, &port) != 2 || inet_pton(AF_INET, host, &address.sin_addr) != 1)
+                return 2;
+        address.sin_port = htons((uint16_t) port);
         if (fd < 0 || connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
-                return die(port);
-        return read(fd, &byte, 1) < 0 ? die(port) : 0;
+                return die(where);
+        return read(fd, &byte, 1) < 0 ? die(where) : 0;
 }
 
 /* A listener that accepts and never answers. */
@@ -112,6 +116,12 @@ static int act(const char *mode, const char *argument) {
                 int fd = open(argument, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
                 if (fd < 0 || flock(fd, LOCK_EX) < 0)
+                        return die(argument);
+        } else if (strcmp(mode, "fcntl") == 0) {
+                int fd = open(argument, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+                struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+                if (fd < 0 || fcntl(fd, F_SETLKW, &lock) < 0)
                         return die(argument);
         } else if (strcmp(mode, "open") == 0) {
                 if (open(argument, O_RDONLY | O_CLOEXEC) < 0)

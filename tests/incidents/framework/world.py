@@ -27,6 +27,8 @@ from lib.process import Failed, run, wait_for
 from lib.reaper import descendants
 from lib.watch import Watch
 
+from .registry import StallingRegistry
+
 HERE = Path(__file__).resolve().parent
 BUSYBOX = "localhost/busybox:1"
 GO, END = "go", "end"
@@ -41,6 +43,13 @@ esac
 [ ! -e "{folder}/cni-$CNI_COMMAND-$pod" ] || . "{folder}/cni-$CNI_COMMAND-$pod"
 [ "$CNI_COMMAND" != ADD ] || echo '{{"cniVersion":"0.4.0","interfaces":[{{"name":"eth0","sandbox":"'"$CNI_NETNS"'"}}],
 "ips":[{{"version":"4","address":"10.99.0.9/24","gateway":"10.99.0.1","interface":0}}]}}'
+"""
+_DRIVER = """#!/bin/sh
+case $1 in
+init) echo '{{"status":"Success","capabilities":{{"attach":false}}}}' ;;
+mount) echo $$ >{folder}/driver.new; mv {folder}/driver.new {folder}/driver.pid; exec {program} hold ;;
+*) echo '{{"status":"Success"}}' ;;
+esac
 """
 # The same for a createRuntime hook, by the container's name.
 _HOOK = """#!/bin/sh
@@ -211,6 +220,10 @@ class World:
             os.rename(self.folder / f".{name}", path)
         return path
 
+    def unique(self, name):
+        """A name that nothing else here has."""
+        return f"{name}-{self.engine}-{self.oci}-{self._number()}"
+
     def _shared(self, name):
         shared = self.folder / f"in-{name}"
         shared.mkdir()
@@ -233,20 +246,21 @@ class CriWorld(World):
 
     def __init__(self, name):
         super().__init__(name)
-        self.client = self.direct = None
+        self.client = self.direct = self.registry = None
         self._kubelet = None
 
     def _make(self):
         if self.engine == "containerd":
             return Containerd("2.3.7" if self.oci == "runc" else "1.6.20", self.oci, hooks=self._hooks(),
-                              restarts=True)
+                              registries=[self.registry.address], restarts=True)
         monitor = {}
         if self.oci == "crun":
             monitor = {"monitor": built("podspan-conmon"), "monitor_env": self.podspan.monitor_env}
-        return Crio(self.oci, hooks=self._hooks(), **monitor)
+        return Crio(self.oci, hooks=self._hooks(), registries=[self.registry.address], **monitor)
 
     def _start(self):
         self._start_podspan()
+        self.registry = self._stack.enter_context(StallingRegistry())
         runtime = self._make()
         runtime._cni_script = _PLUGIN.format(folder=self.folder)  # pylint: disable=protected-access
         # Before the engine, so that nothing of it has begun unseen.
@@ -259,8 +273,17 @@ class CriWorld(World):
         """The kubelet of this world, started by who asks first."""
         with self._lock:
             if self._kubelet is None:
-                self._kubelet = self._stack.enter_context(Kubelet(self.podspan.socket, self.runtime.cgroup))
+                kubelet = Kubelet(self.podspan.socket, self.runtime.cgroup)
+                self._volume_driver(kubelet)
+                self._kubelet = self._stack.enter_context(kubelet)
             return self._kubelet
+
+    def _volume_driver(self, kubelet):
+        """FlexVolume's psit/stuck, which never mounts; its pid is in the file driver.pid."""
+        path = kubelet.folder / "volume-plugins" / "psit~stuck" / "stuck"
+        path.parent.mkdir(parents=True)
+        path.write_text(_DRIVER.format(folder=kubelet.folder, program=self.program("stuck-driver")), encoding="utf-8")
+        path.chmod(0o755)
 
     def pod(self, **identity):
         """Runs a sandbox."""
@@ -358,6 +381,14 @@ class PodmanWorld(World):
             box.pid = self.pid_of(box.id)
         box.said = done.stderr
         return box
+
+    def run_in_background(self, command, name):
+        """podman run, of a container that will not start."""
+        shared = self._shared(name)
+        arguments = ["run", "--detach", "--name", name, "--volume", f"{shared}:/in:ro",
+                     "--annotation", f"staged={name}", *self.runtime.run_options(), BUSYBOX, *command]
+        return self.spawn(*self.runtime.command(*arguments), cwd=self.folder,
+                          env=self.runtime._env)  # pylint: disable=protected-access
 
     def pid_of(self, container_id):
         """The host's pid of a container's first process."""

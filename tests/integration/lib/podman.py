@@ -68,7 +68,7 @@ class Podman:
 
     def close(self):
         """Removes containers and storage."""
-        self("rm", "--force", "--all", check=False)
+        self("rm", "--force", "--time", "0", "--all", check=False)
         session.end_orphans("conmon", "podspan-conmon", "podman")
         session.unmount_below(self.folder)
         session.remove_cgroups(self.cgroup)
