@@ -62,6 +62,47 @@ static void check_daemon(Doctor *doctor) {
         }
 }
 
+/* podspan-watch is an option: no finding where it was not started since boot, or was stopped. */
+static void check_watch(Doctor *doctor) {
+        _cleanup_close_ int state_fd = cli_open_state(doctor->cli);
+        char evidence[64 + WATCHSTATE_REASON_MAX];
+        WatchState watch;
+        int r;
+
+        /* That the folder cannot be read is a finding of its own. */
+        if (state_fd < 0)
+                return;
+        r = watchstate_read(state_fd, &watch);
+        if (r == -ENOENT)
+                return;
+        if (r < 0) {
+                doctor_add(doctor, "podspan.watch", DOCTOR_NOTE, strerror(-r), "run as root, or in group podspan",
+                           "whether podspan-watch is running cannot be seen");
+                return;
+        }
+        (void) snprintf(evidence, sizeof(evidence), "%s%s%s", watchstate_missing_name(watch.missing),
+                        watch.missing != WATCHSTATE_MISSING_NONE ? ": " : "", watch.reason);
+        switch (watch.kind) {
+        case WATCHSTATE_RUNNING:
+                doctor_add(doctor, "podspan.watch", DOCTOR_OK, NULL, NULL, "podspan-watch is running");
+                break;
+        case WATCHSTATE_REFUSED:
+                doctor_add(
+                        doctor, "podspan.watch", DOCTOR_WARNING, evidence,
+                        "add what is missing, then: systemctl start podspan-watch.service",
+                        "podspan-watch has ended because it cannot run on this node: there are no spans of runtimes, "
+                        "shims and CNI plugins");
+                break;
+        case WATCHSTATE_FAILED:
+        case WATCHSTATE_DIED:
+                doctor_add(doctor, "podspan.watch", DOCTOR_WARNING, evidence, "journalctl -u podspan-watch.service",
+                           "podspan-watch has failed; systemd starts it again");
+                break;
+        default:
+                break;
+        }
+}
+
 static void check_clock(Doctor *doctor) {
         struct timex timex = {};
         int state = adjtimex(&timex);
@@ -141,6 +182,7 @@ static void check_counters(Doctor *doctor) {
 void doctor_self(Doctor *doctor) {
         check_config(doctor);
         check_daemon(doctor);
+        check_watch(doctor);
         doctor_export(doctor);
         check_counters(doctor);
         check_clock(doctor);

@@ -759,6 +759,24 @@ def test_status_names_podspan_watch(tmp_path, keys, state, text):
     assert text in podspan(tmp_path, "status")
 
 
+@pytest.mark.parametrize("keys, severity, text", [
+    (None, None, ""),
+    ({"state": "stopped"}, None, ""),
+    ({"state": "running", "boot": "0" * 8 + "-0000" * 3 + "-" + "0" * 12}, None, ""),
+    ({"state": "refused", "missing": "btf", "reason": "no /sys/kernel/btf/vmlinux"}, "warning",
+     "btf: no /sys/kernel/btf/vmlinux"),
+    ({"state": "failed", "reason": "no memory"}, "warning", "no memory"),
+    ({"state": "nonsense"}, "note", "Bad message"),
+])
+def test_doctor_names_podspan_watch(tmp_path, keys, severity, text):
+    (tmp_path / "state").mkdir()
+    if keys is not None:
+        watch_record(tmp_path / "state", **keys)
+    findings = json.loads(podspan(tmp_path, "doctor", "--json", check=None))["findings"]
+    found = [(f["severity"], f["evidence"]) for f in findings if f["id"] == "podspan.watch"]
+    assert found == ([(severity, text)] if severity else [])
+
+
 def test_status_of_a_running_podspan_watch(tmp_path):
     """What runs holds a lock on its record."""
     import fcntl

@@ -199,6 +199,44 @@ case_systemctl_lines() {
 	((bad == 0)) || fail "$(grep ^BAD "$out/${KIND:-}systemctl-lines.log" | sort -u)"
 }
 
+# podspan-watch where it cannot run ends for good and says why, and runs again once the reason is gone.
+case_watch_refused() {
+	local before
+	mount --bind /dev/null /sys/kernel/btf/vmlinux
+	code=0
+	systemctl restart podspan-watch.service || code=$?
+	((code != 0))
+	refused() {
+		[[ $(property podspan-watch.service ActiveState) == failed ]]
+	}
+	until_true 30 refused
+	[[ $(property podspan-watch.service ExecMainStatus) == 3 ]]
+	before=$(property podspan-watch.service InvocationID)
+	# Longer than RestartSec=: systemd does not start it again.
+	sleep 8
+	[[ $(systemctl is-failed podspan-watch.service) == failed ]]
+	[[ $(property podspan-watch.service NRestarts) == 0 ]]
+	[[ $(property podspan-watch.service InvocationID) == "$before" ]]
+	journalctl -b -q --no-pager -u podspan-watch.service | grep 'Cannot run here (btf): '
+	podspan status >"$out/refused.txt"
+	grep 'podspan-watch.*refused, lacks: btf: .*/sys/kernel/btf/vmlinux' "$out/refused.txt"
+	podspan status --json | jq -e '.podspan_watch | .state == "refused" and .missing == "btf"'
+	code=0
+	podspan doctor --json >"$out/refused.json" || code=$?
+	((code == 10 || code == 20))
+	jq -e '[.findings[] | select(.id == "podspan.watch")] | length == 1 and .[0].severity == "warning" and
+		(.[0].evidence | startswith("btf: ")) and (.[0].fix | contains("systemctl start podspan-watch.service"))' "$out/refused.json"
+	# Nothing else noticed.
+	all_active podspand.service podspan-cri@containerd.service
+	cri_answers
+
+	umount /sys/kernel/btf/vmlinux
+	systemctl start podspan-watch.service
+	all_active
+	podspan status --json | jq -e '.podspan_watch.state == "running"'
+	pod_works refused
+}
+
 case_probe() {
 	podspan probe --image localhost/busybox:1 -- sh -c 'sleep 1' >"$out/probe.txt"
 	grep -q RunPodSandbox "$out/probe.txt"
@@ -217,7 +255,8 @@ case_doctor() {
 # No watchdog ended anything, nothing crashed.
 case_units_stay() {
 	all_active
-	journalctl -b -q --no-pager >"$out/journal.txt"
+	# That podspan-watch ends with code 3 is what case_watch_refused wants.
+	journalctl -b -q --no-pager | grep -vE "podspan-watch.service: Failed with result 'exit-code'" >"$out/journal.txt"
 	not grep -E 'podspan.*(Watchdog timeout|Failed with result|code=dumped|segfault|general protection|traps:)' "$out/journal.txt"
 }
 
