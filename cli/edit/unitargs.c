@@ -33,6 +33,7 @@ struct UnitArgs {
         size_t n_files;
         UnitWord *words; /* the command line */
         size_t n_words;
+        size_t n_maybe; /* the first ones: what a wrapper may pass on */
         size_t n_chars;
         UnitProblem *problems;
         size_t n_problems;
@@ -497,6 +498,7 @@ int unitargs_evaluate(UnitArgs *args, const char *program) {
         if (!unitargs_is(args, program))
                 for (size_t i = 0; i < args->n_variables && r >= 0; i++)
                         r = add_variable(args, &args->variables[i]);
+        args->n_maybe = args->n_words;
         return r < 0 ? r : evaluate_command(args);
 }
 
@@ -556,7 +558,7 @@ static int refuse(const UnitText *text, size_t at, const char *why, UnitFlag *re
         return 1;
 }
 
-int unitargs_next(const UnitArgs *args, const char *flag, size_t *pos, UnitFlag *ret) {
+static int next_flag(const UnitArgs *args, const char *flag, size_t *pos, UnitFlag *ret) {
         size_t n = strlen(flag);
 
         for (; *pos < args->n_words; (*pos)++) {
@@ -590,4 +592,13 @@ int unitargs_next(const UnitArgs *args, const char *flag, size_t *pos, UnitFlag 
                 return refuse(&problem->text, at, problem->what, ret);
         }
         return 0;
+}
+
+int unitargs_next(const UnitArgs *args, const char *flag, size_t *pos, UnitFlag *ret) {
+        int r;
+
+        r = next_flag(args, flag, pos, ret);
+        if (r > 0)
+                ret->maybe = *pos <= args->n_maybe;
+        return r;
 }

@@ -30,8 +30,9 @@ typedef struct UnitFlag {
         unsigned file; /* as the caller numbered it */
         size_t from;   /* the value in this file, or the line that is refused */
         size_t to;
-        char *value;         /* owned by the caller; what is not known of it stands as in the file */
-        bool known;          /* `value` is the whole value */
+        char *value; /* owned by the caller; what is not known of it stands as in the file */
+        bool known;  /* `value` is the whole value */
+        bool maybe;  /* it stands in a variable, which another program than the one asked for may pass on or not */
         const char *refusal; /* why the value cannot be replaced safely, a literal; NULL: it can, by UNITARGS_SAFE */
 } UnitFlag;
 

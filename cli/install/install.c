@@ -402,7 +402,7 @@ static bool edited_before(const Install *install, const Kube *kube, size_t i, co
 
 static int edit_places(Install *install, const Kube *kube, const char *runtime_path, const char *endpoint) {
         const KubePlace *decides;
-        bool set = false;
+        bool set = false, maybe = false;
         int r;
 
         for (size_t i = 0; i < kube->n_places; i++) {
@@ -425,13 +425,16 @@ static int edit_places(Install *install, const Kube *kube, const char *runtime_p
                                 place->line, place->value);
                         continue;
                 }
-                if (!place->image)
+                if (!place->image && place->maybe)
+                        maybe = true;
+                else if (!place->image)
                         set = true;
         }
         (void) kube_endpoint(kube, false, &decides);
-        if (set)
+        /* What a wrapper may pass on does not make the key needless. */
+        if (set || (maybe && !kube->config_file))
                 return 0;
-        if (decides || !kube->config_file)
+        if ((decides && !maybe) || !kube->config_file)
                 return install_fail(install, -ENOENT,
                                     "no KubeletConfiguration found in which to set the endpoint "
                                     "(looked for kubelet's --config, then " KUBE_DEFAULT_CONFIG " …)");

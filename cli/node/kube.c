@@ -335,6 +335,7 @@ static int places_of_arguments(Walk *walk, const UnitArgs *args) {
                         place->from = flag.from;
                         place->to = flag.to;
                         place->known = flag.known;
+                        place->maybe = flag.maybe;
                         place->refusal = flag.refusal;
                 }
                 if (r < 0)

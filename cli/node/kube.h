@@ -38,6 +38,7 @@ typedef struct KubePlace {
         /* Flags only: */
         size_t from, to;     /* the value in the file */
         bool known;          /* `value` is the whole value */
+        bool maybe;          /* whether kubelet gets it depends on a wrapper */
         const char *refusal; /* why it cannot be edited; NULL: it can be */
 } KubePlace;
 

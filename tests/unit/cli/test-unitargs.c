@@ -137,6 +137,29 @@ static void test_cases(void **state) {
         }
 }
 
+/* A wrapper may pass on a variable, or not. */
+static void test_maybe(void **state) {
+        static const char *const files[N_FILES] = { S
+                                                    "Environment=A=--endpoint=/a\nExecStart=/wrapper --endpoint=/b\n" };
+        char *copies[N_FILES];
+        UnitArgs *args = build(files, copies, SIZE_MAX);
+        size_t pos = 0;
+        UnitFlag flag;
+
+        (void) state;
+        assert_int_equal(unitargs_next(args, FLAG, &pos, &flag), 1);
+        assert_string_equal(flag.value, "/a");
+        assert_true(flag.maybe);
+        free(flag.value);
+        assert_int_equal(unitargs_next(args, FLAG, &pos, &flag), 1);
+        assert_string_equal(flag.value, "/b");
+        assert_false(flag.maybe);
+        free(flag.value);
+        unitargs_free(args);
+        for (size_t j = 0; j < N_FILES; j++)
+                free(copies[j]);
+}
+
 static void test_truncated(void **state) {
         (void) state;
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
@@ -186,6 +209,7 @@ static void test_limits(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_cases),
+                cmocka_unit_test(test_maybe),
                 cmocka_unit_test(test_truncated),
                 cmocka_unit_test(test_limits),
         };
