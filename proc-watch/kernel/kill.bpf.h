@@ -397,11 +397,12 @@ static __s64 resident_pages(struct task_struct *task) {
 
         if (!mm)
                 return -1;
-        if (bpf_core_field_exists(((struct mm_rss_stat *) 0)->count)) {
+        /* By the address space: a structure that this kernel has not got would be looked for in all modules. */
+        if (bpf_core_field_exists(((struct mm_struct___old *) 0)->rss_stat.count)) {
                 file = BPF_CORE_READ((struct mm_struct___old *) mm, rss_stat.count[0].counter);
                 anon = BPF_CORE_READ((struct mm_struct___old *) mm, rss_stat.count[1].counter);
                 shared = BPF_CORE_READ((struct mm_struct___old *) mm, rss_stat.count[3].counter);
-        } else if (bpf_core_field_exists(((struct percpu_counter *) 0)->count)) {
+        } else if (bpf_core_field_exists(((struct mm_struct___percpu *) 0)->rss_stat[0].count)) {
                 file = BPF_CORE_READ((struct mm_struct___percpu *) mm, rss_stat[0].count);
                 anon = BPF_CORE_READ((struct mm_struct___percpu *) mm, rss_stat[1].count);
                 shared = BPF_CORE_READ((struct mm_struct___percpu *) mm, rss_stat[3].count);
