@@ -28,6 +28,7 @@ class Span:
     flags: int = 0
     trace_state: str = ""
     events: list = dataclasses.field(default_factory=list)
+    event_attributes: list = dataclasses.field(default_factory=list)
 
     @property
     def service(self):
@@ -78,7 +79,8 @@ def from_otlp(message):
                 span.start_time_unix_nano, span.end_time_unix_nano, attributes_of(span.attributes), resource,
                 span.status.code, span.status.message,
                 [(link.trace_id.hex(), link.span_id.hex()) for link in span.links], span.flags,
-                span.trace_state, [(event.name, event.time_unix_nano) for event in span.events])
+                span.trace_state, [(event.name, event.time_unix_nano) for event in span.events],
+                [attributes_of(event.attributes) for event in span.events])
                 for span in scope.spans]
     return result
 
