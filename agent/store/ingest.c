@@ -396,7 +396,10 @@ static void judge_stop(IngestRow *row, const OtlpSpan *span, const OutcomeFacts 
         row->grace_ms = get_number(span->attributes, span->n_attributes, VERDICT_ATTR_STOP_GRACE);
 }
 
-/* Whoever decides on a container's end says so. The hook decides nothing, and tells nothing but containers. */
+/*
+ * Whoever decides on a container's end says so: with what it tells of its life, or of the start that failed. The hook
+ * decides nothing, and tells nothing but containers.
+ */
 static void judge_death(IngestRow *row, const OtlpSpan *span) {
         const char *word = NULL;
 
@@ -405,7 +408,7 @@ static void judge_death(IngestRow *row, const OtlpSpan *span) {
         if (!row->container_id)
                 return;
         row->death = strcmp(span->name, "container") == 0;
-        if (!row->death && strcmp(span->name, "wait_for_exit_code") != 0)
+        if (!row->death && row->outcome == OUTCOME_OK && strcmp(span->name, "wait_for_exit_code") != 0)
                 return;
         word = get_string(span->attributes, span->n_attributes, VERDICT_ATTR_VERDICT);
         if (!word)

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include "otlp.pb-c.h"
 #include "util.h"
 #include "verdict.h"
 

@@ -16,8 +16,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "otlp.pb-c.h"
 #include "span.h"
+
+/* For verdict_read() alone: whoever calls it includes otlp.pb-c.h. */
+typedef struct Podspan__Otlp__Span Podspan__Otlp__Span;
 
 /* Beside these: process.exit.code, podspan.process.signal and podspan.oom_killed, which are older. */
 #define VERDICT_ATTR_VERDICT        "podspan.exit.verdict"

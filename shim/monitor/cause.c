@@ -150,7 +150,7 @@ int cause_find(const Session *session, RuntimeVerb verb, const char *id, const c
         return 0;
 }
 
-bool cause_find_end(const Session *session, const Cause *cause, TraceContext *ret) {
+bool cause_find_end(const Session *session, const Cause *cause, ContextRecord *ret) {
         const ContextQuery query = {
                 .identity = &cause->identity,
                 .operations = cause->sandbox ? operations_end(/* sandbox= */ true) : end_container,
@@ -159,6 +159,6 @@ bool cause_find_end(const Session *session, const Cause *cause, TraceContext *re
 
         if (context_find(&session->context, &query, &match) < 0 || match.found != CONTEXT_FOUND_PARENT)
                 return false;
-        *ret = match.record.trace;
+        *ret = match.record;
         return true;
 }

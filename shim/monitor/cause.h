@@ -42,4 +42,4 @@ int cause_find(const Session *session, RuntimeVerb verb, const char *id, const c
                uint64_t now_ns, Cause *ret);
 
 /* The call in flight that can have ended the container. Returns whether there is exactly one. */
-bool cause_find_end(const Session *session, const Cause *cause, TraceContext *ret);
+bool cause_find_end(const Session *session, const Cause *cause, ContextRecord *ret);

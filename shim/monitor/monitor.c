@@ -200,6 +200,7 @@ int monitor_init(Monitor *monitor, Loop *loop, Logs *logs, const MonitorOptions 
                 .runtime_stderr = -EBADF,
                 .null_fd = -EBADF,
                 .console_fd = -EBADF,
+                .facts = VERDICT_FACTS_NONE,
         };
 
         *ret_what = "Failed to set up";
@@ -316,12 +317,14 @@ int monitor_exit_code(int status) {
         return -1;
 }
 
-static void end(Monitor *monitor, int status, bool timed_out) {
+static void end(Monitor *monitor, int status, bool timed_out, bool never_ran) {
         const MonitorHooks *hooks = &monitor->options.hooks;
+        const OomWatch *watch = &monitor->oom_watch;
         MonitorEnd e = {
                 .code = monitor_exit_code(status),
                 .signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
                 .timed_out = timed_out,
+                .never_ran = never_ran,
                 .at = clk_now(),
         };
 
@@ -331,9 +334,13 @@ static void end(Monitor *monitor, int status, bool timed_out) {
 
         /* The cgroup may be gone in a moment. */
         oomwatch_check(&monitor->oom_watch);
-        if (monitor->options.usage)
-                oomwatch_usage(&monitor->oom_watch, &monitor->usage);
         e.oom = oomvictim_end(&monitor->oom_victim, e.signal);
+        if (monitor->options.usage) {
+                oomwatch_usage(watch, &monitor->usage);
+                exitfacts_read_counts(watch->dir_fd, watch->cpu_fd, watch->unified, &monitor->facts);
+                if (e.oom)
+                        exitfacts_read_scope(watch->dir_fd, watch->unified, &monitor->facts);
+        }
 
         pump_finish(&monitor->pump, /* take= */ !timed_out);
         notifyproxy_drain(&monitor->notify);
@@ -352,7 +359,7 @@ static int on_timeout(LoopTimer *timer) {
         group = getpgid(monitor->container_pid);
         /* Neither everybody nor ourselves. */
         (void) kill(group > 1 && group != getpgrp() ? -group : monitor->container_pid, SIGKILL);
-        end(monitor, STATUS_UNKNOWN, /* timed_out= */ true);
+        end(monitor, STATUS_UNKNOWN, /* timed_out= */ true, /* never_ran= */ false);
         return 0;
 }
 
@@ -364,7 +371,7 @@ static int on_container(LoopSource *source, _unused_ uint32_t events) {
                 return 0;
 
         /* Ended, and not our child: nobody tells how. */
-        end(monitor, STATUS_UNKNOWN, /* timed_out= */ false);
+        end(monitor, STATUS_UNKNOWN, /* timed_out= */ false, /* never_ran= */ false);
         return 0;
 }
 
@@ -390,7 +397,7 @@ static void run(Monitor *monitor) {
         /* Without pidfds (before Linux 5.3) SIGCHLD is all there is. */
         monitor_check(monitor);
         if (r == -ESRCH && monitor->state == MONITOR_RUNNING)
-                end(monitor, STATUS_UNKNOWN, /* timed_out= */ false);
+                end(monitor, STATUS_UNKNOWN, /* timed_out= */ false, /* never_ran= */ false);
 }
 
 static void runtime_ended(Monitor *monitor, int status) {
@@ -429,14 +436,31 @@ static void runtime_ended(Monitor *monitor, int status) {
         run(monitor);
 }
 
+/* Has the container's process ended? */
+static void reap(Monitor *monitor) {
+        bool never_ran = false;
+        siginfo_t info = {};
+        int status;
+
+        /* What it was can be asked until it is reaped. */
+        if (monitor->options.usage) {
+                if (waitid(P_PID, (id_t) monitor->container_pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+                    info.si_pid == 0)
+                        return;
+                never_ran = exitfacts_never_ran(monitor->container_pid);
+        }
+        if (waitpid(monitor->container_pid, &status, WNOHANG) > 0)
+                end(monitor, status, /* timed_out= */ false, never_ran);
+}
+
 void monitor_check(Monitor *monitor) {
         int status;
 
         if (monitor->state == MONITOR_CREATING && waitpid(monitor->runtime_pid, &status, WNOHANG) > 0)
                 runtime_ended(monitor, status);
 
-        if (monitor->state == MONITOR_RUNNING && waitpid(monitor->container_pid, &status, WNOHANG) > 0)
-                end(monitor, status, /* timed_out= */ false);
+        if (monitor->state == MONITOR_RUNNING)
+                reap(monitor);
 }
 
 int monitor_forward(Monitor *monitor, int sig) {

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include "attach.h"
 #include "console.h"
+#include "exitfacts.h"
 #include "fifos.h"
 #include "logs.h"
 #include "loop.h"
@@ -38,7 +39,8 @@ typedef struct MonitorEnd {
         int code;   /* the exit code, or 128 and the signal; -1: not known, as after a timeout */
         int signal; /* 0: none */
         bool timed_out;
-        bool oom; /* the OOM killer has killed the container's first process */
+        bool oom;       /* the OOM killer has killed the container's first process */
+        bool never_ran; /* the first process ended before it executed the container's program */
         Clk at;
 } MonitorEnd;
 
@@ -111,6 +113,7 @@ struct Monitor {
         int runtime_status;
         OomVictim oom_victim;
         OomWatchUsage usage;
+        VerdictFacts facts; /* with `usage`: what the cgroup says at the end */
 };
 
 /*

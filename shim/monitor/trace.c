@@ -10,6 +10,8 @@
 #include "runtimelog.h"
 #include "trace.h"
 
+#define NEVER_RAN "The runtime's process ended before it executed the program"
+
 static bool open_session(Trace *trace) {
         if (trace->open)
                 return true;
@@ -142,6 +144,39 @@ static void set_exit(Span *span, int code, int signal, const char *text) {
                 set_failed(span, type, text);
 }
 
+/* There is no container: the span of what failed is that of its end. */
+static void set_start_failed(const Trace *trace, Span *span, const char *text) {
+        VerdictFacts facts = VERDICT_FACTS_NONE;
+        VerdictDecision decision;
+
+        if (trace->options.runtime->verb == RUNTIME_EXEC)
+                return;
+        facts.start_failure = text ?: "";
+        decision = verdict_decide(&facts);
+        verdict_set(span, &facts, &decision);
+}
+
+/* @call: in flight at the end, NULL: none. */
+static void set_verdict(const Trace *trace, Span *span, const Monitor *monitor, const MonitorEnd *end,
+                        const ContextRecord *call) {
+        VerdictFacts facts = monitor->facts;
+        VerdictDecision decision;
+
+        facts.ended_ns = end->at.realtime_ns;
+        facts.exact = true;
+        facts.exit_code = end->code;
+        facts.signal = end->signal;
+        facts.oom_ended = end->oom;
+        facts.in_pod = trace->cause.identity.pod_uid[0] != '\0';
+        if (end->never_ran && end->signal == 0)
+                facts.start_failure = NEVER_RAN;
+        /* That none is in flight does not mean that nobody asked: an engine does it without a call. */
+        if (call)
+                verdict_add_stop(&facts, verdict_stop_method(call->operation), call->start_ns, /* grace_ms= */ -1);
+        decision = verdict_decide(&facts);
+        verdict_set(span, &facts, &decision);
+}
+
 void trace_runtime_called(Trace *trace, pid_t pid) {
         if (!trace->on)
                 return;
@@ -209,7 +244,9 @@ void trace_set_up_failed(Trace *trace, const char *text) {
         set_time(span, &trace->options.began, &now);
         spanlinks_set(&trace->cause.links, &trace->cause.parent, span);
         span_attr_int(span, "process.pid", getpid());
-        set_failed(span, "set_up", trace->record_error_message ? text : NULL);
+        text = trace->record_error_message ? text : NULL;
+        set_failed(span, "set_up", text);
+        set_start_failed(trace, span, text);
 }
 
 void trace_runtime_ended(Trace *trace, int status, const Clk *at, bool failed, const char *words, size_t len) {
@@ -240,6 +277,8 @@ void trace_runtime_ended(Trace *trace, int status, const Clk *at, bool failed, c
         set_exit(span, code, WIFSIGNALED(status) ? WTERMSIG(status) : 0, text);
         if (failed && code == 0)
                 set_failed(span, "no_container", text);
+        if (failed)
+                set_start_failed(trace, span, text);
 }
 
 void trace_created(Trace *trace, pid_t pid) {
@@ -370,8 +409,10 @@ bool trace_quiet(Trace *trace, const MonitorEnd *end) {
 void trace_ended(Trace *trace, const Monitor *monitor, const MonitorEnd *end) {
         const TraceContext *parent = &trace->cause.parent;
         const TraceContext *streams = parent;
-        TraceContext root, call;
-        bool own;
+        bool exec = trace->options.runtime->verb == RUNTIME_EXEC;
+        ContextRecord call;
+        TraceContext root;
+        bool own, ended_by;
         Span *span;
 
         if (!trace->on)
@@ -393,12 +434,12 @@ void trace_ended(Trace *trace, const Monitor *monitor, const MonitorEnd *end) {
                 streams = span_context(span);
         set_time(span, &trace->created, &end->at);
         span_attr_int(span, "process.pid", trace->container_pid);
-        set_exit(span, end->code, end->signal, NULL);
+        set_exit(span, end->code, end->signal, end->never_ran && end->signal == 0 ? NEVER_RAN : NULL);
         if (end->timed_out)
                 set_failed(span, "timeout", "Timed out");
         span_attr_bool(span, "podspan.oom_killed", end->oom);
         /* An exec's cgroup is the container's, whose end these belong to. */
-        for (size_t i = 0; i < monitor->oom_victim.n_others && trace->options.runtime->verb != RUNTIME_EXEC; i++)
+        for (size_t i = 0; i < monitor->oom_victim.n_others && !exec; i++)
                 span_event(span, "oom_kill", time_of(&monitor->oom_victim.others[i], &end->at));
         if (monitor->usage.cpu_ns > 0)
                 span_attr_int(span, "podspan.cpu.time_ns", (int64_t) monitor->usage.cpu_ns);
@@ -406,8 +447,11 @@ void trace_ended(Trace *trace, const Monitor *monitor, const MonitorEnd *end) {
                 span_attr_int(span, "podspan.memory.max_bytes", (int64_t) monitor->usage.memory_max);
         if (own)
                 span_link(span, &trace->runtime, "start");
-        if (trace->options.runtime->verb != RUNTIME_EXEC && cause_find_end(&trace->session, &trace->cause, &call))
-                span_link(span, &call, "call");
+        ended_by = !exec && cause_find_end(&trace->session, &trace->cause, &call);
+        if (ended_by)
+                span_link(span, &call.trace, "call");
+        if (!exec)
+                set_verdict(trace, span, monitor, end, ended_by ? &call : NULL);
 
         for (int i = 0; i < LOGS_STREAM_MAX; i++)
                 add_stream(trace, monitor, (LogsStream) i, streams, &end->at);

@@ -270,7 +270,10 @@ def test_spool(which, tmp_path):
         check_ended(one, 8)
     assert {span.name for span in state.spans()} == {
         "monitor set-up", "wait for the engine", "fakeruntime create", "read_loop", "wait_for_exit_code"}
-    assert state.one("wait_for_exit_code").attributes["process.exit.code"] == 8
+    end = state.one("wait_for_exit_code")
+    assert end.attributes["process.exit.code"] == 8
+    # An engine's own stop is no call that a monitor could see.
+    assert (end.attributes["podspan.exit.verdict"], end.attributes["podspan.exit.missing"]) == ("unknown", "stop")
 
 
 @subject_only

@@ -87,6 +87,9 @@ def test_at_the_end(which, cgroup, tmp_path):
         assert end.attributes["podspan.oom_killed"] is True
         assert end.attributes["podspan.memory.max_bytes"] == 54321
         assert end.attributes["podspan.cpu.time_ns"] == 1234000
+        assert end.attributes["podspan.memory.events.oom_kill"] == 1
+        assert end.attributes["podspan.exit.verdict"] == "unknown"
+        assert end.attributes["podspan.exit.missing"] == "oom_scope"
 
 
 @subject_only

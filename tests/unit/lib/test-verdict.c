@@ -5,6 +5,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "util.h"
+#include "otlp.pb-c.h"
 #include "verdict.h"
 
 #define SEC 1000000000ULL

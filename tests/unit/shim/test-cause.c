@@ -262,7 +262,8 @@ static void test_exec(void **userdata) {
 
 static void test_end(void **userdata) {
         Fixture *f = *userdata;
-        TraceContext call, found;
+        ContextRecord found;
+        TraceContext call;
         Cause cause;
 
         cause = find(f, RUNTIME_CREATE, no_env);
@@ -271,7 +272,8 @@ static void test_end(void **userdata) {
         assert_false(cause_find_end(&f->session, &cause, &found));
         call = publish(f, "StopContainer", NULL, ID);
         assert_true(cause_find_end(&f->session, &cause, &found));
-        assert_memory_equal(found.span_id, call.span_id, sizeof(call.span_id));
+        assert_memory_equal(found.trace.span_id, call.span_id, sizeof(call.span_id));
+        assert_string_equal(found.operation, "StopContainer");
 }
 
 int main(void) {
