@@ -6,6 +6,7 @@
 #include "clk.h"
 #include "intake.h"
 #include "log.h"
+#include "pressure.h"
 #include "reading.h"
 #include "sender.h"
 #include "statedir.h"
@@ -30,10 +31,12 @@ struct Agent {
         Store *store;
         Intake *intake;
         Sender *sender; /* NULL: nothing is exported */
+        Pressure pressure;
 
         LoopTimer turn;
         bool turn_planned;
-        LoopTimer tick;
+        LoopTimer tick; /* every AGENT_TICK_NS; with pressure every PRESSURE_PERIOD_NS */
+        uint64_t ticked_ns;
         bool scan_needed;
         uint64_t pause_until; /* monotonic; the store failed */
         bool disk_low;
@@ -61,6 +64,7 @@ static const char *node_name(const Agent *agent) {
 }
 
 static int write_facts(Agent *agent) {
+        char words[16];
         int r;
 
         r = store_begin(agent->store);
@@ -75,6 +79,8 @@ static int write_facts(Agent *agent) {
                                         config_exports(agent->config) ? agent->config->tracing_endpoint : "none");
         if (r == 0)
                 r = store_meta_text(agent->store, "protocol", config_protocol_name(agent->config->tracing_protocol));
+        if (r == 0)
+                r = store_meta_text(agent->store, "pressure", pressure_words(&agent->pressure, words));
         if (r == 0)
                 r = store_commit(agent->store);
         if (r < 0)
@@ -184,6 +190,7 @@ static int open_all(Agent *agent) {
         if (r < 0)
                 return r;
 
+        pressure_open(&agent->pressure, PRESSURE_DIR);
         agent->stopping.state_fd = agent->state.fd;
         r = update_sender(agent, &message);
         if (r < 0)
@@ -229,6 +236,7 @@ int agent_reload(Agent *agent, char **reterr_message) {
 int agent_new(Loop *loop, int spawner_fd, const Config *config, const char *state_dir, const char *store_dir,
               Agent **ret) {
         _cleanup_(agent_freep) Agent *agent = NULL;
+        uint64_t tick_ns;
         int r;
 
         agent = calloc(1, sizeof(*agent));
@@ -244,6 +252,7 @@ int agent_new(Loop *loop, int spawner_fd, const Config *config, const char *stat
                 .state = STATEDIR_NULL,
                 .lock_fd = -EBADF,
                 .reading = READING_NULL,
+                .pressure = PRESSURE_NULL,
                 .turn = LOOP_TIMER_NULL,
                 .tick = LOOP_TIMER_NULL,
                 .scan_needed = true,
@@ -262,8 +271,9 @@ int agent_new(Loop *loop, int spawner_fd, const Config *config, const char *stat
         r = loop_timer_add(&agent->turn, loop, on_turn);
         if (r == 0)
                 r = loop_timer_add(&agent->tick, loop, on_tick);
+        tick_ns = pressure_is_on(&agent->pressure) ? PRESSURE_PERIOD_NS : AGENT_TICK_NS;
         if (r == 0)
-                r = loop_timer_set(&agent->tick, AGENT_TICK_NS, AGENT_TICK_NS);
+                r = loop_timer_set(&agent->tick, tick_ns, tick_ns);
         if (r == 0)
                 r = loop_timer_set(&agent->turn, 0, 0);
         if (r < 0)
@@ -285,6 +295,7 @@ Agent *agent_free(Agent *agent) {
         intake_free(agent->intake);
         store_free(agent->store);
         reading_deinit(&agent->reading);
+        pressure_close(&agent->pressure);
         close_fd(agent->lock_fd);
         free(agent->gone);
         free(agent->taken);
@@ -475,6 +486,19 @@ static int retain(Agent *agent, StoreRetained *ret) {
         return store_retain(agent->store, clk_realtime(), spare, n_spare, ret);
 }
 
+static int store_pressure(Agent *agent) {
+        static_assert(_PRESSURE_MAX == STORE_PRESSURE_N, "some and full of three");
+
+        for (size_t i = 0; i < agent->pressure.n_rows; i++) {
+                const PressureRow *row = agent->pressure.rows + i;
+                int r = store_pressure_add(agent->store, row->at_ns, row->seconds, row->us);
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 /* One transaction. Returns 0 with whether there is more to do, or the store's error (rolled back). */
 static int turn(Agent *agent, bool *ret_more) {
         bool more_files = false, more_traces = false;
@@ -484,6 +508,8 @@ static int turn(Agent *agent, bool *ret_more) {
         r = intake_begin(agent->intake, agent->store, clk_realtime());
         if (r == 0)
                 r = take_files(agent, &more_files);
+        if (r == 0)
+                r = store_pressure(agent);
         if (r == 0)
                 r = retain(agent, &retained);
         if (r == 0)
@@ -499,6 +525,7 @@ static int turn(Agent *agent, bool *ret_more) {
         if (retained.n_spans_pending > 0 && log_ratelimit(&store_limit))
                 log_warning("%zu spans that were never exported went by the store's bounds", retained.n_spans_pending);
 
+        pressure_clear(&agent->pressure);
         remove_taken(agent);
         agent->unfinished = more_traces || retained.more;
         *ret_more = more_files || agent->unfinished;
@@ -584,7 +611,8 @@ static int work(Agent *agent, bool *ret_more) {
                 return refuse_turn(agent, ret_more);
 
         /* The usual tick of an idle node: no transaction. */
-        if (collect_empty(&agent->state.collect) && agent->n_gone == 0 && !agent->unfinished) {
+        if (collect_empty(&agent->state.collect) && agent->n_gone == 0 && !agent->unfinished &&
+            !(agent->finishing && agent->pressure.n_rows > 0) && !pressure_due(&agent->pressure, clk_realtime())) {
                 StoreUndecided undecided;
 
                 (void) reading_clear(&agent->reading);
@@ -658,10 +686,15 @@ static int check_state(Agent *agent) {
 
 static int on_tick(LoopTimer *timer) {
         Agent *agent = container_of(timer, Agent, tick);
+        Clk now = clk_now();
         int r;
 
         if (agent->finishing)
                 return 0;
+        pressure_take(&agent->pressure, &now);
+        if (now.monotonic_ns - agent->ticked_ns < AGENT_TICK_NS - PRESSURE_PERIOD_NS / 2)
+                return 0;
+        agent->ticked_ns = now.monotonic_ns;
 
         r = check_state(agent);
         if (r < 0)

@@ -22,7 +22,7 @@ static int get_number(sqlite3 *sqlite, const char *sql, int64_t *ret) {
 int store_open(const char *dir, const StoreLimits *limits, Store **ret, char **ret_aside) {
         _cleanup_(store_freep) Store *store = NULL;
         _cleanup_free_ char *aside = NULL;
-        int64_t page_size = 0, n_keep = 0, n_stop = 0, n_undecided = 0;
+        int64_t page_size = 0, n_keep = 0, n_stop = 0, n_undecided = 0, n_pressure = 0;
         int outcome, r;
 
         store = calloc(1, sizeof(*store));
@@ -47,6 +47,8 @@ int store_open(const char *dir, const StoreLimits *limits, Store **ret, char **r
         if (r == 0)
                 r = get_number(store->sqlite, "SELECT count(*) FROM undecided", &n_undecided);
         if (r == 0)
+                r = get_number(store->sqlite, "SELECT count(*) FROM pressure", &n_pressure);
+        if (r == 0)
                 r = get_number(store->sqlite, "SELECT seq FROM sqlite_sequence WHERE name = 'batch'",
                                &store->last_batch);
         if (r < 0)
@@ -55,6 +57,7 @@ int store_open(const char *dir, const StoreLimits *limits, Store **ret, char **r
         store->n_keep = (uint64_t) n_keep;
         store->n_stop = (uint64_t) n_stop;
         store->n_undecided = (uint64_t) n_undecided;
+        store->n_pressure = (uint64_t) n_pressure;
 
         if (aside)
                 *ret_aside = TAKE_PTR(aside);
@@ -115,6 +118,7 @@ void store_rollback(Store *store) {
         (void) get_number(store->sqlite, "SELECT count(*) FROM keep", (int64_t *) &store->n_keep);
         (void) get_number(store->sqlite, "SELECT count(*) FROM stop", (int64_t *) &store->n_stop);
         (void) get_number(store->sqlite, "SELECT count(*) FROM undecided", (int64_t *) &store->n_undecided);
+        (void) get_number(store->sqlite, "SELECT count(*) FROM pressure", (int64_t *) &store->n_pressure);
 }
 
 static int run_name(Store *store, Sql sql, const char *name) {
@@ -487,6 +491,33 @@ int store_undecided_remove(Store *store, int64_t id) {
 
         if (r == 0 && store->n_undecided > 0)
                 store->n_undecided--;
+        return r;
+}
+
+int store_pressure_add(Store *store, uint64_t at_ns, uint32_t seconds, const int32_t us[static STORE_PRESSURE_N]) {
+        sqlite3_stmt *stmt;
+        int r;
+
+        if (store->n_pressure >= STORE_PRESSURE_MAX) {
+                r = storesql_run_id(store, SQL_PRESSURE_TRIM, STORE_PRESSURE_MAX / 16);
+                if (r < 0)
+                        return r;
+                store->n_pressure -= MIN((uint64_t) sqlite3_changes(store->sqlite), store->n_pressure);
+        }
+
+        r = storesql_get(store, SQL_PRESSURE_ADD, &stmt);
+        if (r < 0)
+                return r;
+        storesql_bind_number(stmt, 1, at_ns);
+        storesql_bind_number(stmt, 2, seconds);
+        for (int i = 0; i < STORE_PRESSURE_N; i++)
+                if (us[i] < 0)
+                        (void) sqlite3_bind_null(stmt, 3 + i);
+                else
+                        (void) sqlite3_bind_int(stmt, 3 + i, us[i]);
+        r = storesql_step(stmt);
+        if (r == 0)
+                store->n_pressure++;
         return r;
 }
 

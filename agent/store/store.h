@@ -24,6 +24,8 @@
 #define STORE_KEEP_MAX      65536 /* traces in the keep table; the oldest go */
 #define STORE_STOP_MAX      65536 /* stops remembered; the oldest go */
 #define STORE_UNDECIDED_MAX 16384 /* ends of containers that wait for their stop call */
+#define STORE_PRESSURE_MAX  65536 /* rows of pressure remembered; the oldest go */
+#define STORE_PRESSURE_N    6     /* columns of such a row: some and full of cpu, io, memory */
 #define STORE_LIST_MAX      1024  /* batches one store_pending_list() gives */
 
 typedef struct Store Store;
@@ -123,6 +125,9 @@ int store_undecided_add(Store *store, const IngestRow *row, uint64_t due_ns);
 /* The one that is due longest at @now_ns. 1, 0 where none is, or a negative errno. */
 int store_undecided_next(Store *store, uint64_t now_ns, StoreUndecided *ret);
 int store_undecided_remove(Store *store, int64_t id);
+
+/* How many microseconds tasks waited in the @seconds before @at_ns; negative: not known. */
+int store_pressure_add(Store *store, uint64_t at_ns, uint32_t seconds, const int32_t us[static STORE_PRESSURE_N]);
 
 /* Adds @n to the ledger's @key (STORESCHEMA_LEDGER_*). store_batch_set_state() and store_retain() keep it themselves.
  */

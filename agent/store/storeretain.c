@@ -103,6 +103,15 @@ static int choose(Store *store, uint64_t now_ns, const int64_t *spare, size_t n_
 }
 
 int store_retain(Store *store, uint64_t now_ns, const int64_t *spare, size_t n_spare, StoreRetained *ret) {
+        /* What goes by its age alone. */
+        const struct {
+                Sql sql;
+                uint64_t *n; /* rows */
+        } tables[] = {
+                { SQL_KEEP_EXPIRE, &store->n_keep },
+                { SQL_STOP_EXPIRE, &store->n_stop },
+                { SQL_PRESSURE_EXPIRE, &store->n_pressure },
+        };
         StoreRetained retained = {};
         uint64_t all, used;
         int r;
@@ -136,18 +145,13 @@ int store_retain(Store *store, uint64_t now_ns, const int64_t *spare, size_t n_s
         }
         retained.more = retained.n_batches == STORE_RETAIN_MAX;
 
-        if (store->n_keep > 0 && now_ns > store->limits.max_age_ns) {
-                r = storesql_run_id(store, SQL_KEEP_EXPIRE, (int64_t) (now_ns - store->limits.max_age_ns));
+        for (size_t i = 0; i < ARRAY_SIZE(tables) && now_ns > store->limits.max_age_ns; i++) {
+                if (*tables[i].n == 0)
+                        continue;
+                r = storesql_run_id(store, tables[i].sql, (int64_t) (now_ns - store->limits.max_age_ns));
                 if (r < 0)
                         return r;
-                store->n_keep -= MIN((uint64_t) sqlite3_changes(store->sqlite), store->n_keep);
-        }
-
-        if (store->n_stop > 0 && now_ns > store->limits.max_age_ns) {
-                r = storesql_run_id(store, SQL_STOP_EXPIRE, (int64_t) (now_ns - store->limits.max_age_ns));
-                if (r < 0)
-                        return r;
-                store->n_stop -= MIN((uint64_t) sqlite3_changes(store->sqlite), store->n_stop);
+                *tables[i].n -= MIN((uint64_t) sqlite3_changes(store->sqlite), *tables[i].n);
         }
 
         r = pages(store, &all, &used);

@@ -61,6 +61,12 @@ static const char *const sql_text[_SQL_MAX] = {
         [SQL_UNDECIDED_NEXT] = "SELECT id, trace_id, outcome, container_id, sandbox_id, end_ns FROM undecided"
                                " WHERE due_ns <= ?1 ORDER BY due_ns LIMIT 1",
         [SQL_UNDECIDED_REMOVE] = "DELETE FROM undecided WHERE id = ?1",
+        [SQL_PRESSURE_ADD] =
+                "INSERT OR REPLACE INTO pressure(at_ns, seconds, cpu_some_us, cpu_full_us, io_some_us, io_full_us,"
+                " memory_some_us, memory_full_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        [SQL_PRESSURE_TRIM] = "DELETE FROM pressure WHERE at_ns IN"
+                              " (SELECT at_ns FROM pressure ORDER BY at_ns LIMIT ?1)",
+        [SQL_PRESSURE_EXPIRE] = "DELETE FROM pressure WHERE at_ns < ?1",
         [SQL_LEDGER_ADD] =
                 "INSERT INTO ledger(key, n) VALUES (?1, ?2) ON CONFLICT(key) DO UPDATE SET n = n + excluded.n",
         [SQL_LEDGER_SETTLE] = "INSERT INTO ledger(key, n) SELECT ?1, n_spans FROM batch WHERE id = ?2 AND state = 1"

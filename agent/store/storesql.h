@@ -46,6 +46,9 @@ typedef enum Sql {
         SQL_UNDECIDED_ADD,
         SQL_UNDECIDED_NEXT,
         SQL_UNDECIDED_REMOVE,
+        SQL_PRESSURE_ADD,
+        SQL_PRESSURE_TRIM,
+        SQL_PRESSURE_EXPIRE,
         SQL_LEDGER_ADD,
         SQL_LEDGER_SETTLE,
         _SQL_MAX,
@@ -61,6 +64,7 @@ struct Store {
         uint64_t n_keep;      /* rows of the keep table: mostly none, and then nobody need look */
         uint64_t n_stop;      /* rows of the tables stop */
         uint64_t n_undecided; /* … and undecided */
+        uint64_t n_pressure;  /* … and pressure */
         bool in_transaction;
 };
 

@@ -979,6 +979,25 @@ def test_damaged_while_running():
         assert podspand.alive() and "damaged" in podspand.log.read_text()
 
 
+def test_pressure_comes_with_the_spans():
+    """The node's pressure is read once a second and stored with what else comes; where there is none, meta says so."""
+    with Podspand("none") as podspand:
+        if not os.path.exists("/proc/pressure/cpu"):
+            assert podspand.meta()["pressure"] == "off"
+            return
+        meta = podspand.meta()
+        assert "cpu" in meta["pressure"].split(",")
+
+        def rows():
+            podspand.put(Span())
+            return podspand.sql("SELECT at_ns, seconds, cpu_some_us FROM pressure")
+
+        podspand.wait(lambda: len(rows()) > 1 or time.sleep(0.5), "rows of pressure", timeout=60)
+        podspand.stop()
+        assert all(meta["started_ns"] < at < time.time_ns() and seconds > 0 and some >= 0
+                   for at, seconds, some in podspand.sql("SELECT at_ns, seconds, cpu_some_us FROM pressure"))
+
+
 def test_newer_schema_is_left_alone():
     with Podspand() as podspand:
         podspand.stop()

@@ -438,6 +438,31 @@ static void deaths(void **state) {
         assert_int_equal(number(store, "SELECT count(*) FROM death"), 0);
 }
 
+static void pressure_rows(void **state) {
+        static const int32_t us[] = { 1, -1, 3, 4, 5, 6 };
+        Place *place = *state;
+        _cleanup_(store_freep) Store *store = reopen(place->dir, &limits, STOREFILE_CREATED);
+        StoreRetained retained;
+
+        assert_int_equal(store_begin(store), 0);
+        for (uint64_t i = 0; i <= STORE_PRESSURE_MAX; i++)
+                assert_int_equal(store_pressure_add(store, NOW + i * NSEC_PER_SEC, 1, us), 0);
+        assert_int_equal(store_commit(store), 0);
+        assert_int_equal(number(store, "SELECT count(*) FROM pressure"),
+                         STORE_PRESSURE_MAX - STORE_PRESSURE_MAX / 16 + 1);
+        assert_int_equal(number(store, "SELECT min(at_ns) FROM pressure"),
+                         NOW + STORE_PRESSURE_MAX / 16 * NSEC_PER_SEC);
+        assert_int_equal(number(store, "SELECT count(*) FROM pressure WHERE seconds = 1 AND cpu_some_us = 1 AND"
+                                       " cpu_full_us IS NULL AND io_some_us = 3 AND io_full_us = 4 AND"
+                                       " memory_some_us = 5 AND memory_full_us = 6"),
+                         STORE_PRESSURE_MAX - STORE_PRESSURE_MAX / 16 + 1);
+
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_retain(store, NOW + limits.max_age_ns + 60000 * NSEC_PER_SEC, NULL, 0, &retained), 0);
+        assert_int_equal(store_commit(store), 0);
+        assert_int_equal(number(store, "SELECT min(at_ns) FROM pressure"), NOW + 60000 * NSEC_PER_SEC);
+}
+
 /* A stop that was found in flight has no method yet. */
 static void stop_methods(void **state) {
         Place *place = *state;
@@ -594,6 +619,7 @@ int main(void) {
                 TEST(migrated),
                 TEST(migrated_from_2),
                 TEST(deaths),
+                TEST(pressure_rows),
                 TEST(stop_methods),
                 TEST(stops),
                 TEST(stops_by_short_id),
