@@ -59,6 +59,9 @@ bool callend_failed(const Call *call) {
 }
 
 bool callend_wants_span(const Call *call) {
+        /* A probe that answers with an exit code: what kubelet will act on. */
+        if (call->method->class == METHOD_PROBE && call->fields && call->fields->exit_code != 0)
+                return true;
         return call->method->class <= METHOD_OTHER || call->slow || !is_normal(call);
 }
 

@@ -104,6 +104,8 @@ static void set_fields(Span *span, const Call *call) {
         span_attr_str(span, "container.image.id", fields->s[CRI_IMAGE_REF]);
         if (fields->has_timeout)
                 span_attr_int(span, "podspan.cri.timeout_s", fields->timeout_s);
+        if (call->method->class == METHOD_PROBE && (call->end.status == GRPC_OK || fields->exit_code != 0))
+                span_attr_int(span, "process.exit.code", fields->exit_code);
         if (call->method->effect == METHOD_RUN_POD_SANDBOX)
                 set_wait(span, call);
 

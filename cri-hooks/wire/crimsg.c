@@ -11,6 +11,7 @@ enum {
         SLOT_SANDBOX_ATTEMPT = _CRI_STRING_MAX + 1,
         SLOT_CONTAINER_ATTEMPT,
         SLOT_TIMEOUT,
+        SLOT_EXIT_CODE,
         SLOT_ANNOTATION,
         SLOT_KEY,
         SLOT_VALUE,
@@ -95,6 +96,11 @@ static const PbField exec_sync_request_fields[] = {
         { 3, PB_VARINT, SLOT_TIMEOUT, NULL },
 };
 MESSAGE(cri_exec_sync_request, exec_sync_request_fields, 0);
+
+static const PbField exec_sync_reply_fields[] = {
+        { 3, PB_VARINT, SLOT_EXIT_CODE, NULL },
+};
+MESSAGE(cri_exec_sync_reply, exec_sync_reply_fields, 0);
 
 static const PbField pull_image_request_fields[] = {
         { 1, PB_MESSAGE, 0, &image },
@@ -238,6 +244,9 @@ static void on_field(void *userdata, uint8_t slot, const PbValue *value) {
         case SLOT_TIMEOUT:
                 fields->timeout_s = (int64_t) value->number;
                 fields->has_timeout = true;
+                break;
+        case SLOT_EXIT_CODE:
+                fields->exit_code = (int32_t) value->number;
                 break;
         case SLOT_SANDBOX_METADATA_END:
                 fields->sandbox_metadata = true;

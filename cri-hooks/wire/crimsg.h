@@ -38,6 +38,7 @@ typedef struct CriFields {
         uint32_t sandbox_attempt;
         uint32_t container_attempt;
         int64_t timeout_s;     /* StopContainer, ExecSync, CheckpointContainer */
+        int32_t exit_code;     /* reply to ExecSync; CRI-O says -1 after a timeout. Not packed: the end is next */
         bool sandbox_metadata; /* read whole, so that an attempt of 0 is known */
         bool container_metadata;
         bool has_timeout;
@@ -83,6 +84,7 @@ extern const PbMessage cri_pull_image_request;
 extern const PbMessage cri_image_request; /* image = 1: RemoveImage, ImageStatus */
 extern const PbMessage cri_sandbox_id_reply;
 extern const PbMessage cri_container_id_reply;
+extern const PbMessage cri_exec_sync_reply;
 extern const PbMessage cri_pull_image_reply;
 extern const PbMessage cri_list_sandboxes_reply;  /* also the messages of StreamPodSandboxes */
 extern const PbMessage cri_list_containers_reply; /* also the messages of StreamContainers */

@@ -12,7 +12,7 @@ static const Method methods[] = {
         { N(RUNTIME "ListContainers"), METHOD_POLL, METHOD_LIST_CONTAINERS, NULL, &cri_list_containers_reply, false },
         { N(RUNTIME "ContainerStatus"), METHOD_POLL, 0, &cri_container_id_request, NULL, true },
         { N(RUNTIME "PodSandboxStatus"), METHOD_POLL, 0, &cri_sandbox_id_request, NULL, true },
-        { N(RUNTIME "ExecSync"), METHOD_PROBE, 0, &cri_exec_sync_request, NULL, false },
+        { N(RUNTIME "ExecSync"), METHOD_PROBE, 0, &cri_exec_sync_request, &cri_exec_sync_reply, false },
         { N(RUNTIME "Status"), METHOD_POLL, 0, NULL, NULL, false },
         { N(RUNTIME "Version"), METHOD_POLL, 0, NULL, NULL, false },
         { N(RUNTIME "ListContainerStats"), METHOD_POLL, 0, NULL, NULL, false },

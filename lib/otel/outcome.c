@@ -140,7 +140,10 @@ static Outcome judge_call(const OutcomeFacts *facts) {
 
         if (code < 0)
                 return facts->status == STATUS_ERROR ? OUTCOME_FAILED : facts->end ? OUTCOME_UNKNOWN : OUTCOME_OK;
-        return outcome_call_failed(facts->name, code, by_caller(facts)) ? OUTCOME_FAILED : OUTCOME_OK;
+        if (outcome_call_failed(facts->name, code, by_caller(facts)))
+                return OUTCOME_FAILED;
+        /* The call did what it was asked; what ExecSync executed has failed. */
+        return code == CODE_OK && facts->exit_code != 0 ? OUTCOME_EXITED : OUTCOME_OK;
 }
 
 /* The life of a container, or of a process executed in one; a runtime's `exec` ends with the code of what it executed.
@@ -341,7 +344,7 @@ size_t outcome_why(const OutcomeFacts *facts, Outcome outcome, char ret[static O
         if (outcome == OUTCOME_OK || outcome == OUTCOME_UNKNOWN)
                 return finish(&why, ret);
 
-        if (is_cri(facts->name)) {
+        if (is_cri(facts->name) && outcome != OUTCOME_EXITED) {
                 if (facts->code)
                         add(&why, facts->code);
         } else if (facts->oom_killed) {
@@ -353,7 +356,7 @@ size_t outcome_why(const OutcomeFacts *facts, Outcome outcome, char ret[static O
                 }
         } else if (facts->signal)
                 add(&why, facts->signal);
-        else if (facts->has_exit_code) {
+        else if (facts->has_exit_code || is_cri(facts->name)) {
                 (void) snprintf(code, sizeof(code), "exit code %" PRId64, facts->exit_code);
                 add(&why, code);
         }

@@ -9,6 +9,7 @@
  *
  * - A CRI call has failed if its code is not OK. Three exceptions: CANCELLED where the caller cancelled, NOT_FOUND of
  *   Stop*, Remove* and of calls that only ask, and UNIMPLEMENTED.
+ * - What ExecSync executed, and ended with a code other than 0, is OUTCOME_EXITED although the call is OK.
  * - The end of a container with a code other than 0 is a failure unless a stop call began before the container ended.
  *   One span alone cannot say this, so the verdict is OUTCOME_EXITED or OUTCOME_KILLED, and whoever knows the stop
  * calls decides (docs/store.md).

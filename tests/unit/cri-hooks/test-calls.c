@@ -608,6 +608,33 @@ static void polls_are_counted(void **state) {
         rig_close(rig, TAP_END_SHUTDOWN);
 }
 
+/* A probe that answers with an exit code is what kubelet acts on. */
+static void probes_that_fail(void **state) {
+        static const struct {
+                uint64_t exit_code;
+                const char *expect;
+        } cases[] = {
+                { 0, "" },
+                { 3, "ExecSync t1 s1<- f1 c1 3\n" },
+                { (uint64_t) -1, "ExecSync t1 s1<- f1 c1 -1\n" },
+                { UINT32_MAX + UINT64_C(1), "" }, /* as protobuf cuts it */
+        };
+        Rig *rig = *state;
+
+        rig_open(rig);
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Bytes reply = {};
+
+                pb_string(&reply, 1, "stdout");
+                pb_string(&reply, 2, "stderr");
+                if (cases[i].exit_code != 0)
+                        pb_number(&reply, 3, cases[i].exit_code);
+                rig_call(rig, R "ExecSync", id_message("c1"), reply, "0", NULL);
+                assert_string_equal(rig_spans(rig, "container.id process.exit.code error.type"), cases[i].expect);
+        }
+        rig_close(rig, TAP_END_SHUTDOWN);
+}
+
 static void ends_of_every_kind(void **state) {
         Rig *rig = *state;
         Bytes m;
@@ -1067,6 +1094,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(stops, setup, teardown),
                 cmocka_unit_test_setup_teardown(rate_zero_changes_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(polls_are_counted, setup, teardown),
+                cmocka_unit_test_setup_teardown(probes_that_fail, setup, teardown),
                 cmocka_unit_test_setup_teardown(ends_of_every_kind, setup, teardown),
                 cmocka_unit_test_setup_teardown(identity_survives, setup, teardown),
                 cmocka_unit_test_setup_teardown(rpc_attributes, setup, teardown),

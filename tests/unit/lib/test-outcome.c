@@ -8,6 +8,7 @@
 #include "util.h"
 
 #define RUN   "runtime.v1.RuntimeService/RunPodSandbox"
+#define EXEC  "runtime.v1.RuntimeService/ExecSync"
 #define STOP  "runtime.v1.RuntimeService/StopContainer"
 #define STATE "runtime.v1.RuntimeService/ContainerStatus"
 #define PULL  "runtime.v1.ImageService/PullImage"
@@ -82,6 +83,12 @@ static const struct {
         { { .name = "runtime.v1.RuntimeService/RemovePodSandbox", .code = "OK" }, OUTCOME_OK, OUTCOME_STOP_CALL, "" },
         { { .name = "runtime.v1.RuntimeService/RemoveContainer", .code = "OK" }, OUTCOME_OK, OUTCOME_STOP_CALL, "" },
         { { .name = "runtime.v1.ImageService/RemoveImage", .code = "OK" }, OUTCOME_OK, 0, "" },
+        { { .name = EXEC, .code = "OK", .has_exit_code = true, ID }, OUTCOME_OK, 0, "" },
+        { { .name = EXEC, .code = "OK", .has_exit_code = true, .exit_code = 3, ID }, OUTCOME_EXITED, 0, "exit code 3" },
+        /* CRI-O after a timeout. */
+        { { .name = EXEC, .code = "OK", .exit_code = -1, ID }, OUTCOME_EXITED, 0, "exit code -1" },
+        { { .name = EXEC, .code = "DEADLINE_EXCEEDED", .exit_code = 3, ID }, OUTCOME_FAILED, 0, "DEADLINE_EXCEEDED" },
+        { { .name = EXEC, .code = "NOT_FOUND", .exit_code = 3, ID }, OUTCOME_FAILED, 0, "NOT_FOUND" },
         /* Not a CRI call: its owner's convention counts. */
         { { .name = "containerd.services.snapshots.v1.Snapshots/Stat", .code = "NOT_FOUND" }, OUTCOME_OK, 0, "" },
         { { .name = "x", .status = 2, .message = "boom" }, OUTCOME_FAILED, 0, "boom" },
