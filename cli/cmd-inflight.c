@@ -1,31 +1,52 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include "chainview.h"
 #include "cli.h"
 #include "clk.h"
-#include "context.h"
-#include "table.h"
 #include "text.h"
 
-static const char help[] =
-        "Usage: podspan inflight [--all]\n"
-        "\n"
-        "The CRI calls that run, or hang, right now, oldest first: from the context files alone, also when podspand\n"
-        "is dead and there is no store.\n"
-        "\n"
-        "  -a, --all         also what a podspan-cri left behind that is no longer there (stale)\n"
-        "\n" CLI_OPTIONS_HELP;
+#define WATCH_NS (2 * NSEC_PER_SEC)
 
-static int parse_argv(Cli *cli, bool *ret_all, int argc, char **argv) {
-        static const struct option options[] = { CLI_OPTIONS, { "all", no_argument, NULL, 'a' }, {} };
+static const char help[] = "Usage: podspan inflight [--all] [--no-leaf] [--watch]\n"
+                           "\n"
+                           "The CRI calls that run, or hang, right now, oldest first, and below each the process that "
+                           "the others wait for,\n"
+                           "with what that one waits for. From the context files and /proc alone: also when podspan, "
+                           "kubelet and the runtime\n"
+                           "are stopped or dead. Without podspan-cri: what runs for each pod, without calls.\n"
+                           "\n"
+                           "  -a, --all         also what a podspan-cri left behind that is no longer there (stale)\n"
+                           "      --no-leaf     only the calls: no process is looked at\n"
+                           "  -w, --watch       again every two seconds\n"
+                           "\n" CLI_OPTIONS_HELP;
+
+enum { ARG_NO_LEAF = CLI_ARG_OWN };
+
+typedef struct Asked {
+        bool all;
+        bool no_leaf;
+        bool watch;
+} Asked;
+
+static int parse_argv(Cli *cli, Asked *ret, int argc, char **argv) {
+        static const struct option options[] = { CLI_OPTIONS,
+                                                 { "all", no_argument, NULL, 'a' },
+                                                 { "no-leaf", no_argument, NULL, ARG_NO_LEAF },
+                                                 { "watch", no_argument, NULL, 'w' },
+                                                 {} };
         int c, r;
 
-        while ((c = getopt_long(argc, argv, "ha", options, NULL)) >= 0) {
+        while ((c = getopt_long(argc, argv, "haw", options, NULL)) >= 0) {
                 r = cli_option(cli, c, help);
                 if (r < 0)
                         return r;
                 if (c == 'a')
-                        *ret_all = true;
+                        ret->all = true;
+                else if (c == ARG_NO_LEAF)
+                        ret->no_leaf = true;
+                else if (c == 'w')
+                        ret->watch = true;
         }
         if (optind < argc) {
                 (void) cli_usage("inflight takes no argument (\"%s\")", argv[optind]);
@@ -34,58 +55,26 @@ static int parse_argv(Cli *cli, bool *ret_all, int argc, char **argv) {
         return 0;
 }
 
-typedef struct Call {
-        ContextRecord record;
-        bool stale;
-} Call;
-
-typedef struct Calls {
-        Call *calls;
-        size_t n, n_allocated;
-        bool all;
-} Calls;
-
-static int on_record(const char *name _unused_, const ContextRecord *record, void *userdata) {
-        Calls *calls = userdata;
-        bool stale = !context_writer_alive(record);
-
-        if ((stale && !calls->all) || calls->n >= CONTEXT_LIVE_MAX)
-                return 0;
-        if (calls->n == calls->n_allocated) {
-                size_t n = calls->n_allocated == 0 ? 16 : 2 * calls->n_allocated;
-                Call *more = reallocarray(calls->calls, n, sizeof(*more));
-
-                if (!more)
-                        return -ENOMEM;
-                calls->calls = more;
-                calls->n_allocated = n;
-        }
-        calls->calls[calls->n++] = (Call){ .record = *record, .stale = stale };
-        return 0;
-}
-
-static int by_start(const void *a, const void *b) {
-        uint64_t x = ((const Call *) a)->record.start_ns, y = ((const Call *) b)->record.start_ns;
-
-        return x < y ? -1 : x > y;
-}
-
-static void print_call_json(Json *json, const Call *call, uint64_t now_ns) {
-        const ContextRecord *record = &call->record;
-        const Identity *identity = &record->identity;
+static void print_call_json(Json *json, const Chains *chains, const Chain *chain, bool no_leaf) {
+        const ContextRecord *record = &chain->call;
+        const Identity *identity = &chain->identity;
 
         json_map(json);
-        json_pair_str(json, "operation", record->operation);
-        json_time(json, "start", record->start_ns);
-        json_pair_u64(json, "age_ns", now_ns > record->start_ns ? now_ns - record->start_ns : 0);
+        json_pair_bool(json, "call", chain->has_call);
+        json_pair_str(json, "operation", chain->has_call ? record->operation : *chain->guess ? chain->guess : NULL);
+        json_time(json, "start",
+                  chain->has_call ? record->start_ns : chains->now_ns - MIN(chain->age_ns, chains->now_ns));
+        json_pair_u64(json, "age_ns", chain->age_ns);
         json_time(json, "deadline", record->deadline_ns);
-        json_pair_bool(json, "stale", call->stale);
-        json_pair_u64(json, "pid", record->pid);
-        json_key(json, "trace_id");
-        json_hex(json, record->trace.trace_id, sizeof(record->trace.trace_id));
-        json_key(json, "span_id");
-        json_hex(json, record->trace.span_id, sizeof(record->trace.span_id));
-        json_pair_bool(json, "sampled", (record->trace.flags & TRACECONTEXT_SAMPLED) != 0);
+        json_pair_bool(json, "stale", chain->stale);
+        if (chain->has_call) {
+                json_pair_u64(json, "pid", record->pid);
+                json_key(json, "trace_id");
+                json_hex(json, record->trace.trace_id, sizeof(record->trace.trace_id));
+                json_key(json, "span_id");
+                json_hex(json, record->trace.span_id, sizeof(record->trace.span_id));
+                json_pair_bool(json, "sampled", (record->trace.flags & TRACECONTEXT_SAMPLED) != 0);
+        }
         json_pair_known(json, "pod_uid", identity->pod_uid);
         json_pair_known(json, "pod_name", identity->pod_name);
         json_pair_known(json, "pod_namespace", identity->pod_namespace);
@@ -94,10 +83,12 @@ static void print_call_json(Json *json, const Call *call, uint64_t now_ns) {
         json_pair_known(json, "container_name", identity->container_name);
         json_pair_known(json, "image", identity->image);
         json_pair_known(json, "runtime_handler", identity->runtime_handler);
+        if (!no_leaf)
+                chainview_json_chain(json, chains, chain);
         json_map_end(json);
 }
 
-static CliExit print_json(const Calls *calls, uint64_t now_ns) {
+static CliExit print_json(const Chains *chains, bool no_leaf) {
         _cleanup_(json_freep) Json *json = json_new(stdout);
 
         if (!json)
@@ -105,111 +96,180 @@ static CliExit print_json(const Calls *calls, uint64_t now_ns) {
         json_map(json);
         json_key(json, "inflight");
         json_array(json);
-        for (size_t i = 0; i < calls->n; i++)
-                print_call_json(json, &calls->calls[i], now_ns);
+        for (size_t i = 0; i < chains->n; i++)
+                print_call_json(json, chains, &chains->chains[i], no_leaf);
         json_array_end(json);
+        if (!no_leaf)
+                chainview_json_rest(json, chains);
         json_map_end(json);
         return cli_finish(json, CLI_OK);
 }
 
-enum { COLUMN_AGE, COLUMN_OPERATION, COLUMN_POD, COLUMN_CONTAINER, COLUMN_ID, COLUMN_LEFT, COLUMN_TRACE };
+/* Columns from the left; those on the right are left out where the screen has no room for them. */
+enum { COLUMN_AGE, COLUMN_OPERATION, COLUMN_POD, COLUMN_LEFT, COLUMN_CONTAINER, COLUMN_ID, COLUMN_TRACE, _COLUMN_MAX };
 
-static void print_call(Table *table, const Call *call, uint64_t now_ns) {
-        const ContextRecord *record = &call->record;
-        const Identity *identity = &record->identity;
-        const char *id = *identity->container_id ? identity->container_id : identity->sandbox_id;
-        char age[TEXT_DURATION_MAX], left[TEXT_DURATION_MAX], trace[33];
+#define CELL_MAX          600
+#define GAP               2
+#define POD_MAX           64 /* columns of a pod's name where the screen has them */
+#define POD_MIN           20
+#define BEFORE_LEAF       "          \xe2\x94\x94\xe2\x94\x80 "
+#define BEFORE_LEAF_ASCII "          `- "
 
-        text_duration(now_ns > record->start_ns ? now_ns - record->start_ns : 0, age);
-        util_hex_encode(record->trace.trace_id, sizeof(record->trace.trace_id), trace);
+typedef char Row[_COLUMN_MAX][CELL_MAX];
 
-        table_line(table);
-        table_cell(table, COLUMN_AGE, age, SCREEN_PLAIN);
-        table_cellf(table, COLUMN_OPERATION, call->stale ? SCREEN_DIM : SCREEN_BOLD, "%s%s", record->operation,
-                    call->stale ? " (stale)" : "");
-        if (*identity->pod_name)
-                table_cellf(table, COLUMN_POD, SCREEN_PLAIN, "%s%s%s", identity->pod_namespace,
-                            *identity->pod_namespace ? "/" : "", identity->pod_name);
+static const char *const titles[_COLUMN_MAX] = { "AGE", "OPERATION", "POD", "LEFT", "CONTAINER", "ID", "TRACE" };
+
+static void fill(const Cli *cli, const Chains *chains, const Chain *chain, Row row) {
+        const ContextRecord *record = &chain->call;
+        const Identity *identity = &chain->identity;
+        const char *id = *identity->container_id ? identity->container_id : identity->sandbox_id,
+                   *container = *identity->container_name ? identity->container_name
+                                : *identity->image        ? identity->image
+                                                          : "-";
+        char text[CELL_MAX], trace[33] = "-";
+
+        text_duration(chain->age_ns, text);
+        memcpy(row[COLUMN_AGE], text, TEXT_DURATION_MAX);
+        if (chain->has_call)
+                (void) snprintf(text, sizeof(text), "%s%s", record->operation, chain->stale ? " (stale)" : "");
         else
-                table_cell(table, COLUMN_POD, *identity->pod_uid ? identity->pod_uid : "-", SCREEN_PLAIN);
-        table_cell(table, COLUMN_CONTAINER,
-                   *identity->container_name ? identity->container_name
-                   : *identity->image        ? identity->image
-                                             : "-",
-                   SCREEN_PLAIN);
-        table_cellf(table, COLUMN_ID, SCREEN_PLAIN, "%.12s", *id ? id : "-");
-        if (record->deadline_ns == 0)
-                table_cell(table, COLUMN_LEFT, "-", SCREEN_PLAIN);
-        else if (record->deadline_ns <= now_ns)
-                table_cell(table, COLUMN_LEFT, "over", SCREEN_ERROR);
+                (void) snprintf(text, sizeof(text), "%s", *chain->guess ? chain->guess : "no call");
+        text_safe(row[COLUMN_OPERATION], CELL_MAX, text, strlen(text), cli->screen.utf8);
+        chainview_pod(identity, text, sizeof(text));
+        text_safe(row[COLUMN_POD], CELL_MAX, text, strlen(text), cli->screen.utf8);
+        text_safe(row[COLUMN_CONTAINER], CELL_MAX, container, strlen(container), cli->screen.utf8);
+        (void) snprintf(text, sizeof(text), "%.12s", *id ? id : "-");
+        text_safe(row[COLUMN_ID], CELL_MAX, text, strlen(text), cli->screen.utf8);
+        if (!chain->has_call || record->deadline_ns == 0)
+                (void) strcpy(row[COLUMN_LEFT], "-");
+        else if (record->deadline_ns <= chains->now_ns)
+                (void) strcpy(row[COLUMN_LEFT], "over");
         else {
-                text_duration(record->deadline_ns - now_ns, left);
-                table_cell(table, COLUMN_LEFT, left, SCREEN_PLAIN);
+                text_duration(record->deadline_ns - chains->now_ns, text);
+                memcpy(row[COLUMN_LEFT], text, TEXT_DURATION_MAX);
         }
-        table_cell(table, COLUMN_TRACE, trace, SCREEN_DIM);
+        if (chain->has_call)
+                util_hex_encode(record->trace.trace_id, sizeof(record->trace.trace_id), trace);
+        memcpy(row[COLUMN_TRACE], trace, sizeof(trace));
 }
 
-static CliExit print_table(const Cli *cli, const Calls *calls, uint64_t now_ns) {
-        static const TableColumn columns[] = {
-                [COLUMN_AGE] = { "AGE", 8, SCOLS_FL_RIGHT },
-                [COLUMN_OPERATION] = { "OPERATION", 16, 0 },
-                [COLUMN_POD] = { "POD", 0.25, SCOLS_FL_TRUNC },
-                [COLUMN_CONTAINER] = { "CONTAINER", 0.15, SCOLS_FL_TRUNC },
-                [COLUMN_ID] = { "ID", 12, 0 },
-                [COLUMN_LEFT] = { "LEFT", 8, SCOLS_FL_RIGHT },
-                [COLUMN_TRACE] = { "TRACE", 32, SCOLS_FL_TRUNC },
-        };
-        _cleanup_(table_deinit) Table table = TABLE_NULL;
-        int r;
+/* Cuts a pod's name so that the pod stays readable: first the namespace goes. */
+static void fit_pod(char *cell, size_t columns, bool utf8) {
+        char fitted[CELL_MAX];
+        const char *slash = strchr(cell, '/');
 
-        if (calls->n == 0) {
-                puts("nothing in flight");
-                return cli_finish(NULL, CLI_OK);
+        if (text_width(cell) > columns && slash)
+                memmove(cell, slash + 1, strlen(slash + 1) + 1);
+        text_fit(fitted, sizeof(fitted), cell, columns, utf8);
+        memcpy(cell, fitted, sizeof(fitted));
+}
+
+/* How wide each column is; 0: it is not shown. */
+static void measure(const Cli *cli, const Row *rows, size_t n, size_t ret[static _COLUMN_MAX]) {
+        size_t used = 0, rest = 0;
+
+        for (size_t c = 0; c < _COLUMN_MAX; c++) {
+                ret[c] = strlen(titles[c]);
+                for (size_t i = 0; i < n; i++)
+                        ret[c] = MAX(ret[c], text_width(rows[i][c]));
         }
-        r = table_init(&table, &cli->screen, columns, ARRAY_SIZE(columns));
-        if (r < 0)
-                return cli_failure("%s", strerror(-r));
-        for (size_t i = 0; i < calls->n; i++)
-                print_call(&table, &calls->calls[i], now_ns);
-        r = table_print(&table);
-        if (r < 0)
-                return cli_failure("%s", strerror(-r));
+        if (cli->screen.width == 0)
+                return;
+        for (size_t c = 0; c <= COLUMN_LEFT; c++)
+                rest += c == COLUMN_POD ? 0 : ret[c] + GAP;
+        ret[COLUMN_POD] = MIN(ret[COLUMN_POD], (size_t) POD_MAX);
+        if (rest + ret[COLUMN_POD] > cli->screen.width)
+                ret[COLUMN_POD] = cli->screen.width > rest + POD_MIN ? cli->screen.width - rest : POD_MIN;
+        for (size_t c = 0; c < _COLUMN_MAX; c++) {
+                if (used + ret[c] > cli->screen.width && c > COLUMN_LEFT)
+                        ret[c] = 0;
+                else
+                        used += ret[c] + GAP;
+        }
+}
+
+static void print_row(const Cli *cli, const size_t *widths, Row row, const Chain *chain) {
+        for (size_t c = 0; c < _COLUMN_MAX; c++) {
+                ScreenStyle style = !chain                  ? SCREEN_DIM
+                                    : c == COLUMN_OPERATION ? chain->stale ? SCREEN_DIM : SCREEN_BOLD
+                                    : c == COLUMN_TRACE     ? SCREEN_DIM
+                                    : c == COLUMN_LEFT && strcmp(row[COLUMN_LEFT], "over") == 0 ? SCREEN_ERROR
+                                                                                                : SCREEN_PLAIN;
+                size_t width;
+
+                if (widths[c] == 0)
+                        continue;
+                if (c == COLUMN_POD)
+                        fit_pod(row[c], widths[c], cli->screen.utf8);
+                width = text_width(row[c]);
+                printf("%s%*s%s%s%s%*s", c == 0 ? "" : "  ",
+                       c == COLUMN_AGE && width < widths[c] ? (int) (widths[c] - width) : 0, "",
+                       screen_style(&cli->screen, style), row[c], screen_style(&cli->screen, SCREEN_PLAIN),
+                       c != COLUMN_AGE && c + 1 < _COLUMN_MAX && width < widths[c] ? (int) (widths[c] - width) : 0, "");
+        }
+        putchar('\n');
+}
+
+static CliExit print_text(const Cli *cli, const Chains *chains, bool no_leaf) {
+        _cleanup_free_ Row *rows = calloc(chains->n + 1, sizeof(*rows));
+        size_t widths[_COLUMN_MAX];
+        char words[CHAIN_TEXT_MAX];
+
+        if (!rows)
+                return cli_failure("out of memory");
+        if (chains->n == 0)
+                puts("nothing in flight");
+        else {
+                for (size_t i = 0; i < chains->n; i++)
+                        fill(cli, chains, &chains->chains[i], rows[i]);
+                measure(cli, rows, chains->n, widths);
+                for (size_t c = 0; c < _COLUMN_MAX; c++)
+                        (void) strcpy(rows[chains->n][c], titles[c]);
+                print_row(cli, widths, rows[chains->n], NULL);
+        }
+        for (size_t i = 0; i < chains->n; i++) {
+                print_row(cli, widths, rows[i], &chains->chains[i]);
+                if (no_leaf)
+                        continue;
+                chain_words(&chains->chains[i], words);
+                chainview_wrap(&cli->screen, cli->screen.utf8 ? BEFORE_LEAF : BEFORE_LEAF_ASCII, words, SCREEN_PLAIN);
+        }
+        if (!no_leaf)
+                chainview_stuck(&cli->screen, chains);
         return cli_finish(NULL, CLI_OK);
 }
 
-static int load(int state_fd, Calls *calls) {
-        _cleanup_(context_deinit) Context context = CONTEXT_NULL;
+static CliExit show(const Cli *cli, const Asked *asked) {
+        _cleanup_close_ int state_fd = cli_open_state(cli);
+        ChainOptions options = { .state_fd = state_fd, .all = asked->all, .no_leaf = asked->no_leaf };
+        _cleanup_(chain_deinit) Chains chains = CHAINS_NULL;
         int r;
 
-        r = context_init(&context, state_fd, false, COUNTERS_PROBE, NULL);
+        if (state_fd < 0 && asked->no_leaf)
+                return cli_failure("%s: %s%s", cli->state_dir, strerror(-state_fd),
+                                   state_fd == -ENOENT ? ": is podspan-cri running?" : "");
+        r = chain_run(&options, &chains);
         if (r < 0)
-                return r;
-        return context_list(&context, CONTEXT_LIVE, on_record, calls);
+                return cli_failure("%s/context, /proc: %s", cli->state_dir, strerror(-r));
+        return cli->json ? print_json(&chains, asked->no_leaf) : print_text(cli, &chains, asked->no_leaf);
 }
 
 CliExit cmd_inflight(Cli *cli, int argc, char **argv) {
-        _cleanup_close_ int state_fd = -EBADF;
-        _cleanup_free_ Call *owned = NULL;
-        Calls calls = {};
-        uint64_t now_ns;
+        Asked asked = {};
+        CliExit result;
         int r;
 
-        r = parse_argv(cli, &calls.all, argc, argv);
+        r = parse_argv(cli, &asked, argc, argv);
         if (r < 0)
                 return cli_option_exit(r);
         cli_resolve(cli);
 
-        state_fd = cli_open_state(cli);
-        if (state_fd < 0)
-                return cli_failure("%s: %s%s", cli->state_dir, strerror(-state_fd),
-                                   state_fd == -ENOENT ? ": is podspan-cri running?" : "");
-        r = load(state_fd, &calls);
-        owned = calls.calls;
-        if (r < 0)
-                return cli_failure("%s/context: %s", cli->state_dir, strerror(-r));
-
-        if (calls.n > 0)
-                qsort(calls.calls, calls.n, sizeof(*calls.calls), by_start);
-        now_ns = clk_realtime();
-        return cli->json ? print_json(&calls, now_ns) : print_table(cli, &calls, now_ns);
+        for (;;) {
+                if (asked.watch && cli->screen.terminal && !cli->json)
+                        fputs("\x1b[H\x1b[2J", stdout);
+                result = show(cli, &asked);
+                if (!asked.watch || result != CLI_OK)
+                        return result;
+                (void) usleep(WATCH_NS / NSEC_PER_USEC);
+        }
 }

@@ -54,7 +54,7 @@ _podspan() {
         exits)
                 COMPREPLY=($(compgen -W "--since --until --pod --container --verdict --limit $common" -- "$cur"))
                 ;;
-        inflight) COMPREPLY=($(compgen -W "--all $common" -- "$cur")) ;;
+        inflight) COMPREPLY=($(compgen -W "--all --no-leaf --watch $common" -- "$cur")) ;;
         probe)
                 COMPREPLY=($(compgen -W "--runtime-endpoint --image --no-container --pull --runtime-handler
                         --host-network --timeout --keep $common" -- "$cur"))

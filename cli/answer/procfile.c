@@ -256,7 +256,7 @@ int procfile_lock_next(const char **s, size_t *n, ProcfileLock *ret) {
 }
 
 int procfile_fdinfo(const char *s, size_t n, ProcfileFdinfo *ret) {
-        ProcfileFdinfo info = { .mnt_id = -1 };
+        ProcfileFdinfo info = { .mnt_id = -1, .fuse = -1 };
         bool has_flags = false;
         ProcfileLock lock;
         uint64_t value;
@@ -273,13 +273,18 @@ int procfile_fdinfo(const char *s, size_t n, ProcfileFdinfo *ret) {
                                 info.mnt_id = (int) value;
                 } else if (strip(&line, "ino:"))
                         (void) take_number(&line, 10, &info.ino);
-                else if (strip(&line, "lock:") && parse_lock(line, &lock) && !lock.waits) {
-                        if (lock.flock || lock.pid == -1)
-                                info.has_flock = true;
-                        else {
-                                info.has_posix = true;
-                                info.posix_pid = lock.pid;
-                        }
+                else if (strip(&line, "fuse_connection:")) {
+                        if (take_number(&line, 10, &value) && value <= INT32_MAX)
+                                info.fuse = (int) value;
+                } else if (strip(&line, "Pid:")) {
+                        if (take_number(&line, 10, &value) && value <= INT32_MAX)
+                                info.pid = (pid_t) value;
+                } else if (strip(&line, "lock:") && parse_lock(line, &lock) && !lock.waits) {
+                        info.has_flock = info.has_flock || lock.flock || lock.pid == -1;
+                        info.has_posix = info.has_posix || (!lock.flock && lock.pid != -1);
+                        info.lock_major = lock.major;
+                        info.lock_minor = lock.minor;
+                        info.lock_ino = lock.ino;
                 }
         }
         if (!has_flags)
@@ -411,7 +416,7 @@ int procfile_mount_by_id(const char *s, size_t n, int id, ProcfileMount *ret) {
 static bool parse_address(const Piece *word, char ret[static PROCFILE_ADDRESS_MAX]) {
         Piece port = { word->s + 9, word->n - 9 };
         uint64_t value, port_value;
-        char *out = ret;
+        char *out = ret, mapped[14];
 
         if (word->n == 13 && word->s[8] == ':') {
                 Piece host = { word->s, 8 };
@@ -431,6 +436,13 @@ static bool parse_address(const Piece *word, char ret[static PROCFILE_ADDRESS_MA
         port = (Piece){ word->s + 33, 4 };
         if (!number(&port, 16, &port_value))
                 return false;
+        /* An IPv4 address in an IPv6 socket. */
+        if (memcmp(word->s, "0000000000000000", 16) == 0 && memcmp(word->s + 16, "FFFF0000", 8) == 0) {
+                Piece short_word = { mapped, sizeof(mapped) - 1 };
+
+                memcpy(mapped, word->s + 24, 13);
+                return parse_address(&short_word, ret);
+        }
         *out++ = '[';
         for (size_t i = 0; i < 4; i++) {
                 Piece host = { word->s + 8 * i, 8 };
@@ -567,33 +579,66 @@ static bool folder_id(const char *s, size_t n, char ret[static 65]) {
         return true;
 }
 
-void procfile_cgroup_ids(const char *s, size_t n, char ret_uid[static 37], char ret_id[static 65], bool *ret_monitor) {
+/* Is it kubelet's folder of all pods, "kubepods" or "kubepods.slice"? */
+static bool folder_pods(const char *s, size_t n) {
+        return n >= 8 && memcmp(s, "kubepods", 8) == 0;
+}
+
+static void read_folder(const char *s, size_t n, ProcfileCgroup *cgroup) {
         static const char monitor[] = "crio-conmon-";
+
+        if (!*cgroup->pod_uid && folder_uid(s, n, cgroup->pod_uid))
+                *cgroup->container_id = '\0';
+        else if (!*cgroup->container_id)
+                (void) folder_id(s, n, cgroup->container_id);
+        cgroup->in_pod = cgroup->in_pod || folder_pods(s, n) || *cgroup->pod_uid || *cgroup->container_id;
+        cgroup->is_monitor = n > sizeof(monitor) - 1 && memcmp(s, monitor, sizeof(monitor) - 1) == 0;
+}
+
+/* How much of the line's path is above the node: PID 1's own folder, without systemd's scope for it. */
+static size_t above_node(const CgroupfileLine *line, const char *base, size_t base_n) {
+        static const char scope[] = "/init.scope";
+        CgroupfileLine first;
+
+        while (cgroupfile_next(&base, &base_n, &first) > 0) {
+                size_t n = first.n_path;
+
+                if (first.n_controllers != line->n_controllers ||
+                    memcmp(first.controllers, line->controllers, line->n_controllers) != 0)
+                        continue;
+                if (n >= sizeof(scope) - 1 &&
+                    memcmp(first.path + n - (sizeof(scope) - 1), scope, sizeof(scope) - 1) == 0)
+                        n -= sizeof(scope) - 1;
+                while (n > 0 && first.path[n - 1] == '/')
+                        n--;
+                return n > 0 && line->n_path >= n && memcmp(line->path, first.path, n) == 0 &&
+                                       (line->n_path == n || line->path[n] == '/')
+                               ? n
+                               : 0;
+        }
+        return 0;
+}
+
+void procfile_cgroup(const char *s, size_t n, const char *base, size_t base_n, ProcfileCgroup *ret) {
         CgroupfileLine line;
 
-        *ret_uid = *ret_id = '\0';
-        *ret_monitor = false;
+        *ret = (ProcfileCgroup){};
         while (cgroupfile_next(&s, &n, &line) > 0) {
-                char uid[37] = "", id[65] = "";
-                bool is_monitor = false;
+                ProcfileCgroup here = {};
 
-                for (size_t at = 0; at < line.n_path;) {
+                for (size_t at = above_node(&line, base, base_n); at < line.n_path;) {
                         const char *slash = memchr(line.path + at, '/', line.n_path - at);
                         size_t end = slash ? (size_t) (slash - line.path) : line.n_path;
 
-                        if (!*uid && folder_uid(line.path + at, end - at, uid))
-                                *id = '\0';
-                        else if (!*id)
-                                (void) folder_id(line.path + at, end - at, id);
-                        is_monitor = end - at > sizeof(monitor) - 1 &&
-                                     memcmp(line.path + at, monitor, sizeof(monitor) - 1) == 0 && !slash;
+                        read_folder(line.path + at, end - at, &here);
                         at = end + 1;
                 }
                 /* The hierarchies of one process may differ: the first that knows it counts. */
-                if (*id && !*ret_id)
-                        memcpy(ret_id, id, sizeof(id));
-                if (*uid && !*ret_uid)
-                        memcpy(ret_uid, uid, sizeof(uid));
-                *ret_monitor = *ret_monitor || is_monitor;
+                if (!*ret->container_id)
+                        memcpy(ret->container_id, here.container_id, sizeof(here.container_id));
+                if (!*ret->pod_uid)
+                        memcpy(ret->pod_uid, here.pod_uid, sizeof(here.pod_uid));
+                ret->in_pod = ret->in_pod || here.in_pod;
+                ret->is_monitor = ret->is_monitor || here.is_monitor;
         }
 }

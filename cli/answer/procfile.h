@@ -64,9 +64,12 @@ typedef struct ProcfileFdinfo {
         uint64_t ino;   /* 0: this kernel does not say */
         uint32_t flags; /* as open(2) */
         int mnt_id;     /* -1: not known */
-        bool has_flock; /* it holds a lock of flock(2), or an OFD lock */
-        bool has_posix; /* the process that has it open holds a record lock of fcntl(2) */
-        pid_t posix_pid;
+        bool has_flock; /* it holds a lock of flock(2), or an OFD lock, */
+        bool has_posix; /* or its process a record lock of fcntl(2); */
+        unsigned lock_major, lock_minor;
+        uint64_t lock_ino; /* on this file; of several the last one's */
+        int fuse;  /* of /dev/fuse: the number of its connection, the minor of the mount's device; -1: not known */
+        pid_t pid; /* of a pidfd; 0: not known */
 } ProcfileFdinfo;
 
 /* /proc/PID/fdinfo/N. Returns 0, or -EBADMSG without flags. */
@@ -124,10 +127,16 @@ int procfile_netlink(const char *s, size_t n, uint64_t ino);
 /* "route" for NETLINK_ROUTE …; NULL: not known. */
 const char *procfile_netlink_name(int protocol);
 
+typedef struct ProcfileCgroup {
+        char pod_uid[37];      /* with dashes, whatever the driver writes; a static pod's has 32 digits; "": none */
+        char container_id[65]; /* "": none */
+        bool in_pod;           /* in a pod or a container, or in kubelet's folder for them */
+        bool is_monitor;       /* CRI-O's own folder for its monitor, "crio-conmon-ID", is the innermost */
+} ProcfileCgroup;
+
 /*
- * Whose process it is by the text of /proc/PID/cgroup: the UID of the outermost folder of a pod, the id of the first
- * folder of a container below that, or anywhere if there is no pod. A container may make folders of any name below its
- * own, so the first counts. Both "" where there is none. The UID has dashes, whatever the driver writes; a static pod's
- * has 32 digits. @ret_monitor: the innermost folder is one that CRI-O makes for its monitor, "crio-conmon-ID".
+ * Whose process it is by the text of /proc/PID/cgroup: the outermost folder of a pod, the first folder of a container
+ * below that, or anywhere if there is no pod. A container may make folders of any name below its own, so the first
+ * counts. @base is PID 1's text: what lies above the node itself does not count.
  */
-void procfile_cgroup_ids(const char *s, size_t n, char ret_uid[static 37], char ret_id[static 65], bool *ret_monitor);
+void procfile_cgroup(const char *s, size_t n, const char *base, size_t base_n, ProcfileCgroup *ret);

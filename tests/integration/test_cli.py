@@ -683,8 +683,8 @@ def own_start_time():
 def test_inflight_needs_nothing_but_the_files(tmp_path):
     state = tmp_path / "state"
     state.mkdir()
-    assert podspan(tmp_path, "inflight") == "nothing in flight\n"
-    assert podspan_json(tmp_path, "inflight") == {"inflight": []}
+    assert podspan(tmp_path, "inflight", "--no-leaf") == "nothing in flight\n"
+    assert podspan_json(tmp_path, "inflight", "--no-leaf") == {"inflight": []}
     now = time.time_ns()
     alive = (os.getpid(), own_start_time())
     context_file(state, "StartContainer", now - 2 * 10**9, *alive, pod_uid="u", pod_name="web", pod_namespace="default",
@@ -692,20 +692,20 @@ def test_inflight_needs_nothing_but_the_files(tmp_path):
     context_file(state, "RunPodSandbox", now - 100 * 10**9, *alive, pod_uid="u2", pod_name=HOSTILE, pod_namespace="x")
     context_file(state, "StopContainer", now - 50 * 10**9, 999_999_999, 1)
 
-    calls = podspan_json(tmp_path, "inflight")["inflight"]
+    calls = podspan_json(tmp_path, "inflight", "--no-leaf")["inflight"]
     assert [c["operation"] for c in calls] == ["RunPodSandbox", "StartContainer"]
     assert calls[1]["container_name"] == "app" and calls[1]["trace_id"] == "ab" * 16 and calls[1]["sampled"]
     assert 2 * 10**9 <= calls[1]["age_ns"] < 60 * 10**9 and calls[0]["pod_name"] == HOSTILE
-    every = podspan_json(tmp_path, "inflight", "--all")["inflight"]
+    every = podspan_json(tmp_path, "inflight", "--no-leaf", "--all")["inflight"]
     assert [c["stale"] for c in every] == [False, True, False]
 
-    text = podspan(tmp_path, "inflight", "-a")
+    text = podspan(tmp_path, "inflight", "--no-leaf", "-a")
     assert "default/web" in text and "cccccccccccc " in text and "StopContainer (stale)" in text and "\x1b" not in text
     assert "1m 40s" in text.splitlines()[1]
 
 
 def test_inflight_without_state_is_an_error(tmp_path):
-    assert "is podspan-cri running?" in podspan(tmp_path, "inflight", check=1)
+    assert "is podspan-cri running?" in podspan(tmp_path, "inflight", "--no-leaf", check=1)
 
 
 # status

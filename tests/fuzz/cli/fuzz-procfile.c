@@ -14,7 +14,7 @@ static void ended(const char *s, size_t size) {
 /* Files of /proc/PID: each parser takes any bytes, ends, and gives strings that end; what it finds has a kind. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         _cleanup_free_ char *text = malloc(size + 1);
-        char uid[37], id[65];
+        ProcfileCgroup cgroup;
         ProcfileStat stat;
         ProcfileStatus status;
         ProcfileSyscall call;
@@ -24,7 +24,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         ProcfileInet inet;
         WaitPlan plan;
         const char *s;
-        bool monitor;
         size_t n;
         int fd;
 
@@ -52,9 +51,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 ended(inet.local, sizeof(inet.local));
                 ended(inet.remote, sizeof(inet.remote));
         }
-        procfile_cgroup_ids(text, size, uid, id, &monitor);
-        ended(uid, sizeof(uid));
-        ended(id, sizeof(id));
+        procfile_cgroup(text, size, text, size, &cgroup);
+        ended(cgroup.pod_uid, sizeof(cgroup.pod_uid));
+        ended(cgroup.container_id, sizeof(cgroup.container_id));
         if (procfile_syscall(text, size, &call) == 0) {
                 WaitFacts facts = { .state = 'S', .call = &call, .wchan = text, .stack = text };
 

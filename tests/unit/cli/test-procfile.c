@@ -111,7 +111,7 @@ static void test_fdinfo(void **state) {
         assert_true(info.has_flock && !info.has_posix);
         assert_int_equal(procfile_fdinfo(record, sizeof(record) - 1, &info), 0);
         assert_true(!info.has_flock && info.has_posix);
-        assert_int_equal(info.posix_pid, 77);
+        assert_true(info.lock_major == 0xfe && info.lock_minor == 0 && info.lock_ino == 802839);
         assert_int_equal(info.mnt_id, -1);
         assert_int_equal(procfile_fdinfo("pos:\t0\n", 7, &info), -EBADMSG);
         assert_int_equal(procfile_tfd_next(&s, &n, &fd), 1);
@@ -218,39 +218,43 @@ static void test_sockets(void **state) {
 
 static void test_cgroups(void **state) {
         static const struct {
-                const char *text, *uid, *id;
-                bool monitor;
+                const char *text, *base, *uid, *id;
+                bool in_pod, monitor;
         } cases[] = {
-                { "0::/kubepods/burstable/pod" UID "/" ID "\n", UID, ID, false },
+                { "0::/kubepods/burstable/pod" UID "/" ID "\n", "", UID, ID, true, false },
                 { "0::/kubepods.slice/kubepods-pod2f1e6a1c_1111_4222_8333_0123456789ab.slice/cri-containerd-" ID
                   ".scope\n",
-                  UID, ID, false },
-                { "0::/kubepods/pod0123456789abcdef0123456789abcdef/crio-" ID "\n", "0123456789abcdef0123456789abcdef",
-                  ID, false },
-                { "0::/kubepods/pod" UID "/crio-conmon-" ID "\n", UID, ID, true },
+                  "0::/init.scope\n", UID, ID, true, false },
+                { "0::/kubepods/pod0123456789abcdef0123456789abcdef/crio-" ID "\n", "0::/\n",
+                  "0123456789abcdef0123456789abcdef", ID, true, false },
+                { "0::/kubepods/pod" UID "/crio-conmon-" ID "\n", "", UID, ID, true, true },
                 /* What a container makes below its own folder names nobody else. */
-                { "0::/kubepods/pod" UID "/" ID "/pod00000000-0000-0000-0000-000000000000/" ID2 "\n", UID, ID, false },
-                { "0::/kubepods/pod" UID "/" ID "/crio-conmon-" ID2 "/x\n", UID, ID, false },
+                { "0::/kubepods/pod" UID "/" ID "/pod00000000-0000-0000-0000-000000000000/" ID2 "\n", "", UID, ID, true,
+                  false },
+                { "0::/kubepods/pod" UID "/" ID "/crio-conmon-" ID2 "/x\n", "", UID, ID, true, false },
                 /* The node is a container. */
-                { "0::/docker/" ID2 "/kubepods/pod" UID "/" ID "\n", UID, ID, false },
-                { "9:name=systemd:/\n4:memory:/k8s.io/" ID "\n0::/\n", "", ID, false },
-                { "0::/x/" ID "0\n", "", "", false },
-                { "0::/x/pod" UID "x/y\n", "", "", false },
-                { "0::/\n", "", "", false },
-                { "", "", "", false },
+                { "0::/docker/" ID2 "/kubepods/pod" UID "/" ID "\n", "", UID, ID, true, false },
+                { "0::/docker/" ID2 "/system.slice/x\n", "0::/docker/" ID2 "/init.scope\n", "", "", false, false },
+                { "0::/docker/" ID2 "/system.slice/x\n", "1:cpu:/docker/" ID2 "\n", "", ID2, true, false },
+                { "9:name=systemd:/\n4:memory:/k8s.io/" ID "\n0::/\n", "0::/\n", "", ID, true, false },
+                { "0::/kubepods/besteffort\n", "", "", "", true, false },
+                { "0::/x/" ID "0\n", "", "", "", false, false },
+                { "0::/x/pod" UID "x/y\n", "", "", "", false, false },
+                { "0::/\n", "", "", "", false, false },
+                { "", "", "", "", false, false },
         };
-        char uid[37], id[65];
-        bool monitor;
 
         (void) state;
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
                 size_t n = strlen(cases[i].text);
                 _cleanup_free_ char *text = exact(cases[i].text, n);
+                ProcfileCgroup cgroup;
 
-                procfile_cgroup_ids(text, n, uid, id, &monitor);
-                assert_string_equal(uid, cases[i].uid);
-                assert_string_equal(id, cases[i].id);
-                assert_int_equal(monitor, cases[i].monitor);
+                procfile_cgroup(text, n, cases[i].base, strlen(cases[i].base), &cgroup);
+                assert_string_equal(cgroup.pod_uid, cases[i].uid);
+                assert_string_equal(cgroup.container_id, cases[i].id);
+                assert_int_equal(cgroup.in_pod, cases[i].in_pod);
+                assert_int_equal(cgroup.is_monitor, cases[i].monitor);
         }
 }
 
@@ -279,8 +283,7 @@ static void test_truncated(void **state) {
                         ProcfileMount mount;
                         ProcfileLock lock;
                         ProcfileInet inet;
-                        char uid[37], id[65];
-                        bool monitor;
+                        ProcfileCgroup cgroup;
                         int fd;
 
                         (void) procfile_stat(text, n, &stat);
@@ -296,7 +299,7 @@ static void test_truncated(void **state) {
                                 ;
                         for (s = text, left = n; procfile_tfd_next(&s, &left, &fd) > 0;)
                                 ;
-                        procfile_cgroup_ids(text, n, uid, id, &monitor);
+                        procfile_cgroup(text, n, text, n, &cgroup);
                 }
 }
 
