@@ -12,10 +12,12 @@ static const struct {
         const char *name;
         CliExit (*run)(Cli *cli, int argc, char **argv);
 } commands[] = {
-        { "traces", cmd_traces },   { "trace", cmd_trace },         { "inflight", cmd_inflight },
-        { "status", cmd_status },   { "config", cmd_config },       { "probe", cmd_probe },
-        { "install", cmd_install }, { "uninstall", cmd_uninstall }, { "bypass", cmd_bypass },
-        { "doctor", cmd_doctor },   { "exits", cmd_exits },
+        { "traces", cmd_traces },     { "trace", cmd_trace },
+        { "inflight", cmd_inflight }, { "status", cmd_status },
+        { "config", cmd_config },     { "probe", cmd_probe },
+        { "install", cmd_install },   { "uninstall", cmd_uninstall },
+        { "bypass", cmd_bypass },     { "doctor", cmd_doctor },
+        { "why", cmd_why },           { "exits", cmd_exits },
 };
 
 static const char help[] = "Usage: podspan [OPTION]... COMMAND [ARGUMENT]...\n"
@@ -27,6 +29,7 @@ static const char help[] = "Usage: podspan [OPTION]... COMMAND [ARGUMENT]...\n"
                            "  trace ID|POD      one trace as a waterfall\n"
                            "  exits             how containers ended, newest first\n"
                            "  inflight          what runs or hangs right now\n"
+                           "  why POD           what a pod waits for right now\n"
                            "  status            what podspan collects, exports and drops\n"
                            "  config            every effective setting and where it came from\n"
                            "  probe             run a pod through the node's runtime and show its trace\n"

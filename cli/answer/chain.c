@@ -2,6 +2,7 @@
 #include <string.h>
 #include "chain.h"
 #include "clk.h"
+#include "enginefind.h"
 #include "operations.h"
 
 #define SLACK_NS                                                                                            \
@@ -21,6 +22,8 @@ bool chain_is_pod(const Identity *identity, const char *pod) {
         if (slash)
                 return strlen(identity->pod_namespace) == n && memcmp(identity->pod_namespace, pod, n) == 0 &&
                        strcmp(identity->pod_name, slash + 1) == 0;
+        if (!*identity->pod_name && !*identity->pod_uid && strcmp(identity->container_name, pod) == 0)
+                return *pod;
         return *pod && (strcmp(identity->pod_name, pod) == 0 || strcmp(identity->pod_uid, pod) == 0);
 }
 
@@ -261,6 +264,26 @@ static char state_of(const Chains *chains, const Proc *proc) {
         return waitlook_frozen(&chains->look, proc->stat.pid, ignored, sizeof(ignored)) ? 'F' : proc->stat.state;
 }
 
+/* The engine that works for the chain: the parent of what it started, else the one that podspan-cri forwards to. */
+static const Proc *find_engine(Chains *chains, const Chain *chain, const bool *members) {
+        const WaitobjectNet *net;
+
+        for (size_t i = 0; i < chains->procs.n; i++) {
+                const Proc *proc = &chains->procs.procs[i];
+
+                if (members[i] && proc->parent >= 0 && chains->procs.procs[proc->parent].kind == PODOF_ENGINE)
+                        return &chains->procs.procs[proc->parent];
+        }
+        if (chains->n_engines <= 1 || !chain->has_call)
+                return chains->n_engines == 1 ? chains->engines[0] : NULL;
+        for (size_t i = 0; i < chains->n; i++)
+                if (&chains->chains[i] != chain && chains->chains[i].has_call &&
+                    chains->chains[i].call.pid == chain->call.pid && chains->chains[i].engine)
+                        return chains->chains[i].engine;
+        net = waitobject_net(&chains->look.objects, (pid_t) chain->call.pid);
+        return net ? enginefind_of((pid_t) chain->call.pid, chains->engines, chains->n_engines, &net->diag) : NULL;
+}
+
 static int build(Chains *chains, Chain *chain) {
         _cleanup_free_ bool *members = calloc(chains->procs.n + 1, sizeof(*members));
         const Proc *leaf = NULL, *entry;
@@ -280,7 +303,7 @@ static int build(Chains *chains, Chain *chain) {
                         leaf = proc;
                 }
         }
-        chain->engine = chains->n_engines == 1 ? chains->engines[0] : NULL;
+        chain->engine = find_engine(chains, chain, members);
         chain->engine_state = chain->engine ? state_of(chains, chain->engine) : '\0';
         if (chain->engine && (chain->engine_state == 'T' || chain->engine_state == 'F' || !leaf))
                 push(chain, chain->engine);
@@ -458,6 +481,31 @@ static int add_orphans(Chains *chains, const ChainOptions *options) {
         return 0;
 }
 
+/* A container that was created and not started: its first process waits at exec.fifo. Between the two calls that is as
+ * it should be, so only who asks about this pod is told. */
+static void add_created(Chains *chains, const ChainOptions *options) {
+        for (size_t i = 0; options->created && i < chains->n; i++)
+                if (chain_is_pod(&chains->chains[i].identity, options->created))
+                        return;
+        for (size_t i = 0; options->created && i < chains->procs.n; i++) {
+                const Proc *proc = &chains->procs.procs[i];
+                const Owner *owner = podowner_of(&chains->owners, &chains->procs, proc);
+                Chain *chain;
+
+                if (!owner || !*proc->cgroup.container_id || strncmp(proc->stat.comm, "runc:[", 6) != 0 ||
+                    !chain_is_pod(&owner->identity, options->created) ||
+                    procscan_age_ns(&chains->procs, proc) < CHAIN_SETTLE_NS)
+                        continue;
+                chain = add(chains);
+                if (!chain)
+                        return;
+                chain->identity = owner->identity;
+                chain->age_ns = procscan_age_ns(&chains->procs, proc);
+                chain->none = CHAIN_LEAF;
+                push(chain, proc);
+        }
+}
+
 static int by_age(const void *a, const void *b) {
         uint64_t x = ((const Chain *) a)->age_ns, y = ((const Chain *) b)->age_ns;
 
@@ -482,6 +530,7 @@ static int look(Chains *chains, const ChainOptions *options, const Context *cont
                 r = build(chains, &chains->chains[i]);
         if (r < 0)
                 return r;
+        add_created(chains, options);
         find_stuck(chains, options);
         begin_waits(chains);
         r = waitlook_scan(&chains->look);

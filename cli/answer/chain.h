@@ -55,11 +55,12 @@ typedef struct ChainStuck {
 } ChainStuck;
 
 typedef struct ChainOptions {
-        int state_fd;    /* of podspan's state directory; negative: there is none */
-        bool all;        /* also calls that are stale */
-        bool peers;      /* also what the processes wait for that the leaves wait for */
-        const char *pod; /* only this one: name, namespace/name or UID; NULL: all */
-        bool no_leaf;    /* only the calls: no process is looked at */
+        int state_fd;        /* of podspan's state directory; negative: there is none */
+        bool all;            /* also calls that are stale */
+        bool peers;          /* also what the processes wait for that the leaves wait for */
+        const char *pod;     /* only this one: name, namespace/name or UID; NULL: all */
+        const char *created; /* of this pod also a container that was created and not started; NULL: of none */
+        bool no_leaf;        /* only the calls: no process is looked at */
 } ChainOptions;
 
 typedef struct Chains {
@@ -83,7 +84,7 @@ typedef struct Chains {
 int chain_run(const ChainOptions *options, Chains *ret);
 void chain_deinit(Chains *chains);
 
-/* Is it this pod: its name, NAMESPACE/NAME, or its UID? */
+/* Is it this pod: its name, NAMESPACE/NAME, or its UID? Of what is no pod: the container's name. */
 bool chain_is_pod(const Identity *identity, const char *pod);
 
 /* The leaf; NULL: the chain has none. */

@@ -151,16 +151,18 @@ static void read_shim(const char *s, size_t n, Podof *ret) {
         }
 }
 
-/* "k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT": none of the parts may have an underscore. */
+/* "k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT": none of the parts may have an underscore. Another name is podman's. */
 static void read_name(const char *s, size_t n, Podof *ret) {
-        const char *parts[6];
-        size_t lengths[6], k = 0;
+        const char *parts[6], *whole = s;
+        size_t lengths[6], whole_n = n, k = 0;
 
         for (;;) {
                 const char *end = n > 0 ? memchr(s, '_', n) : NULL;
 
-                if (k == ARRAY_SIZE(parts))
+                if (k == ARRAY_SIZE(parts)) {
+                        KEEP(ret->container_name, whole, whole_n);
                         return;
+                }
                 parts[k] = s;
                 lengths[k++] = end ? (size_t) (end - s) : n;
                 if (!end)
@@ -168,8 +170,10 @@ static void read_name(const char *s, size_t n, Podof *ret) {
                 n -= (size_t) (end + 1 - s);
                 s = end + 1;
         }
-        if (k < 5 || !equals(parts[0], lengths[0], "k8s"))
+        if (k < 5 || !equals(parts[0], lengths[0], "k8s")) {
+                KEEP(ret->container_name, whole, whole_n);
                 return;
+        }
         /* A sandbox's name has the same parts: "k8s_POD_web_default_UID_0". */
         KEEP(ret->container_name, parts[1], lengths[1]);
         KEEP(ret->pod_name, parts[2], lengths[2]);

@@ -274,7 +274,7 @@ static void resolve_lock(Waitobject *objects, const Proc *proc, const char *link
         want(objects, wait, &what);
 }
 
-static Sockdiag *net_of(Waitobject *objects, pid_t pid) {
+const WaitobjectNet *waitobject_net(Waitobject *objects, pid_t pid) {
         char link[64];
         uint64_t ns;
 
@@ -284,15 +284,21 @@ static Sockdiag *net_of(Waitobject *objects, pid_t pid) {
                 WaitobjectNet *net = &objects->nets[i];
 
                 if (net->ns == ns)
-                        return &net->diag;
+                        return net;
                 if (net->ns != 0)
                         continue;
                 net->ns = ns;
                 if (sockdiag_load(objects->asides, pid == getpid() ? 0 : pid, &net->diag) < 0)
                         net->diag = (Sockdiag) SOCKDIAG_NULL;
-                return &net->diag;
+                return net;
         }
         return NULL;
+}
+
+static const Sockdiag *net_of(Waitobject *objects, pid_t pid) {
+        const WaitobjectNet *net = waitobject_net(objects, pid);
+
+        return net ? &net->diag : NULL;
 }
 
 static void want_socket(Waitobject *objects, Wait *wait, uint64_t ino) {
@@ -300,7 +306,7 @@ static void want_socket(Waitobject *objects, Wait *wait, uint64_t ino) {
 }
 
 static bool resolve_unix(Waitobject *objects, const Proc *proc, uint64_t ino, Wait *wait) {
-        Sockdiag *diag = net_of(objects, proc->stat.pid), *host = net_of(objects, getpid());
+        const Sockdiag *diag = net_of(objects, proc->stat.pid), *host = net_of(objects, getpid());
         const SockdiagSocket *socket = diag ? sockdiag_find(diag, ino) : NULL, *other = NULL;
 
         if (!socket)
@@ -606,7 +612,7 @@ static void resolve_connect(Waitobject *objects, const Proc *proc, const WaitPla
         ssize_t n =
                 ask_memory(objects, proc->stat.pid, plan->address, &address, MIN(plan->length, sizeof(address)), false);
         const SockdiagSocket *listener = NULL;
-        Sockdiag *diag, *host;
+        const Sockdiag *diag, *host;
         char name[SOCKDIAG_NAME_MAX + 1] = "", link[64], host_text[INET6_ADDRSTRLEN] = "";
 
         if (n > (ssize_t) sizeof(sa_family_t) && address.family == AF_UNIX) {

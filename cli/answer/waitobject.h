@@ -34,6 +34,9 @@ typedef struct Waitobject {
 
 void waitobject_deinit(Waitobject *objects);
 
+/* The sockets of the network namespace of process @pid, loaded once; NULL: not known, or too many namespaces. */
+const WaitobjectNet *waitobject_net(Waitobject *objects, pid_t pid);
+
 /* Completes @wait, whose plan is @plan: kind, object, and the question for objects->scan. */
 void waitobject_resolve(Waitobject *objects, const Proc *proc, const WaitPlan *plan, const char *wchan, Wait *wait);
 

@@ -97,6 +97,7 @@ CliExit cmd_traces(Cli *cli, int argc, char **argv);
 CliExit cmd_trace(Cli *cli, int argc, char **argv);
 CliExit cmd_exits(Cli *cli, int argc, char **argv);
 CliExit cmd_inflight(Cli *cli, int argc, char **argv);
+CliExit cmd_why(Cli *cli, int argc, char **argv);
 CliExit cmd_status(Cli *cli, int argc, char **argv);
 CliExit cmd_config(Cli *cli, int argc, char **argv);
 CliExit cmd_probe(Cli *cli, int argc, char **argv);
