@@ -285,11 +285,11 @@ int client_take(Client *client, ExportwireAnswer *ret) {
         if (!call || !atomic_load(&client->ended))
                 return 0;
 
-        answer.code = (uint32_t) call->status < _RETRY_CODE_MAX ? (uint32_t) call->status : RETRY_CODE_UNKNOWN;
+        answer.code = (uint32_t) call->status < _GRPC_STATUS_MAX ? (uint32_t) call->status : GRPC_UNKNOWN;
         /* A status that our own side made up of a broken stream or of HTTP's status is nobody's refusal. */
         exportwire_set_text(answer.message, (const char *) GRPC_SLICE_START_PTR(call->message),
                             GRPC_SLICE_LENGTH(call->message));
-        answer.local = answer.code != RETRY_CODE_OK &&
+        answer.local = answer.code != GRPC_OK &&
                        (!call->error || !strstr(call->error, FROM_PEER) || own_words(answer.message));
         if (!answer.local)
                 read_details(call, &answer);

@@ -250,7 +250,7 @@ static int finish(Exporter *exporter, const ExporterAnswer *answer) {
 }
 
 /* The answer that the process cannot give any more. */
-static int finish_with(Exporter *exporter, RetryCode code, bool costly, const char *message) {
+static int finish_with(Exporter *exporter, GrpcStatus code, bool costly, const char *message) {
         ExporterAnswer answer = {
                 .wire = { .type = EXPORTWIRE_ANSWER, .code = code, .local = 1 },
                 .costly = costly,
@@ -289,7 +289,7 @@ static int on_end(LoopSource *source, uint32_t events) {
         if (current)
                 kill_worker(worker);
         forget_worker(worker);
-        return current && exporter->busy ? finish_with(exporter, RETRY_CODE_UNAVAILABLE, false, message) : 0;
+        return current && exporter->busy ? finish_with(exporter, GRPC_UNAVAILABLE, false, message) : 0;
 }
 
 static int on_spawned(Exporter *exporter, Spawned *spawned) {
@@ -321,7 +321,7 @@ static int on_spawned(Exporter *exporter, Spawned *spawned) {
                 kill_worker(worker);
         forget_worker(worker);
         (void) snprintf(message, sizeof(message), SPAWNER_PROGRAM " cannot be started: %s", strerror(-spawned->error));
-        return current && exporter->busy ? finish_with(exporter, RETRY_CODE_UNAVAILABLE, false, message) : 0;
+        return current && exporter->busy ? finish_with(exporter, GRPC_UNAVAILABLE, false, message) : 0;
 }
 
 static int on_spawner(LoopSource *source, uint32_t events) {
@@ -359,7 +359,7 @@ static int on_wire(LoopSource *source, uint32_t events) {
                 return 0;
         if (!exporter->busy || exportwire_answer_parse(buf, (size_t) n, &answer.wire) < 0) {
                 if (exporter->busy)
-                        return finish_with(exporter, RETRY_CODE_UNAVAILABLE, false,
+                        return finish_with(exporter, GRPC_UNAVAILABLE, false,
                                            SPAWNER_PROGRAM " sent something that is no answer");
                 kill_worker(worker);
                 return 0;
@@ -388,10 +388,10 @@ static int on_watch(LoopTimer *timer) {
                 return 0;
         }
         if (costly)
-                return finish_with(exporter, RETRY_CODE_UNAVAILABLE, true,
+                return finish_with(exporter, GRPC_UNAVAILABLE, true,
                                    "the collector costs more processor time than a request is worth");
         if (now_ns >= exporter->deadline_ns)
-                return finish_with(exporter, RETRY_CODE_DEADLINE_EXCEEDED, false, SPAWNER_PROGRAM " does not answer");
+                return finish_with(exporter, GRPC_DEADLINE_EXCEEDED, false, SPAWNER_PROGRAM " does not answer");
         return 0;
 }
 

@@ -166,9 +166,9 @@ int exportwire_answer_parse(const void *data, size_t size, ExportwireAnswer *ret
         if (size != sizeof(answer))
                 return -EBADMSG;
         memcpy(&answer, data, sizeof(answer));
-        if (answer.type != EXPORTWIRE_ANSWER || answer.code >= _RETRY_CODE_MAX || answer.local > 1 || answer.told > 1 ||
-            answer.response_bad > 1 || answer.delay_ns > RETRY_INFO_MAX_NS || !text_valid(answer.message) ||
-            !text_valid(answer.partial))
+        if (answer.type != EXPORTWIRE_ANSWER || answer.code >= _GRPC_STATUS_MAX || answer.local > 1 ||
+            answer.told > 1 || answer.response_bad > 1 || answer.delay_ns > RETRY_INFO_MAX_NS ||
+            !text_valid(answer.message) || !text_valid(answer.partial))
                 return -EBADMSG;
 
         *ret = answer;

@@ -39,7 +39,7 @@ typedef struct ExportwireOrder {
 /* podspan-export to podspand. */
 typedef struct ExportwireAnswer {
         uint32_t type;
-        uint32_t code;        /* gRPC status, RetryCode */
+        uint32_t code;        /* gRPC status, GrpcStatus */
         uint8_t local;        /* 0 or 1, RetryAnswer.local */
         uint8_t told;         /* 0 or 1, RetryAnswer.told */
         uint8_t response_bad; /* 0 or 1: the collector's response could not be parsed */

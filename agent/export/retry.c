@@ -13,32 +13,25 @@ typedef enum Rule {
         RULE_RETRY_IF_TOLD, /* with RetryInfo; without, only a smaller request may succeed */
 } Rule;
 
-static const struct {
-        const char *name;
-        Rule rule;
-} codes[_RETRY_CODE_MAX] = {
-        [RETRY_CODE_OK] = { "OK", RULE_DONE },
-        [RETRY_CODE_CANCELLED] = { "CANCELLED", RULE_RETRY },
-        [RETRY_CODE_UNKNOWN] = { "UNKNOWN", RULE_NEVER },
-        [RETRY_CODE_INVALID_ARGUMENT] = { "INVALID_ARGUMENT", RULE_NEVER },
-        [RETRY_CODE_DEADLINE_EXCEEDED] = { "DEADLINE_EXCEEDED", RULE_RETRY },
-        [RETRY_CODE_NOT_FOUND] = { "NOT_FOUND", RULE_NEVER },
-        [RETRY_CODE_ALREADY_EXISTS] = { "ALREADY_EXISTS", RULE_NEVER },
-        [RETRY_CODE_PERMISSION_DENIED] = { "PERMISSION_DENIED", RULE_NEVER },
-        [RETRY_CODE_RESOURCE_EXHAUSTED] = { "RESOURCE_EXHAUSTED", RULE_RETRY_IF_TOLD },
-        [RETRY_CODE_FAILED_PRECONDITION] = { "FAILED_PRECONDITION", RULE_NEVER },
-        [RETRY_CODE_ABORTED] = { "ABORTED", RULE_RETRY },
-        [RETRY_CODE_OUT_OF_RANGE] = { "OUT_OF_RANGE", RULE_RETRY },
-        [RETRY_CODE_UNIMPLEMENTED] = { "UNIMPLEMENTED", RULE_NEVER },
-        [RETRY_CODE_INTERNAL] = { "INTERNAL", RULE_NEVER },
-        [RETRY_CODE_UNAVAILABLE] = { "UNAVAILABLE", RULE_RETRY },
-        [RETRY_CODE_DATA_LOSS] = { "DATA_LOSS", RULE_RETRY },
-        [RETRY_CODE_UNAUTHENTICATED] = { "UNAUTHENTICATED", RULE_NEVER },
+static const uint8_t rules[_GRPC_STATUS_MAX] = {
+        [GRPC_OK] = RULE_DONE,
+        [GRPC_CANCELLED] = RULE_RETRY,
+        [GRPC_UNKNOWN] = RULE_NEVER,
+        [GRPC_INVALID_ARGUMENT] = RULE_NEVER,
+        [GRPC_DEADLINE_EXCEEDED] = RULE_RETRY,
+        [GRPC_NOT_FOUND] = RULE_NEVER,
+        [GRPC_ALREADY_EXISTS] = RULE_NEVER,
+        [GRPC_PERMISSION_DENIED] = RULE_NEVER,
+        [GRPC_RESOURCE_EXHAUSTED] = RULE_RETRY_IF_TOLD,
+        [GRPC_FAILED_PRECONDITION] = RULE_NEVER,
+        [GRPC_ABORTED] = RULE_RETRY,
+        [GRPC_OUT_OF_RANGE] = RULE_RETRY,
+        [GRPC_UNIMPLEMENTED] = RULE_NEVER,
+        [GRPC_INTERNAL] = RULE_NEVER,
+        [GRPC_UNAVAILABLE] = RULE_RETRY,
+        [GRPC_DATA_LOSS] = RULE_RETRY,
+        [GRPC_UNAUTHENTICATED] = RULE_NEVER,
 };
-
-const char *retry_code_name(int code) {
-        return code >= 0 && code < _RETRY_CODE_MAX ? codes[code].name : codes[RETRY_CODE_UNKNOWN].name;
-}
 
 static bool is_retry_info(const char *type_url) {
         const char *slash = strrchr(type_url, '/');
@@ -105,7 +98,7 @@ static uint64_t backoff_ns(unsigned attempt, uint32_t random) {
 
 /* A server with a limit below OTLP's 4 MiB: C, Go and Java answer RESOURCE_EXHAUSTED, Rust's tonic OUT_OF_RANGE. */
 static bool too_large(const RetryAnswer *answer) {
-        return answer->code == RETRY_CODE_OUT_OF_RANGE && strstr(answer->message, "too large");
+        return answer->code == GRPC_OUT_OF_RANGE && strstr(answer->message, "too large");
 }
 
 RetryVerdict retry_decide(const RetryAnswer *answer, unsigned attempt, uint32_t random, uint64_t *ret_delay_ns) {
@@ -114,7 +107,7 @@ RetryVerdict retry_decide(const RetryAnswer *answer, unsigned attempt, uint32_t 
 
         assert(ret_delay_ns);
 
-        rule = code >= 0 && code < _RETRY_CODE_MAX ? codes[code].rule : RULE_NEVER;
+        rule = code >= 0 && code < _GRPC_STATUS_MAX ? rules[code] : RULE_NEVER;
         if (rule == RULE_DONE)
                 return RETRY_DONE;
         /* A status that no collector sent is no collector's refusal. */

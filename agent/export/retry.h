@@ -10,34 +10,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "grpcstatus.h"
 #include "util.h"
 
 #define RETRY_DELAY_MIN_NS (500 * NSEC_PER_MSEC) /* after the first failure */
 #define RETRY_DELAY_MAX_NS (5 * NSEC_PER_SEC)    /* a collector that is back is found within this */
 #define RETRY_INFO_MAX_NS  (300 * NSEC_PER_SEC)  /* the longest wait a collector can impose */
 #define RETRY_DETAILS_MAX  (64U * 1024)          /* bytes of grpc-status-details-bin that are looked at */
-
-/* The codes of gRPC, "Status codes and their use in gRPC". */
-typedef enum RetryCode {
-        RETRY_CODE_OK = 0,
-        RETRY_CODE_CANCELLED = 1,
-        RETRY_CODE_UNKNOWN = 2,
-        RETRY_CODE_INVALID_ARGUMENT = 3,
-        RETRY_CODE_DEADLINE_EXCEEDED = 4,
-        RETRY_CODE_NOT_FOUND = 5,
-        RETRY_CODE_ALREADY_EXISTS = 6,
-        RETRY_CODE_PERMISSION_DENIED = 7,
-        RETRY_CODE_RESOURCE_EXHAUSTED = 8,
-        RETRY_CODE_FAILED_PRECONDITION = 9,
-        RETRY_CODE_ABORTED = 10,
-        RETRY_CODE_OUT_OF_RANGE = 11,
-        RETRY_CODE_UNIMPLEMENTED = 12,
-        RETRY_CODE_INTERNAL = 13,
-        RETRY_CODE_UNAVAILABLE = 14,
-        RETRY_CODE_DATA_LOSS = 15,
-        RETRY_CODE_UNAUTHENTICATED = 16,
-        _RETRY_CODE_MAX,
-} RetryCode;
 
 typedef enum RetryVerdict {
         RETRY_DONE, /* accepted, perhaps in part: never again */
@@ -48,7 +27,7 @@ typedef enum RetryVerdict {
 
 /* What counts of an answer to one request. */
 typedef struct RetryAnswer {
-        int code;
+        int code;          /* GrpcStatus */
         bool local;        /* our side made the status up (a broken connection, a frame that is none): retried */
         bool told;         /* the collector sent RetryInfo */
         uint64_t delay_ns; /* RetryInfo's; at most RETRY_INFO_MAX_NS */
@@ -67,9 +46,6 @@ RetryVerdict retry_decide(const RetryAnswer *answer, unsigned attempt, uint32_t 
  * none, or -EBADMSG.
  */
 int retry_info_parse(const uint8_t *details, size_t size, uint64_t *ret_delay_ns);
-
-/* "UNAVAILABLE" …; a code that is none of them is as good as "UNKNOWN". */
-const char *retry_code_name(int code);
 
 /* A collector's word about a request that it accepted, perhaps in part. */
 typedef struct RetryPartial {

@@ -463,7 +463,7 @@ static int on_accepted(Sender *sender, const ExportwireAnswer *answer) {
 }
 
 static void describe(const ExportwireAnswer *answer, char *ret, size_t size) {
-        (void) snprintf(ret, size, "%s%s%s", retry_code_name((int) answer->code), answer->message[0] ? ": " : "",
+        (void) snprintf(ret, size, "%s%s%s", grpc_status_name((int) answer->code), answer->message[0] ? ": " : "",
                         answer->message);
 }
 
@@ -546,7 +546,7 @@ static int on_postponed(Sender *sender, const ExporterAnswer *answer, uint64_t d
                 log_warning("export: trying again in %.1f s: %s", (double) delay_ns / (double) NSEC_PER_SEC, error);
 
         counters_add(sender->counters, COUNTERS_AGENT, COUNTERS_AGENT_RETRIES, 1);
-        if (answer->wire.code == RETRY_CODE_DEADLINE_EXCEEDED) {
+        if (answer->wire.code == GRPC_DEADLINE_EXCEEDED) {
                 counters_add(sender->counters, COUNTERS_AGENT, COUNTERS_AGENT_TIMEOUTS, 1);
                 /* Perhaps it was too much for the time; a slow collector would otherwise never get through. */
                 if (sender->flight_size > SENDER_REQUEST_MIN)

@@ -17,17 +17,6 @@ struct CriClient {
         bool cancelled;
 };
 
-const char *criclient_code_name(int code) {
-        static const char *const names[] = {
-                "OK",        "CANCELLED",       "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
-                "NOT_FOUND", "ALREADY_EXISTS",  "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
-                "ABORTED",   "OUT_OF_RANGE",    "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
-                "DATA_LOSS", "UNAUTHENTICATED",
-        };
-
-        return code >= 0 && (size_t) code < ARRAY_SIZE(names) ? names[code] : "_OTHER";
-}
-
 int criclient_new(const char *endpoint, CriClient **ret) {
         grpc_arg args[] = {
                 { .type = GRPC_ARG_INTEGER,

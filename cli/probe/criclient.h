@@ -17,7 +17,7 @@
 typedef struct CriClient CriClient;
 
 typedef struct CriStatus {
-        int code;                                /* gRPC status code; 0 is OK */
+        int code;                                /* GrpcStatus */
         char message[CRICLIENT_MESSAGE_MAX + 1]; /* the runtime's text, hostile */
 } CriStatus;
 
@@ -41,6 +41,3 @@ int criclient_call(CriClient *client, const char *method, const TraceContext *tr
 /* Cancels the call in flight and, until criclient_resume(), all later ones. From any thread. */
 void criclient_cancel(CriClient *client);
 void criclient_resume(CriClient *client);
-
-/* "OK", "DEADLINE_EXCEEDED" …; "_OTHER" for a number gRPC does not have. */
-const char *criclient_code_name(int code);

@@ -12,6 +12,7 @@
 #include <sys/inotify.h>
 #include "cli.h"
 #include "filelimit.h"
+#include "grpcstatus.h"
 #include "probe.h"
 #include "status.h"
 
@@ -197,7 +198,7 @@ static void print_calls(Json *json, const Probe *probe) {
                 json_pair_str(json, "method", call->method);
                 json_time(json, "start", call->start_ns);
                 json_pair_u64(json, "duration_ns", call->duration_ns);
-                json_pair_str(json, "status", criclient_code_name(call->status.code));
+                json_pair_str(json, "status", grpc_status_name(call->status.code));
                 json_pair_known(json, "message", call->status.message);
                 json_map_end(json);
         }

@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include "behind.h"
+#include "grpcstatus.h"
 #include "probe.h"
 #include "probesteps.h"
 #include "text.h"
@@ -143,7 +144,7 @@ static void add_rpc_attributes(const Probe *probe, Span *span, const ProbeCall *
         if (probe->config->semconv != CONFIG_SEMCONV_OLD) {
                 span_attr_str(span, "rpc.system.name", "grpc");
                 span_attr_str(span, "rpc.method", method);
-                span_attr_str(span, "rpc.response.status_code", criclient_code_name(status->code));
+                span_attr_str(span, "rpc.response.status_code", grpc_status_name(status->code));
         }
         if (probe->config->semconv != CONFIG_SEMCONV_NEW) {
                 span_attr_str(span, "rpc.system", "grpc");
@@ -153,7 +154,7 @@ static void add_rpc_attributes(const Probe *probe, Span *span, const ProbeCall *
                 span_attr_int(span, "rpc.grpc.status_code", status->code);
         }
         if (status->code != 0 && !call->optional)
-                span_attr_str(span, "error.type", criclient_code_name(status->code));
+                span_attr_str(span, "error.type", grpc_status_name(status->code));
 }
 
 static void write_call_span(Probe *probe, const TraceContext *context, const ProbeCall *call) {
@@ -189,7 +190,7 @@ static void show_progress(const Probe *probe, const ProbeCall *call) {
                 return;
         text_duration(call->duration_ns, duration);
         fprintf(stderr, "%8s  %s%s%s\n", duration, text_span_name(call->method), call->status.code != 0 ? ": " : "",
-                call->status.code != 0 ? criclient_code_name(call->status.code) : "");
+                call->status.code != 0 ? grpc_status_name(call->status.code) : "");
 }
 
 /* What failed, and where gRPC speaks of a socket, whose. */
@@ -199,12 +200,12 @@ static void note_error(Probe *probe, const ProbeCall *call) {
 
         if (*probe->error)
                 return;
-        if (call->status.code == PROBE_CODE_UNAVAILABLE) {
+        if (call->status.code == GRPC_UNAVAILABLE) {
                 behind_look(probe->options->endpoint, probe->options->state_dir, &behind);
                 behind_explain(&behind, probe->options->endpoint, why, sizeof(why));
         }
         (void) snprintf(probe->error, sizeof(probe->error), "%s: %s: %s", text_span_name(call->method),
-                        criclient_code_name(call->status.code), *why ? why : call->status.message);
+                        grpc_status_name(call->status.code), *why ? why : call->status.message);
 }
 
 static int do_call(Probe *probe, ProbeCall record, uint64_t timeout_ns, const void *request,

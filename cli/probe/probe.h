@@ -14,11 +14,6 @@
 #include "criclient.h"
 #include "spool.h"
 
-/* gRPC status codes; the client module keeps gRPC's own headers to itself. */
-#define PROBE_CODE_CANCELLED         1
-#define PROBE_CODE_DEADLINE_EXCEEDED 4
-#define PROBE_CODE_UNAVAILABLE       14
-
 #define PROBE_CALLS_MAX          64
 #define PROBE_CLEANUP_TIMEOUT_NS (30 * NSEC_PER_SEC) /* for each call of the cleaning up */
 #define PROBE_SETTLE_NS          (10 * NSEC_PER_SEC) /* for a given-up RunPodSandbox to show its sandbox */

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "cri.pb-c.h"
+#include "grpcstatus.h"
 #include "probesteps.h"
 
 #define RUNTIME "runtime.v1.RuntimeService/"
@@ -110,7 +111,7 @@ static void fill_sandbox_config(Probe *probe, SandboxConfig *s) {
 static bool given_up(const Probe *probe) {
         int code = probe->n_calls > 0 ? probe->calls[probe->n_calls - 1].status.code : 0;
 
-        return code == PROBE_CODE_CANCELLED || code == PROBE_CODE_DEADLINE_EXCEEDED || code == PROBE_CODE_UNAVAILABLE;
+        return code == GRPC_CANCELLED || code == GRPC_DEADLINE_EXCEEDED || code == GRPC_UNAVAILABLE;
 }
 
 static int run_sandbox(Probe *probe) {

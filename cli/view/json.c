@@ -81,7 +81,6 @@ void json_key(Json *json, const char *key) {
 
 /* The string with its quotes into @ret, which has room for 12 bytes per byte of @s. */
 static size_t quote(char *ret, const char *s, size_t len) {
-        static const char hex[] = "0123456789abcdef";
         size_t n = 0;
 
         ret[n++] = '"';
@@ -116,7 +115,7 @@ static size_t quote(char *ret, const char *s, size_t len) {
                         ret[n++] = '\\';
                         ret[n++] = 'u';
                         for (int shift = 12; shift >= 0; shift -= 4)
-                                ret[n++] = hex[units[u] >> shift & 0xf];
+                                ret[n++] = UTIL_HEX_DIGITS[units[u] >> shift & 0xf];
                 }
                 i += used < 0 ? 1 : (size_t) used;
         }

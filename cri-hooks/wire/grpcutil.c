@@ -2,29 +2,6 @@
 #include "grpcutil.h"
 #include "util.h"
 
-static const struct {
-        const char *name;
-        bool server_error;
-} statuses[_GRPC_STATUS_MAX] = {
-        [GRPC_OK] = { "OK", false },
-        [GRPC_CANCELLED] = { "CANCELLED", false },
-        [GRPC_UNKNOWN] = { "UNKNOWN", true },
-        [GRPC_INVALID_ARGUMENT] = { "INVALID_ARGUMENT", false },
-        [GRPC_DEADLINE_EXCEEDED] = { "DEADLINE_EXCEEDED", true },
-        [GRPC_NOT_FOUND] = { "NOT_FOUND", false },
-        [GRPC_ALREADY_EXISTS] = { "ALREADY_EXISTS", false },
-        [GRPC_PERMISSION_DENIED] = { "PERMISSION_DENIED", false },
-        [GRPC_RESOURCE_EXHAUSTED] = { "RESOURCE_EXHAUSTED", false },
-        [GRPC_FAILED_PRECONDITION] = { "FAILED_PRECONDITION", false },
-        [GRPC_ABORTED] = { "ABORTED", false },
-        [GRPC_OUT_OF_RANGE] = { "OUT_OF_RANGE", false },
-        [GRPC_UNIMPLEMENTED] = { "UNIMPLEMENTED", true },
-        [GRPC_INTERNAL] = { "INTERNAL", true },
-        [GRPC_UNAVAILABLE] = { "UNAVAILABLE", true },
-        [GRPC_DATA_LOSS] = { "DATA_LOSS", true },
-        [GRPC_UNAUTHENTICATED] = { "UNAUTHENTICATED", false },
-};
-
 /* RFC 9113, section 7, as gRPC maps it; what is not here is INTERNAL. */
 enum {
         H2_REFUSED_STREAM = 0x7,
@@ -33,16 +10,11 @@ enum {
         H2_INADEQUATE_SECURITY = 0xc,
 };
 
-const char *grpc_status_name(int status) {
-        if (status < 0 || status >= _GRPC_STATUS_MAX)
-                status = GRPC_UNKNOWN;
-        return statuses[status].name;
-}
-
 bool grpc_status_server_error(int status) {
-        if (status < 0 || status >= _GRPC_STATUS_MAX)
-                status = GRPC_UNKNOWN;
-        return statuses[status].server_error;
+        static const uint32_t errors = 1U << GRPC_UNKNOWN | 1U << GRPC_DEADLINE_EXCEEDED | 1U << GRPC_UNIMPLEMENTED |
+                                       1U << GRPC_INTERNAL | 1U << GRPC_UNAVAILABLE | 1U << GRPC_DATA_LOSS;
+
+        return status < 0 || status >= _GRPC_STATUS_MAX || (errors >> status & 1) != 0;
 }
 
 int grpc_status_parse(const char *s, size_t len) {
@@ -125,16 +97,6 @@ int grpc_timeout_parse(const char *s, size_t len, uint64_t *ret_ns) {
         return 0;
 }
 
-static int hex_digit(char c) {
-        if (c >= '0' && c <= '9')
-                return c - '0';
-        if (c >= 'a' && c <= 'f')
-                return c - 'a' + 10;
-        if (c >= 'A' && c <= 'F')
-                return c - 'A' + 10;
-        return -1;
-}
-
 size_t grpc_message_decode(const char *s, size_t len, char *ret, size_t size) {
         size_t n = 0;
 
@@ -143,7 +105,7 @@ size_t grpc_message_decode(const char *s, size_t len, char *ret, size_t size) {
 
         for (size_t i = 0; i < len && n < size - 1; i++) {
                 if (s[i] == '%' && len - i > 2) {
-                        int hi = hex_digit(s[i + 1]), lo = hex_digit(s[i + 2]);
+                        int hi = util_hex_value(s[i + 1]), lo = util_hex_value(s[i + 2]);
 
                         if (hi >= 0 && lo >= 0) {
                                 ret[n++] = (char) (hi << 4 | lo);

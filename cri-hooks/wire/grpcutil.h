@@ -3,37 +3,14 @@
 /*
  * gRPC over HTTP/2: the small formats
  *
- * Status codes and their names, the grpc-timeout and grpc-message headers, and what a call ended by HTTP/2 alone means
- * to a gRPC client (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md). No I/O.
+ * What a status code means for a span, the grpc-timeout and grpc-message headers, and what a call ended by HTTP/2 alone
+ * means to a gRPC client (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md). No I/O.
  */
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-typedef enum GrpcStatus {
-        GRPC_OK = 0,
-        GRPC_CANCELLED = 1,
-        GRPC_UNKNOWN = 2,
-        GRPC_INVALID_ARGUMENT = 3,
-        GRPC_DEADLINE_EXCEEDED = 4,
-        GRPC_NOT_FOUND = 5,
-        GRPC_ALREADY_EXISTS = 6,
-        GRPC_PERMISSION_DENIED = 7,
-        GRPC_RESOURCE_EXHAUSTED = 8,
-        GRPC_FAILED_PRECONDITION = 9,
-        GRPC_ABORTED = 10,
-        GRPC_OUT_OF_RANGE = 11,
-        GRPC_UNIMPLEMENTED = 12,
-        GRPC_INTERNAL = 13,
-        GRPC_UNAVAILABLE = 14,
-        GRPC_DATA_LOSS = 15,
-        GRPC_UNAUTHENTICATED = 16,
-        _GRPC_STATUS_MAX,
-} GrpcStatus;
-
-/* "OK", "CANCELLED" …; "UNKNOWN" for a number gRPC does not have. */
-const char *grpc_status_name(int status);
+#include "grpcstatus.h"
 
 /* Does a server's span have status Error for it? (OpenTelemetry's rule for kind SERVER.) */
 bool grpc_status_server_error(int status);

@@ -144,33 +144,37 @@ int util_parse_size(const char *s, size_t len, uint64_t *ret_bytes) {
         return 0;
 }
 
+int util_hex_value(char c) {
+        if (util_is_digit(c))
+                return c - '0';
+        /* Bit 5 is all that upper and lower case differ in. */
+        c = (char) (c | 0x20);
+        return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -EBADMSG;
+}
+
+void util_hex_u64(uint64_t value, char ret[static 16]) {
+        for (size_t i = 16; i > 0; value >>= 4)
+                ret[--i] = UTIL_HEX_DIGITS[value & 0xf];
+}
+
 void util_hex_encode(const void *bytes, size_t size, char *ret) {
-        static const char digits[] = "0123456789abcdef";
         const uint8_t *p = bytes;
 
         for (size_t i = 0; i < size; i++) {
-                *ret++ = digits[p[i] >> 4];
-                *ret++ = digits[p[i] & 15];
+                *ret++ = UTIL_HEX_DIGITS[p[i] >> 4];
+                *ret++ = UTIL_HEX_DIGITS[p[i] & 15];
         }
         *ret = '\0';
-}
-
-static int util_hex_digit(char c) {
-        if (util_is_digit(c))
-                return c - '0';
-        if (c >= 'a' && c <= 'f')
-                return c - 'a' + 10;
-        return -EBADMSG;
 }
 
 int util_hex_decode(const char *s, size_t size, uint8_t *ret) {
         /* Checked first, so that a caller's value stays whole on error; NUL is no digit, so a short string ends it. */
         for (size_t i = 0; i < 2 * size; i++)
-                if (util_hex_digit(s[i]) < 0)
+                if (util_hex_value(s[i]) < 0 || (s[i] >= 'A' && s[i] <= 'F'))
                         return -EBADMSG;
 
         for (size_t i = 0; i < size; i++)
-                ret[i] = (uint8_t) (util_hex_digit(s[2 * i]) << 4 | util_hex_digit(s[2 * i + 1]));
+                ret[i] = (uint8_t) (util_hex_value(s[2 * i]) << 4 | util_hex_value(s[2 * i + 1]));
         return 0;
 }
 

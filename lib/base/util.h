@@ -85,6 +85,14 @@ int util_parse_duration(const char *s, size_t len, uint64_t *ret_ns);
 /* Parses a size in bytes with an optional suffix K, M, G or KiB, MiB, GiB (1024 based). 0, -EINVAL or -ERANGE. */
 int util_parse_size(const char *s, size_t len, uint64_t *ret_bytes);
 
+#define UTIL_HEX_DIGITS "0123456789abcdef"
+
+/* The value of a hex digit, of either case. Returns 0 to 15, or -EBADMSG. */
+int util_hex_value(char c);
+
+/* Writes @value as 16 lower-case hex digits, without a NUL. */
+void util_hex_u64(uint64_t value, char ret[static 16]);
+
 /* Writes @size bytes as 2 * @size lower-case hex digits and a NUL to @ret. */
 void util_hex_encode(const void *bytes, size_t size, char *ret);
 

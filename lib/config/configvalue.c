@@ -170,16 +170,6 @@ int configvalue_endpoint(const char *s, bool insecure, ConfigEndpoint *ret, cons
         return 0;
 }
 
-static int configvalue_hex(char c) {
-        if (c >= '0' && c <= '9')
-                return c - '0';
-        if (c >= 'a' && c <= 'f')
-                return c - 'a' + 10;
-        if (c >= 'A' && c <= 'F')
-                return c - 'A' + 10;
-        return -EINVAL;
-}
-
 /* Trims and decodes @len bytes into @ret, which has room for len + 1. */
 static int configvalue_decode(const char *s, size_t len, char *ret, const char **ret_reason) {
         const char *end = s + len;
@@ -195,9 +185,9 @@ static int configvalue_decode(const char *s, size_t len, char *ret, const char *
                         *p++ = *s++;
                         continue;
                 }
-                if (end - s < 3 || configvalue_hex(s[1]) < 0 || configvalue_hex(s[2]) < 0)
+                if (end - s < 3 || util_hex_value(s[1]) < 0 || util_hex_value(s[2]) < 0)
                         return configvalue_refuse(ret_reason, "\"%\" must be followed by two hex digits");
-                *p = (char) (configvalue_hex(s[1]) << 4 | configvalue_hex(s[2]));
+                *p = (char) (util_hex_value(s[1]) << 4 | util_hex_value(s[2]));
                 if (*p == '\0')
                         return configvalue_refuse(ret_reason, "%00 is not allowed");
                 p++;

@@ -11,8 +11,8 @@ static ContextKey key_of(bool known, uint64_t hash) {
         ContextKey key = { "x" };
 
         /* Each look-up makes three: a hook's time counts, and snprintf(3) takes its own. */
-        for (size_t i = CONTEXTMATCH_KEY_DIGITS; known && i > 0; hash >>= 4)
-                key.text[--i] = "0123456789abcdef"[hash & 0xf];
+        if (known)
+                util_hex_u64(hash, key.text);
         return key;
 }
 

@@ -165,14 +165,6 @@ int context_format(const ContextRecord *record, char *ret, size_t size) {
         return (int) (out.p - ret);
 }
 
-static int hex_digit(char c) {
-        if (c >= '0' && c <= '9')
-                return c - '0';
-        if (c >= 'A' && c <= 'F')
-                return c - 'A' + 10;
-        return -EBADMSG;
-}
-
 /* Decodes a value into @ret of @size bytes with its NUL. */
 static int parse_value(const char *s, size_t len, char *ret, size_t size) {
         size_t n = 0;
@@ -188,9 +180,9 @@ static int parse_value(const char *s, size_t len, char *ret, size_t size) {
 
                         if (len - i < 3)
                                 return -EBADMSG;
-                        hi = hex_digit(s[i + 1]);
-                        lo = hex_digit(s[i + 2]);
-                        if (hi < 0 || lo < 0 || (hi == 0 && lo == 0))
+                        hi = util_hex_value(s[i + 1]);
+                        lo = util_hex_value(s[i + 2]);
+                        if (hi < 0 || lo < 0 || (hi == 0 && lo == 0) || s[i + 1] >= 'a' || s[i + 2] >= 'a')
                                 return -EBADMSG;
                         c = (char) (hi << 4 | lo);
                         i += 2;

@@ -119,8 +119,7 @@ ContextYoung *contextyoung_close(ContextYoung *young) {
 }
 
 static void write_mark(char *p, uint64_t seq) {
-        for (size_t i = MARK_SIZE - 1; i > 0; seq >>= 4)
-                p[--i] = "0123456789abcdef"[seq & 0xf];
+        util_hex_u64(seq, p);
         p[MARK_SIZE - 1] = '\n';
 }
 

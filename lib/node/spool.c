@@ -239,11 +239,11 @@ static bool skip_string(const char **s, const char *string) {
 }
 
 bool spool_name_valid(const char *name) {
-        static const char digits[] = "0123456789", hex[] = "0123456789abcdef";
+        static const char digits[] = "0123456789";
 
         assert(name);
 
         return skip_string(&name, SPOOL_VERSION "-") && skip_span(&name, digits, 20, 20) && skip_string(&name, "-") &&
-               skip_span(&name, digits, 1, 10) && skip_string(&name, "-") && skip_span(&name, hex, 1, 16) &&
+               skip_span(&name, digits, 1, 10) && skip_string(&name, "-") && skip_span(&name, UTIL_HEX_DIGITS, 1, 16) &&
                strcmp(name, SUFFIX) == 0;
 }

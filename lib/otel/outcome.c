@@ -2,20 +2,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include "grpcstatus.h"
 #include "outcome.h"
 #include "util.h"
 
 #define STATUS_ERROR 2 /* OTLP's Status.StatusCode */
-
-/* By number. */
-static const char *const codes[] = {
-        "OK",        "CANCELLED",       "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
-        "NOT_FOUND", "ALREADY_EXISTS",  "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
-        "ABORTED",   "OUT_OF_RANGE",    "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
-        "DATA_LOSS", "UNAUTHENTICATED",
-};
-
-enum { CODE_OK = 0, CODE_CANCELLED = 1, CODE_UNKNOWN = 2, CODE_NOT_FOUND = 5, CODE_UNIMPLEMENTED = 12 };
 
 static bool begins(const char *s, const char *prefix) {
         return strncmp(s, prefix, strlen(prefix)) == 0;
@@ -49,12 +40,12 @@ static bool not_found_is_normal(const char *method) {
 
 bool outcome_call_failed(const char *method, int code, bool by_caller) {
         switch (code) {
-        case CODE_OK:
-        case CODE_UNIMPLEMENTED:
+        case GRPC_OK:
+        case GRPC_UNIMPLEMENTED:
                 return false;
-        case CODE_CANCELLED:
+        case GRPC_CANCELLED:
                 return !by_caller;
-        case CODE_NOT_FOUND:
+        case GRPC_NOT_FOUND:
                 return !not_found_is_normal(short_method(method));
         default:
                 return code > 0;
@@ -89,8 +80,7 @@ static void read_attribute(const Podspan__Otlp__KeyValue *pair, OutcomeFacts *fa
                         facts->exit_code = value->int_value;
                         facts->has_exit_code = value->int_value >= 0;
                 } else if (strcmp(key, "rpc.grpc.status_code") == 0 && value->int_value >= 0 && !facts->code)
-                        facts->code = value->int_value < (int64_t) ARRAY_SIZE(codes) ? codes[value->int_value]
-                                                                                     : codes[CODE_UNKNOWN];
+                        facts->code = grpc_status_name((int) MIN(value->int_value, _GRPC_STATUS_MAX));
                 break;
         case PODSPAN__OTLP__ANY_VALUE__VALUE_BOOL_VALUE:
                 if (value->bool_value && strcmp(key, "podspan.oom_killed") == 0)
@@ -123,10 +113,7 @@ static bool is_cri(const char *name) {
 static int code_of(const OutcomeFacts *facts) {
         if (!facts->code)
                 return -1;
-        for (size_t i = 0; i < ARRAY_SIZE(codes); i++)
-                if (strcmp(facts->code, codes[i]) == 0)
-                        return (int) i;
-        return CODE_UNKNOWN;
+        return (int) grpc_status_of(facts->code);
 }
 
 /* Who recorded nothing about the end saw an ordinary one, so that its CANCELLED is the caller's. */

@@ -42,11 +42,11 @@ bool oomvictim_parse_status(const char *s, size_t len) {
                 uint64_t pending = 0;
 
                 for (at = at ? at + strlen(keys[i]) : s + len; at < s + len && *at != '\n'; at++) {
-                        const char *digit = strchr("0123456789abcdef", *at);
+                        int digit = util_hex_value(*at);
 
-                        if (!digit || !*digit)
+                        if (digit < 0)
                                 return false;
-                        pending = pending << 4 | (uint64_t) (digit - strchr("0123456789abcdef", '0'));
+                        pending = pending << 4 | (uint64_t) digit;
                 }
                 if (pending >> (SIGKILL - 1) & 1)
                         return true;

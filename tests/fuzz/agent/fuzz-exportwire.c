@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 abort();
         if (exportwire_answer_parse(data, size, &answer) == 0 &&
             (!memchr(answer.message, 0, sizeof(answer.message)) || !memchr(answer.partial, 0, sizeof(answer.partial)) ||
-             answer.code >= _RETRY_CODE_MAX || answer.delay_ns > RETRY_INFO_MAX_NS))
+             answer.code >= _GRPC_STATUS_MAX || answer.delay_ns > RETRY_INFO_MAX_NS))
                 abort();
         if (exportwire_order_parse(data, size, &order) == 0 && order.size > EXPORTWIRE_REQUEST_MAX)
                 abort();

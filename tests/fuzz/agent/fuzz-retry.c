@@ -6,7 +6,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         uint64_t delay_ns = 0;
-        RetryAnswer answer = { .code = RETRY_CODE_UNAVAILABLE, .told = true, .message = "" };
+        RetryAnswer answer = { .code = GRPC_UNAVAILABLE, .told = true, .message = "" };
         RetryPartial partial;
 
         if (retry_info_parse(data, size, &delay_ns) == 0 && delay_ns > RETRY_INFO_MAX_NS)

@@ -118,7 +118,7 @@ static void answers(void **state) {
                 assert_int_equal(exportwire_answer_parse(&bad, sizeof(bad), &got), -EBADMSG); \
         } while (0)
         REFUSED(bad.type = EXPORTWIRE_START);
-        REFUSED(bad.code = _RETRY_CODE_MAX);
+        REFUSED(bad.code = _GRPC_STATUS_MAX);
         REFUSED(bad.code = UINT32_MAX);
         REFUSED(bad.local = 2);
         REFUSED(bad.told = 255);

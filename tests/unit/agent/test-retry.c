@@ -30,19 +30,19 @@ static uint8_t *make_details(const char *type_url, int64_t seconds, int32_t nano
 
 /* OTLP, "Failures", OTLP/gRPC: the table of codes. */
 static void codes(void **state) {
-        static const bool retryable[_RETRY_CODE_MAX] = {
-                [RETRY_CODE_CANCELLED] = true,    [RETRY_CODE_DEADLINE_EXCEEDED] = true, [RETRY_CODE_ABORTED] = true,
-                [RETRY_CODE_OUT_OF_RANGE] = true, [RETRY_CODE_UNAVAILABLE] = true,       [RETRY_CODE_DATA_LOSS] = true,
+        static const bool retryable[_GRPC_STATUS_MAX] = {
+                [GRPC_CANCELLED] = true,    [GRPC_DEADLINE_EXCEEDED] = true, [GRPC_ABORTED] = true,
+                [GRPC_OUT_OF_RANGE] = true, [GRPC_UNAVAILABLE] = true,       [GRPC_DATA_LOSS] = true,
         };
 
         (void) state;
 
-        for (int code = -1; code <= _RETRY_CODE_MAX; code++) {
-                bool known = code >= 0 && code < _RETRY_CODE_MAX;
-                RetryVerdict plain = code == RETRY_CODE_OK                   ? RETRY_DONE
-                                     : code == RETRY_CODE_RESOURCE_EXHAUSTED ? RETRY_SMALLER
-                                     : known && retryable[code]              ? RETRY_LATER
-                                                                             : RETRY_NEVER;
+        for (int code = -1; code <= _GRPC_STATUS_MAX; code++) {
+                bool known = code >= 0 && code < _GRPC_STATUS_MAX;
+                RetryVerdict plain = code == GRPC_OK                   ? RETRY_DONE
+                                     : code == GRPC_RESOURCE_EXHAUSTED ? RETRY_SMALLER
+                                     : known && retryable[code]        ? RETRY_LATER
+                                                                       : RETRY_NEVER;
                 RetryAnswer answer = { .code = code, .message = "" };
                 uint64_t delay_ns = 1;
 
@@ -52,7 +52,7 @@ static void codes(void **state) {
                 answer.told = true;
                 answer.delay_ns = 2 * NSEC_PER_SEC;
                 assert_int_equal(retry_decide(&answer, 1, 0, &delay_ns),
-                                 code == RETRY_CODE_RESOURCE_EXHAUSTED ? RETRY_LATER : plain);
+                                 code == GRPC_RESOURCE_EXHAUSTED ? RETRY_LATER : plain);
                 /* What no collector said is no refusal. */
                 answer = (RetryAnswer){ .code = code, .message = "", .local = true };
                 assert_int_equal(retry_decide(&answer, 1, 0, &delay_ns), code == 0 ? RETRY_DONE : RETRY_LATER);
@@ -60,7 +60,7 @@ static void codes(void **state) {
 }
 
 static void too_large(void **state) {
-        RetryAnswer answer = { .code = RETRY_CODE_OUT_OF_RANGE,
+        RetryAnswer answer = { .code = GRPC_OUT_OF_RANGE,
                                .message = "Error, decoded message length too large: found 5000 bytes" };
         uint64_t delay_ns;
 
@@ -72,7 +72,7 @@ static void too_large(void **state) {
 }
 
 static void backoff(void **state) {
-        const RetryAnswer answer = { .code = RETRY_CODE_UNAVAILABLE, .message = "" };
+        const RetryAnswer answer = { .code = GRPC_UNAVAILABLE, .message = "" };
         uint64_t previous_ns = 0, low_ns, high_ns;
 
         (void) state;
@@ -122,7 +122,7 @@ static void told(void **state) {
                 assert_int_equal(delay_ns, cases[i].delay_ns);
                 if (cases[i].r == 0 && cases[i].delay_ns > 0) {
                         const RetryAnswer answer = {
-                                .code = RETRY_CODE_UNAVAILABLE, .told = true, .delay_ns = delay_ns, .message = ""
+                                .code = GRPC_UNAVAILABLE, .told = true, .delay_ns = delay_ns, .message = ""
                         };
 
                         /* Never shortened, lengthened by up to an eighth, never below our own minimum. */

@@ -123,6 +123,7 @@ static void test_parse_size(void **state) {
 }
 
 static void test_hex(void **state) {
+        char sixteen[17];
         const uint8_t bytes[] = { 0x00, 0x9a, 0xff };
         uint8_t back[3] = { 1, 2, 3 };
         char text[7];
@@ -138,6 +139,19 @@ static void test_hex(void **state) {
         assert_int_equal(back[0], 1);
 
         assert_int_equal(util_hex_decode(text, 3, back), 0);
+
+        for (int c = -128; c < 128; c++) {
+                int expected = -EBADMSG;
+
+                for (int digit = 0; digit < 16; digit++)
+                        if (c == "0123456789abcdef"[digit] || c == "0123456789ABCDEF"[digit])
+                                expected = digit;
+                assert_int_equal(util_hex_value((char) c), expected);
+        }
+
+        memset(sixteen, 'x', sizeof(sixteen));
+        util_hex_u64(UINT64_C(0x0123456789abcdef), sixteen);
+        assert_memory_equal(sixteen, "0123456789abcdefx", sizeof(sixteen));
         assert_memory_equal(back, bytes, 3);
 }
 
