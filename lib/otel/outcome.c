@@ -130,7 +130,7 @@ static Outcome judge_call(const OutcomeFacts *facts) {
         if (outcome_call_failed(facts->name, code, by_caller(facts)))
                 return OUTCOME_FAILED;
         /* The call did what it was asked; what ExecSync executed has failed. */
-        return code == CODE_OK && facts->exit_code != 0 ? OUTCOME_EXITED : OUTCOME_OK;
+        return code == GRPC_OK && facts->exit_code != 0 ? OUTCOME_EXITED : OUTCOME_OK;
 }
 
 /* The life of a container, or of a process executed in one; a runtime's `exec` ends with the code of what it executed.

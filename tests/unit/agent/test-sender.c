@@ -237,7 +237,7 @@ static void reply(Rig *rig, ExportwireAnswer answer) {
         }
 }
 
-static void reply_code(Rig *rig, RetryCode code, const char *message) {
+static void reply_code(Rig *rig, GrpcStatus code, const char *message) {
         ExportwireAnswer answer = { .code = code };
 
         exportwire_set_text(answer.message, message, strlen(message));
@@ -358,7 +358,7 @@ static void sends(void **state) {
         assert_int_equal(sender_notify(rig->sender, SENDER_SOON_BYTES), 0);
         expect_none(rig);
         assert_int_equal(state_of(rig, 1), STORESCHEMA_STATE_PENDING);
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
         assert_int_equal(state_of(rig, 1), STORESCHEMA_STATE_EXPORTED);
         assert_int_equal(state_of(rig, 2), STORESCHEMA_STATE_EXPORTED);
         assert_int_equal(state_of(rig, 3), STORESCHEMA_STATE_PENDING);
@@ -373,7 +373,7 @@ static void sends(void **state) {
         if (!take_order(rig, EXPORTWIRE_START))
                 expect_request(rig);
         assert_request(rig, "3");
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
         assert_int_equal(rig->n_started, 1);
         assert_int_equal(counted(rig, COUNTERS_AGENT_RETRIES), 0);
         assert_int_equal(ledger(rig, STORESCHEMA_LEDGER_REJECTED), 0);
@@ -389,18 +389,18 @@ static void bounded(void **state) {
         expect_request(rig);
         assert_request(rig, "32");
         assert_in_range(rig->n_request, 1, SIZE_MAX_REQUEST);
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
         if (!take_order(rig, EXPORTWIRE_START))
                 expect_request(rig);
         assert_request(rig, "1");
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
         assert_int_equal(counted(rig, COUNTERS_AGENT_EXPORTED), 3);
 }
 
 /* Of what the collector accepted it may reject some. */
 static void partial(void **state) {
         Rig *rig = *state;
-        ExportwireAnswer answer = { .code = RETRY_CODE_OK, .n_rejected = 2, .partial = "too old" };
+        ExportwireAnswer answer = { .code = GRPC_OK, .n_rejected = 2, .partial = "too old" };
 
         (void) add_batch(rig, FIXTURE_START, 5, 1);
         assert_int_equal(sender_notify(rig->sender, SENDER_SOON_BYTES), 0);
@@ -430,7 +430,7 @@ static void refused(void **state) {
         (void) add_batch(rig, FIXTURE_START, 4, 1);
         assert_int_equal(sender_notify(rig->sender, SENDER_SOON_BYTES), 0);
         expect_request(rig);
-        reply_code(rig, RETRY_CODE_INVALID_ARGUMENT, "no such tenant");
+        reply_code(rig, GRPC_INVALID_ARGUMENT, "no such tenant");
         assert_int_equal(state_of(rig, 1), STORESCHEMA_STATE_REFUSED);
         assert_int_equal(counted(rig, COUNTERS_AGENT_DROP_REFUSED), 4);
         assert_int_equal(counted(rig, COUNTERS_AGENT_EXPORTED), 0);
@@ -444,7 +444,7 @@ static void refused(void **state) {
         assert_int_equal(sender_notify(rig->sender, SENDER_SOON_BYTES), 0);
         expect_request(rig);
         assert_request(rig, "2");
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
         assert_int_equal(ledger(rig, STORESCHEMA_LEDGER_EXPORTED), 1);
 }
 
@@ -457,7 +457,7 @@ static void postponed(void **state) {
         assert_int_equal(sender_notify(rig->sender, SENDER_SOON_BYTES), 0);
         expect_request(rig);
         begin_ns = clk_monotonic();
-        reply_code(rig, RETRY_CODE_UNAVAILABLE, "no route");
+        reply_code(rig, GRPC_UNAVAILABLE, "no route");
         assert_int_equal(state_of(rig, 1), STORESCHEMA_STATE_PENDING);
         assert_int_equal(counted(rig, COUNTERS_AGENT_RETRIES), 1);
         assert_int_equal(counted(rig, COUNTERS_AGENT_TIMEOUTS), 0);
@@ -471,7 +471,7 @@ static void postponed(void **state) {
         assert_true(clk_monotonic() - begin_ns >= RETRY_DELAY_MIN_NS / 4 * 3);
         assert_request(rig, "211");
         assert_int_equal(rig->n_started, 2);
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
         assert_int_equal(counted(rig, COUNTERS_AGENT_EXPORTED), 3);
         assert_int_equal(ask(rig, "SELECT value FROM meta WHERE key = 'export_failing_since_ns'", 0), 0);
 }
@@ -495,11 +495,11 @@ static void halved(void **state) {
                         assert_string_equal(traces, "2221111111");
                 /* Takes two spans at most. */
                 if (n > 2) {
-                        reply_code(rig, RETRY_CODE_RESOURCE_EXHAUSTED, "too much");
+                        reply_code(rig, GRPC_RESOURCE_EXHAUSTED, "too much");
                         continue;
                 }
                 n_taken += (unsigned) n;
-                reply_code(rig, RETRY_CODE_OK, "");
+                reply_code(rig, GRPC_OK, "");
                 assert_int_equal(state_of(rig, 1),
                                  n_taken == 10 ? STORESCHEMA_STATE_EXPORTED : STORESCHEMA_STATE_PENDING);
         }
@@ -524,9 +524,9 @@ static void one_span_is_dropped(void **state) {
                 expect_request(rig);
                 if (request_spans(rig, traces) > 1 || !refused_one) {
                         refused_one = request_spans(rig, traces) == 1;
-                        reply_code(rig, RETRY_CODE_RESOURCE_EXHAUSTED, "");
+                        reply_code(rig, GRPC_RESOURCE_EXHAUSTED, "");
                 } else
-                        reply(rig, (ExportwireAnswer){ .code = RETRY_CODE_OK, .n_rejected = n_requests == 3 });
+                        reply(rig, (ExportwireAnswer){ .code = GRPC_OK, .n_rejected = n_requests == 3 });
         }
         assert_int_equal(state_of(rig, 1), STORESCHEMA_STATE_EXPORTED);
         assert_int_equal(ledger(rig, STORESCHEMA_LEDGER_REFUSED), 1);
@@ -545,7 +545,7 @@ static void all_singles_are_refused(void **state) {
         assert_int_equal(sender_notify(rig->sender, SENDER_SOON_BYTES), 0);
         for (; state_of(rig, 1) == STORESCHEMA_STATE_PENDING && n_requests < 200; n_requests++) {
                 expect_request(rig);
-                reply_code(rig, RETRY_CODE_RESOURCE_EXHAUSTED, "");
+                reply_code(rig, GRPC_RESOURCE_EXHAUSTED, "");
         }
         assert_in_range(n_requests, SENDER_SINGLES_MAX, 6 + SENDER_SINGLES_MAX);
         assert_int_equal(state_of(rig, 1), STORESCHEMA_STATE_REFUSED);
@@ -574,21 +574,21 @@ static void backlog(void **state) {
         expect_request(rig);
         /* The fresh one, and of the others what a second's worth is begun with. */
         assert_request(rig, "543");
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
         assert_int_equal(sender_notify(rig->sender, SENDER_SOON_BYTES), 0);
         expect_none(rig);
         (void) add_batch(rig, FIXTURE_START, 1, 10);
         assert_int_equal(sender_notify(rig->sender, SENDER_SOON_BYTES), 0);
         expect_request(rig);
         assert_request(rig, "6");
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
 
         /* A second later there is room again; much later not for more than a second's worth. */
         later_ns += 3600 * NSEC_PER_SEC;
         assert_int_equal(sender_notify(rig->sender, SENDER_SOON_BYTES), 0);
         expect_request(rig);
         assert_request(rig, "21");
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
 }
 
 /* A process that ends, cannot be started, or says nonsense makes the request one that comes again. */
@@ -650,7 +650,7 @@ static void idle_process_ends(void **state) {
         (void) add_batch(rig, FIXTURE_START, 1, 1);
         assert_int_equal(sender_notify(rig->sender, SENDER_SOON_BYTES), 0);
         expect_request(rig);
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
         assert_true(poll(&(struct pollfd){ .fd = rig->worker, .events = POLLIN }, 1, 0) == 0);
         later_ns += EXPORTER_LINGER_NS;
         expect_end(rig);
@@ -658,7 +658,7 @@ static void idle_process_ends(void **state) {
         assert_int_equal(sender_notify(rig->sender, SENDER_SOON_BYTES), 0);
         expect_request(rig);
         assert_int_equal(rig->n_started, 2);
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
         free(rig->config.tracing_endpoint);
         rig->config.tracing_endpoint = strdup("https://[::1]:55");
         assert_non_null(rig->config.tracing_endpoint);
@@ -676,14 +676,14 @@ static void idle_process_ends(void **state) {
         rig->config.tracing_endpoint = strdup("unix:/run/c.sock");
         assert_int_equal(sender_reload(rig->sender, &message), 0);
         (void) add_batch(rig, FIXTURE_START + later_ns, 1, 1);
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
         assert_int_equal(state_of(rig, 3), STORESCHEMA_STATE_EXPORTED);
         assert_true(meta_is(rig, "last_export_ok_endpoint", "https://[::1]:55"));
         assert_int_equal(sender_notify(rig->sender, SENDER_SOON_BYTES), 0);
         expect_request(rig);
         assert_int_equal(rig->n_started, 4);
         assert_string_equal(rig->setup.target, "unix:/run/c.sock");
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
 
         /* Nothing is exported any more. */
         free(rig->config.tracing_endpoint);
@@ -704,12 +704,12 @@ static void finish(void **state) {
         expect_request(rig);
         (void) add_batch(rig, FIXTURE_START, 1, 1);
         assert_int_equal(sender_finish(rig->sender, 60 * NSEC_PER_SEC), 0);
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
         assert_true(take_order(rig, EXPORTWIRE_START));
         assert_request(rig, "2");
         assert_int_equal(rig->timeout_ns, SENDER_LAST_NS);
         (void) add_batch(rig, FIXTURE_START, 1, 1);
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
         assert_int_equal(loop_run(rig->loop), 0);
         assert_int_equal(state_of(rig, 2), STORESCHEMA_STATE_EXPORTED);
         assert_int_equal(state_of(rig, 3), STORESCHEMA_STATE_PENDING);
@@ -748,14 +748,14 @@ static void other_store(void **state) {
         (void) sender_in_flight(rig->sender, &n);
         assert_int_equal(n, 0);
         (void) add_batch(rig, FIXTURE_START, 2, 1);
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
         assert_int_equal(state_of(rig, 1), STORESCHEMA_STATE_PENDING);
         assert_int_equal(counted(rig, COUNTERS_AGENT_EXPORTED), 0);
         if (!take_order(rig, EXPORTWIRE_START))
                 expect_request(rig);
         assert_request(rig, "11");
         sender_set_store(rig->sender, NULL);
-        reply_code(rig, RETRY_CODE_OK, "");
+        reply_code(rig, GRPC_OK, "");
         expect_none(rig);
         store_free(first);
 }
@@ -798,7 +798,7 @@ static void certificates(void **state) {
         free(rig->config.tracing_client_key);
         rig->config.tracing_client_key = strdup(path);
         assert_int_equal(sender_reload(rig->sender, &message), 0);
-        reply_code(rig, RETRY_CODE_UNAVAILABLE, "");
+        reply_code(rig, GRPC_UNAVAILABLE, "");
         expect_request(rig);
         assert_string_equal(rig->setup.certificate, text);
         assert_string_equal(rig->setup.key, text);

@@ -356,7 +356,8 @@ static void words(void **state) {
         }
         assert_int_equal(verdict_parse("", &verdict), -EINVAL);
         assert_int_equal(verdict_stop_method("StopContainer"), VERDICT_STOP_CONTAINER);
-        assert_int_equal(verdict_stop_method("runtime.v1.RuntimeService/RemovePodSandbox"), VERDICT_STOP_REMOVE_SANDBOX);
+        assert_int_equal(verdict_stop_method("runtime.v1.RuntimeService/RemovePodSandbox"),
+                         VERDICT_STOP_REMOVE_SANDBOX);
         assert_int_equal(verdict_stop_method("kill"), VERDICT_STOP_UNSEEN);
         assert_int_equal(verdict_stop_method(""), VERDICT_STOP_UNSEEN);
         assert_int_equal(verdict_parse("Killed", &verdict), -EINVAL);
