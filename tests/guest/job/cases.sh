@@ -317,12 +317,41 @@ podman_case() {
 	podman rm -f "ends-$runtime" "oom-$runtime"
 }
 
+# oom_behind RUNTIME MONITOR: systemd removes the container's cgroup before the monitor looks, as it does on a busy node.
+# Prints the exit code and whether it was the OOM killer.
+oom_behind() {
+	local pid monitor cgroup
+	podman run -d --runtime "$1" --conmon "$2" --network none --memory 16m --name behind localhost/busybox:1 \
+		sh -c 'until [ -e /go ]; do sleep 0.2; done; exec tail /dev/zero' >&2
+	pid=$(podman inspect behind --format '{{.State.Pid}}')
+	monitor=$(podman inspect behind --format '{{.State.ConmonPid}}')
+	cgroup=/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$pid/cgroup")
+	[[ -e $cgroup/memory.events ]]
+	kill -STOP "$monitor"
+	touch "/proc/$pid/root/go"
+	removed() { [[ ! -e $cgroup ]]; }
+	until_true 60 removed
+	kill -CONT "$monitor"
+	podman wait behind >&2
+	podman inspect behind --format '{{.State.ExitCode}} {{.State.OOMKilled}}'
+	podman rm -f behind >&2
+}
+
 case_podman_runc() {
 	podman load -i /opt/images/busybox.tar
 	podman_case runc
 }
 
 case_podman_crun() { podman_case crun; }
+
+case_oom_behind() {
+	local runtime
+	for runtime in runc crun; do
+		[[ $(oom_behind "$runtime" /usr/libexec/podspan/podspan-conmon) == "137 true" ]]
+		# What conmon says is no condition.
+		echo "conmon: $(oom_behind "$runtime" /usr/bin/conmon)"
+	done
+}
 
 case_crio() {
 	podman load -i /opt/images/pause.tar
