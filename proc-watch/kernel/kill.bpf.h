@@ -299,7 +299,7 @@ struct Walk {
         __u64 room; /* below the limit in `cause`, in pages */
         __u32 n_grown;
         __u32 n_fit;
-        __u64 joint; /* the cgroup of the last cause, which counts where none has grown */
+        struct Cause joint; /* the last cause, which counts where none has grown; time_ns 0: none */
 };
 
 struct {
@@ -365,7 +365,7 @@ __attribute__((noinline)) int look_at_level(unsigned long at_css, __u32 level) {
         if (!HAS_MEMORY_EVENTS)
                 return 0;
 
-        if (walk->joint == id)
+        if (walk->joint.time_ns != 0 && walk->joint.id == id)
                 name_limit(walk, css, level);
         count = count_ooms(css);
         seen = bpf_map_lookup_elem(&oom_seen, &id);
@@ -411,11 +411,11 @@ static __s64 resident_pages(struct task_struct *task) {
         return sum > 0 ? sum : -1;
 }
 
-/* Whose limit it was, once all levels have been looked at; @joint is what the same thread has killed for before. */
-static void judge(struct Walk *walk, __u64 thread, const struct Cause *joint) {
-        if (walk->n_grown == 0 && joint) {
-                walk->cause = *joint;
-                if (joint->unknown || (joint->id != 0 && walk->victim.limit_level < 0))
+/* Whose limit it was, once all levels have been looked at. */
+static void judge(struct Walk *walk, __u64 thread) {
+        if (walk->n_grown == 0 && walk->joint.time_ns != 0) {
+                walk->cause = walk->joint;
+                if (walk->cause.unknown || (walk->cause.id != 0 && walk->victim.limit_level < 0))
                         walk->victim.limit_level = EVENT_LEVEL_UNKNOWN;
         } else if (!HAS_MEMORY_EVENTS || (walk->n_grown > 0 && walk->n_fit != 1)) {
                 /* No limit that has been reached, or more than one: whose it was cannot be said. */
@@ -429,7 +429,7 @@ static void judge(struct Walk *walk, __u64 thread, const struct Cause *joint) {
 static void emit_victim(struct task_struct *task) {
         __u64 thread = bpf_get_current_pid_tgid();
         struct cgroup_subsys_state *css = memory_of(task);
-        struct Cause *cause = bpf_map_lookup_elem(&oom_causes, &thread), joint = {};
+        struct Cause *cause = bpf_map_lookup_elem(&oom_causes, &thread);
         struct Walk *walk = walk_room();
         __u32 pid = (__u32) task->tgid;
         const Track *entry;
@@ -446,17 +446,15 @@ static void emit_victim(struct task_struct *task) {
         walk->victim.container_level = walk->victim.limit_level = EVENT_LEVEL_NONE;
         walk->victim.rss_pages = resident_pages(task);
         walk->n_grown = walk->n_fit = 0;
-        walk->joint = 0;
-        if (cause && walk->event.time_ns - cause->time_ns < OOM_TOGETHER_NS) {
-                joint = *cause;
-                walk->joint = joint.id;
-        }
+        walk->joint.time_ns = 0;
+        if (cause && walk->event.time_ns - cause->time_ns < OOM_TOGETHER_NS)
+                walk->joint = *cause;
 
         for (__u32 i = 0; i < OOM_LEVELS_MAX && css; i++) {
                 (void) look_at_level((unsigned long) css, i);
                 css = BPF_CORE_READ(css, parent);
         }
-        judge(walk, thread, joint.time_ns != 0 ? &joint : NULL);
+        judge(walk, thread);
         walk->victim.limit_pages = walk->victim.limit_level >= 0 ? walk->cause.limit_pages : 0;
 
         entry = bpf_map_lookup_elem(&tracked, &pid);
