@@ -149,12 +149,56 @@ static void say_death(const Tell *tell, const Node *node, const Event *event, co
         verdict_set(span, &facts, &decision);
 }
 
+typedef struct LifeEnd {
+        const Event *event;
+        const EventDeath *death;
+        const char *sender_container;
+        uint64_t wall;
+        bool late; /* in a trace of its own */
+} LifeEnd;
+
+/* A span called @name of the whole life, below @parent. 0 with a span owned by the caller, or a negative errno. */
+static int end_span(const Tell *tell, const Node *node, const char *name, const TraceContext *parent,
+                    const LifeEnd *end, Span **ret) {
+        TraceContext context;
+        Span *span;
+        int r;
+
+        r = tracecontext_new_child(parent, &context);
+        if (r < 0)
+                return r;
+        r = node_span_new(node, name, &context, parent, &span);
+        if (r < 0)
+                return r;
+
+        /* A life can be long and the wall clock be set meanwhile: the end is what has just been seen. */
+        span_set_time(span, end->wall - (end->event->time_ns - node->entry_ns), end->wall);
+        span_attr_int(span, "process.pid", end->event->pid);
+        say_death(tell, node, end->event, end->death, end->sender_container, end->wall, span);
+        node_span_exit(span, end->event->status);
+        add_links(node, end->late, span);
+        *ret = span;
+        return 0;
+}
+
+/* Does the kernel side know of this end what a monitor cannot: the sender of a signal, or whose limit it was? */
+static bool knows_more(const Node *node, const LifeEnd *end) {
+        const Node *monitor = node_reporter(node);
+
+        return monitor && !monitor->killed && death_cause(end->death, end->event->status);
+}
+
 int life_end(Tell *tell, Node *node, const Event *event, const EventDeath *death, const char *sender_container,
              const Clk *now, uint64_t start_window_ns) {
-        uint64_t wall = now->realtime_ns + (event->time_ns - now->monotonic_ns);
-        TraceContext context, parent;
+        LifeEnd end = {
+                .event = event,
+                .death = death,
+                .sender_container = sender_container,
+                .wall = now->realtime_ns + (event->time_ns - now->monotonic_ns),
+                .late = !node->hold && event->time_ns - node->entry_ns > start_window_ns,
+        };
+        TraceContext parent;
         Span *span;
-        bool late;
         int r;
 
         node->last_ns = MAX(node->last_ns, event->time_ns);
@@ -163,28 +207,23 @@ int life_end(Tell *tell, Node *node, const Event *event, const EventDeath *death
                 return 0;
 
         parent = *node_life_parent(node);
-        late = !node->hold && event->time_ns - node->entry_ns > start_window_ns;
-        if (late) {
+        if (end.late) {
                 r = tell->host.root(tell->host.userdata, &parent);
                 if (r < 0)
                         return 0;
         }
-        r = tracecontext_new_child(&parent, &context);
-        if (r < 0)
-                return 0;
-        r = node_span_new(node, "wait_for_exit_code", &context, &parent, &span);
+        r = end_span(tell, node, "wait_for_exit_code", &parent, &end, &span);
         if (r < 0)
                 return r;
-
-        /* A life can be long and the wall clock be set meanwhile: the end is what has just been seen. */
-        span_set_time(span, wall - (event->time_ns - node->entry_ns), wall);
-        span_attr_int(span, "process.pid", event->pid);
-        say_death(tell, node, event, death, sender_container, wall, span);
-        node_span_exit(span, event->status);
-        add_links(node, late, span);
-        if (node->monitored)
-                tell_report(tell, node, span, event->time_ns, REPORTS_END_NS);
-        else
+        if (!node->monitored) {
                 tell_span(tell, node, span);
-        return 0;
+                return 0;
+        }
+        tell_report(tell, node, span, event->time_ns, REPORTS_END_NS);
+        if (node->hold || !knows_more(node, &end))
+                return 0;
+        r = end_span(tell, node, "death", &parent, &end, &span);
+        if (r >= 0)
+                tell->host.emit(tell->host.userdata, span);
+        return r;
 }

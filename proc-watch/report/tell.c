@@ -75,6 +75,35 @@ static int tell_work(Tell *tell, Node *node, const char *name, const Work *work,
         return 0;
 }
 
+/* The command was to make a container, and has failed before the container's program ran. */
+static bool is_failed_start(const Node *node) {
+        bool makes = strcmp(node->verb, "create") == 0 || strcmp(node->verb, "run") == 0;
+        const Node *top = node;
+
+        while (top->nested)
+                top = top->parent;
+        /* A CRI call that has failed says so itself, in the runtime's words. */
+        return node->kind == COMMAND_RUNTIME && makes && node->owner && node->status > 0 && node->entry_ns == 0 &&
+               !node->incomplete && !top->live;
+}
+
+static void say_failed_start(const Node *node, Span *span) {
+        VerdictFacts facts = VERDICT_FACTS_NONE;
+        char words[COMMAND_NAME_MAX + 64];
+        VerdictDecision decision;
+
+        if (WIFSIGNALED(node->status))
+                (void) snprintf(words, sizeof(words), "%s %s was ended by signal %d", node->name, node->verb,
+                                WTERMSIG(node->status));
+        else
+                (void) snprintf(words, sizeof(words), "%s %s failed with exit code %d", node->name, node->verb,
+                                WEXITSTATUS(node->status));
+        facts.start_failure = words;
+        decision = verdict_decide(&facts);
+        verdict_set(span, &facts, &decision);
+        span_set_status(span, SPAN_STATUS_ERROR, words);
+}
+
 void tell_node(Tell *tell, Node *node) {
         TraceContext contexts[PHASES_MAX];
         NodePhase phases[PHASES_MAX];
@@ -105,9 +134,13 @@ void tell_node(Tell *tell, Node *node) {
                 (void) tell_work(tell, node, work_name(work->kind), work, parent, NULL);
         }
 
-        if (node_span(node, &span) < 0)
+        if (node_span(node, &span) < 0) {
                 tell->n_dropped++;
-        else if (node->monitored)
+                return;
+        }
+        if (is_failed_start(node))
+                say_failed_start(node, span);
+        if (node->monitored)
                 tell_report(tell, node, span, node->end_ns, REPORTS_CALL_NS);
         else
                 tell_span(tell, node, span);

@@ -55,6 +55,13 @@ static int find(void *userdata, const Command *command, uint64_t time_ns, StoryO
         return 0;
 }
 
+static int find_without_call(void *userdata, const Command *command, uint64_t time_ns, StoryOrigin *ret) {
+        int r = find(userdata, command, time_ns, ret);
+
+        ret->live = false;
+        return r;
+}
+
 static int cgroup(void *userdata, uint32_t pid, uint64_t start_ns, char **ret) {
         (void) userdata;
         assert_int_equal(start_ns, pid * NSEC_PER_SEC);
@@ -687,6 +694,71 @@ static void monitor_left(void **state) {
                 }
 }
 
+/* A runtime that fails before the container's program runs: with a monitor of ours, that one says it. */
+static void failed_start(void **state) {
+        static const Step theirs[] = LIFE("conmon", "", 0), ours[] = LIFE("podspan-conmon", CONTEXT, 0);
+        const Event end = {
+                .type = EVENT_EXIT, .time_ns = 12 * MS, .start_ns = 4 * NSEC_PER_SEC, .pid = 4, .status = 0x100
+        };
+        StoryHost alone = host;
+        Story *story;
+
+        (void) state;
+        alone.find = find_without_call;
+        story = play(&alone, theirs, 12);
+        assert_int_equal(story_event(story, &end, NULL, 0, &now), 0);
+        assert_string_equal(told_text(the("runc create"), "podspan.exit.verdict"), "start-failed");
+        assert_string_equal(span_text(the("runc create"), the("runc create")->message),
+                            "runc create failed with exit code 1");
+        forget(story);
+
+        /* A CRI call says it in the runtime's words. */
+        story = play(&host, theirs, 12);
+        assert_int_equal(story_event(story, &end, NULL, 0, &now), 0);
+        assert_string_equal(told_text(the("runc create"), "podspan.exit.verdict"), "");
+        forget(story);
+
+        story = play(&alone, ours, 12);
+        assert_int_equal(story_event(story, &end, NULL, 0, &now), 0);
+        assert_int_equal(count("runc create"), 0);
+        forget(story);
+}
+
+/* Beside a monitor's report of an end by a signal goes what the kernel side alone knows. */
+static void monitor_does_not_know(void **state) {
+        static const struct {
+                int status, n;
+                const char *verdict;
+        } cases[] = { { SIGKILL, 1, "killed" }, { SIGTERM, 0, "" }, { 0x300, 0, "" } };
+
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Story *story = begin_life(LIFE_END);
+                EventDeath death = { .fatal = { .signal = SIGKILL,
+                                                .sender = EVENT_SENDER_HOST,
+                                                .pid = 77,
+                                                .comm = "bash",
+                                                .time_ns = NSEC_PER_SEC } };
+                const Event end = { .type = EVENT_EXIT,
+                                    .flags = EVENT_CONTAINER,
+                                    .time_ns = NSEC_PER_SEC,
+                                    .start_ns = 5 * NSEC_PER_SEC,
+                                    .pid = 5,
+                                    .status = cases[i].status };
+
+                assert_int_equal(story_event(story, &end, (const char *) &death, sizeof(death), &now), 0);
+                assert_int_equal(count("wait_for_exit_code"), 0);
+                assert_int_equal(count("death"), cases[i].n);
+                if (cases[i].n > 0) {
+                        assert_string_equal(told_text(the("death"), "podspan.exit.verdict"), cases[i].verdict);
+                        assert_string_equal(told_text(the("death"), "podspan.kill.program"), "bash");
+                        assert_int_equal(told_number(the("death"), "podspan.kill.pid"), 77);
+                        assert_int_equal(the("death")->end_ns, WALL + NSEC_PER_SEC);
+                }
+                forget(story);
+        }
+}
+
 /* Another process of the monitor's that a signal ends is not the monitor. */
 static void monitors_child_killed(void **state) {
         static const Step child[] = { { EVENT_FORK, 9, 3, 0, 0, NULL, NULL, NULL, 0 },
@@ -843,6 +915,8 @@ int main(void) {
                 cmocka_unit_test(monitor_killed),
                 cmocka_unit_test(monitor_killed_after_the_end),
                 cmocka_unit_test(monitor_left),
+                cmocka_unit_test(failed_start),
+                cmocka_unit_test(monitor_does_not_know),
                 cmocka_unit_test(monitors_child_killed),
                 cmocka_unit_test(found_monitor_killed),
                 cmocka_unit_test(wrapper_killed),
