@@ -1,5 +1,8 @@
 """What must be true of podspan's spans, whichever the runtime."""
 
+import contextlib
+import sqlite3
+
 from .spans import SERVER, UNSET
 
 CRI, HOOK = "podspan-cri", "podspan-hook"
@@ -70,6 +73,17 @@ def check_stop(spans, pod, start_trace):
         # Pod.remove() gives no time; a removal and a sandbox's stop have no number of their own.
         assert span.attributes["podspan.stop.method"] == method
         assert span.attributes.get("podspan.stop.grace_ms") == (0 if method == "StopContainer" else None)
+
+
+def check_history(store, pod, container_id):
+    """What a question about a container's end asks the store for."""
+    with contextlib.closing(sqlite3.connect(f"file:{store}/podspan.db?mode=ro", uri=True)) as db:
+        stops = set(db.execute("SELECT id, kind, method, grace_ms FROM stop WHERE kind = 2"))
+        probes = db.execute("SELECT pod_uid, outcome, why FROM span WHERE container_id = ? AND name LIKE '%/ExecSync'",
+                            (container_id,)).fetchall()
+    assert stops >= {(container_id, 2, 3, 0), (container_id, 2, 5, None), (pod.sandbox_id, 2, 4, None),
+                     (pod.sandbox_id, 2, 6, None)}
+    assert set(probes) == {(pod.uid, 2, "exit code 1")}
 
 
 def check_poststop(spans, pod, container_id, start_trace):

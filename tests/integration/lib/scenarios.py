@@ -6,7 +6,8 @@ import grpc
 import pytest
 
 from . import cri
-from .checks import (CRI, HOOK, check_hook_under, check_poststop, check_start, check_stop, has_methods, has_start)
+from .checks import (CRI, HOOK, check_history, check_hook_under, check_poststop, check_start, check_stop, has_methods,
+                     has_start)
 from .node import node, own_spans
 from .otlp import Receiver
 from .spans import ERROR, NO_PARENT, SERVER, Caller
@@ -29,11 +30,13 @@ def one_trace(make, create_call, poststart_call="StartContainer"):
         check_hook_under(spans, calls[create_call], pod, "createRuntime", main)
         check_hook_under(spans, calls[poststart_call], pod, "poststart", main)
         start_trace = calls["RunPodSandbox"].trace_id
+        assert one.client("ExecSync", container_id=main, cmd=["false"], timeout=10).exit_code == 1
         pod.remove(one.client)
         spans = one.backend.wait_for(
             lambda spans: has_methods(pod, "StopPodSandbox", "RemovePodSandbox", "StopContainer", "RemoveContainer")(
                 spans) and spans.of(stage="poststop", pod=pod.uid), "the end of the pod")
         check_stop(spans, pod, start_trace)
+        check_history(one.podspan.store, pod, main)
         check_poststop(spans, pod, main, start_trace)
         assert len({span.span_id for span in spans}) == len(spans), f"a span came twice:\n{spans}"
         assert {span.service for span in spans} <= {CRI, HOOK}
