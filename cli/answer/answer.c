@@ -80,7 +80,7 @@ int answer_from_death(const Death *death, Answer *ret) {
 }
 
 const char *answer_start_call(const char *name) {
-        static const char *const methods[] = { "RunPodSandbox", "CreateContainer", "StartContainer" };
+        static const char *const methods[] = { "RunPodSandbox", "PullImage", "CreateContainer", "StartContainer" };
         const char *slash = strrchr(name, '/');
 
         if (strncmp(name, "runtime.v1", strlen("runtime.v1")) != 0 || !slash)
@@ -252,4 +252,53 @@ int answer_kubelet(Answer *answer, const char *reason, bool probe) {
 
 void answer_settle(Answer *answer) {
         answer->decision = verdict_settle(&answer->facts, answer->emitted, &answer->disagrees);
+}
+
+_printf_(1, 0) static char *format_new(const char *format, va_list args) {
+        char *s;
+
+        return vasprintf(&s, format, args) < 0 ? NULL : s;
+}
+
+int answer_add(Answer *answer, const char *what, const char *source, const uint8_t *span_id, const char *format, ...) {
+        AnswerItem item = {}, *more;
+        va_list args;
+
+        if (answer->n_items == ANSWER_ITEMS_MAX)
+                return 0;
+        more = reallocarray(answer->items, answer->n_items + 1, sizeof(*more));
+        if (!more)
+                return -ENOMEM;
+        answer->items = more;
+
+        item.what = strdup(what);
+        item.source = source ? strdup(source) : NULL;
+        va_start(args, format);
+        item.value = format_new(format, args);
+        va_end(args);
+        if (!source) {
+                memcpy(item.span_id, span_id ?: answer->span_id, sizeof(item.span_id));
+                item.has_span = true;
+        }
+        answer->items[answer->n_items++] = item;
+        return item.what && item.value && (!source || item.source) ? 0 : -ENOMEM;
+}
+
+int answer_add_unknown(Answer *answer, const char *format, ...) {
+        va_list args;
+        char **more;
+
+        if (answer->n_unknown == ANSWER_ITEMS_MAX)
+                return 0;
+        more = reallocarray(answer->unknown, answer->n_unknown + 1, sizeof(*more));
+        if (!more)
+                return -ENOMEM;
+        answer->unknown = more;
+        va_start(args, format);
+        answer->unknown[answer->n_unknown] = format_new(format, args);
+        va_end(args);
+        if (!answer->unknown[answer->n_unknown])
+                return -ENOMEM;
+        answer->n_unknown++;
+        return 0;
 }

@@ -87,10 +87,3 @@ int answer_add(Answer *answer, const char *what, const char *source, const uint8
 
 /* Adds something that is not known. */
 int answer_add_unknown(Answer *answer, const char *format, ...) _printf_(2, 3);
-
-/*
- * Evidence from the store: the facts in words, OOM kills of other processes, earlier lives of the same container name
- * with their verdicts, failed probes, failed calls of the pod, pressure. Call after answer_settle(). Returns 0 or a
- * negative errno.
- */
-int answer_evidence(StoreDb *db, Answer *answer);

@@ -24,27 +24,31 @@
         "  AND " DEATH_RANK("x") " > " DEATH_RANK("d") ")"
 
 /* A container by its name, or by the begin of its id. */
-#define CONTAINER_MATCHES(t)                     \
-        "(" t ".container_name = :container OR " \
-        "(length(:container) >= 4 AND substr(" t ".container_id, 1, length(:container)) = :container))"
+#define CONTAINER_MATCHES(t, what)             \
+        "(" t ".container_name = " what " OR " \
+        "(length(" what ") >= 4 AND substr(" t ".container_id, 1, length(" what ")) = " what "))"
 
-#define SANDBOX_MATCHES(t) "(length(:pod) >= 4 AND substr(" t ".sandbox_id, 1, length(:pod)) = :pod)"
+/* A pod as STOREQUERY_POD_MATCHES(), or by the begin of its sandbox's id. */
+#define POD_MATCHES(t, what)                                                                             \
+        "(CASE WHEN instr(" what ", '/') > 0 THEN " t ".pod_namespace = substr(" what ", 1, instr(" what \
+        ", '/') - 1) AND " t ".pod_name = substr(" what ", instr(" what ", '/') + 1)"                    \
+        " ELSE " t ".pod_name = " what " OR " t ".pod_uid = " what " END OR "                            \
+        "(length(" what ") >= 4 AND substr(" t ".sandbox_id, 1, length(" what ")) = " what "))"
 
-#define DEATH_FILTER                                                                                                      \
-        " d.end_ns >= :since AND d.end_ns <= :until AND (:pod IS NULL OR " STOREQUERY_POD_MATCHES(                        \
-                "d") " OR " SANDBOX_MATCHES("d") ") AND (:container IS NULL OR " CONTAINER_MATCHES("d") ")"               \
-                                                                                                        " AND "           \
-                                                                                                        "(:emitted = "    \
-                                                                                                        "0 OR "           \
-                                                                                                        "(:emitted "      \
-                                                                                                        ">> "             \
-                                                                                                        "d.verdict) "     \
-                                                                                                        "& 1) "           \
-                                                                                                        "AN"              \
-                                                                                                        "D" DEATH_IS_BEST \
-                                                                                                        " ORDER BY "      \
-                                                                                                        "d.end_ns "       \
-                                                                                                        "DESC"
+#define DEATH_FILTER                                                                                                                                                                         \
+        " d.end_ns >= :since AND d.end_ns <= :until AND (:pod IS NULL OR " POD_MATCHES(                                                                                                      \
+                "d",                                                                                                                                                                         \
+                ":pod") ") AND (:container IS NULL OR " CONTAINER_MATCHES("d",                                                                                                               \
+                                                                          ":container") ") AND (:any IS NULL "                                                                               \
+                                                                                        "OR " POD_MATCHES(                                                                                   \
+                                                                                                "d",                                                                                         \
+                                                                                                ":any") " O"                                                                                 \
+                                                                                                        "R"                                                                                  \
+                                                                                                        " " CONTAINER_MATCHES(                                                               \
+                                                                                                                "d",                                                                         \
+                                                                                                                ":an"                                                                        \
+                                                                                                                "y") ") AND (:emitted = 0 OR (:emitted >> d.verdict) & 1) AND" DEATH_IS_BEST \
+                                                                                                                     " ORDER BY d.end_ns DESC"
 
 #define DEATHS_SQL     "SELECT " DEATH_COLUMNS " FROM death d WHERE" DEATH_FILTER
 #define POD_DEATHS_SQL "SELECT " DEATH_COLUMNS " FROM death d WHERE d.pod_uid = :uid AND" DEATH_FILTER
@@ -62,6 +66,7 @@ int deathdb_list(StoreDb *db, const DeathFilter *filter, DeathFn fn, void *userd
         storequery_text(stmt, ":pod", filter->pod);
         storequery_text(stmt, ":uid", filter->pod_uid);
         storequery_text(stmt, ":container", filter->container);
+        storequery_text(stmt, ":any", filter->any);
 
         while ((r = storequery_step(stmt)) > 0) {
                 int verdict = sqlite3_column_int(stmt, 8);
@@ -88,10 +93,14 @@ int deathdb_list(StoreDb *db, const DeathFilter *filter, DeathFn fn, void *userd
         return r;
 }
 
-#define CALL_COLUMNS                                                                                              \
-        "s.name, coalesce(s.container_name, ''), coalesce(s.container_id, ''), coalesce(s.sandbox_id, ''),"       \
-        " coalesce(s.pod_uid, ''), coalesce(s.pod_name, ''), coalesce(s.pod_namespace, ''), coalesce(s.why, '')," \
-        " s.start_ns, s.end_ns, s.outcome, s.batch, s.trace_id, s.span_id"
+#define CALL_COLUMNS                                                                                                  \
+        "s.name AS name, coalesce(s.container_name, '') AS container_name, coalesce(s.container_id, '') AS "          \
+        "container_id,"                                                                                               \
+        " coalesce(s.sandbox_id, '') AS sandbox_id, coalesce(s.pod_uid, '') AS pod_uid, coalesce(s.pod_name, '') AS " \
+        "pod_name,"                                                                                                   \
+        " coalesce(s.pod_namespace, '') AS pod_namespace, coalesce(s.why, ''), s.start_ns, s.end_ns, s.outcome, "     \
+        "s.batch,"                                                                                                    \
+        " s.trace_id, s.span_id"
 
 static int each_call(sqlite3_stmt *stmt, DeathCallFn fn, void *userdata) {
         int r;
@@ -170,7 +179,7 @@ int deathdb_seen(StoreDb *db, const char *what, unsigned max, DeathCallFn fn, vo
         r = storequery_prepare(storedb_sqlite(db),
                                "SELECT * FROM (SELECT " CALL_COLUMNS
                                " FROM span s ORDER BY s.start_ns DESC LIMIT :max) q"
-                               " WHERE " STOREQUERY_POD_MATCHES("q") " LIMIT 1",
+                               " WHERE " POD_MATCHES("q", ":pod") " OR " CONTAINER_MATCHES("q", ":pod") " LIMIT 1",
                                &stmt);
         if (r < 0)
                 return r;

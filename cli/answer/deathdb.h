@@ -36,6 +36,7 @@ typedef struct DeathFilter {
         const char *pod;       /* name, namespace/name, UID or the begin of a sandbox's id; NULL: any */
         const char *pod_uid;   /* this pod exactly; NULL: any */
         const char *container; /* name, or the begin of an id; NULL: any */
+        const char *any;       /* what `pod` or `container` takes; NULL: any */
         uint32_t emitted;      /* bits 1 << Verdict; 0: any */
 } DeathFilter;
 

@@ -29,14 +29,17 @@ static bool is_pod(const DeathCall *call, const char *pod) {
                (strlen(pod) >= 4 && begins(call->sandbox_id, pod));
 }
 
+static bool is_container(const DeathCall *call, const char *container) {
+        return strcmp(call->container_name, container) == 0 ||
+               (strlen(container) >= 4 && begins(call->container_id, container));
+}
+
 static bool passes(const DeathFilter *filter, const DeathCall *call) {
-        if (filter->pod_uid && strcmp(call->pod_uid, filter->pod_uid) != 0)
-                return false;
-        if (filter->container && strcmp(call->container_name, filter->container) != 0 &&
-            (strlen(filter->container) < 4 || !begins(call->container_id, filter->container)))
-                return false;
-        return (!filter->pod || is_pod(call, filter->pod)) && call->end_ns >= filter->since_ns &&
-               (filter->until_ns == 0 || call->end_ns <= filter->until_ns);
+        return (!filter->pod_uid || strcmp(call->pod_uid, filter->pod_uid) == 0) &&
+               (!filter->pod || is_pod(call, filter->pod)) &&
+               (!filter->container || is_container(call, filter->container)) &&
+               (!filter->any || is_pod(call, filter->any) || is_container(call, filter->any)) &&
+               call->end_ns >= filter->since_ns && (filter->until_ns == 0 || call->end_ns <= filter->until_ns);
 }
 
 static bool is_same(const Answer *answer, const DeathCall *call, const char *method) {
