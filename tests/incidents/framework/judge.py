@@ -13,7 +13,7 @@ import time
 
 # How long podspand may take to have the last spans of a death; the answer itself is not waited for.
 SETTLE_SECONDS = 20
-QUESTIONS = {"why --end": ("why", "--end"), "why --now": ("why", "--now"), "why": ("why",)}
+QUESTIONS = {"why --end": ("why", "--end"), "why --now": ("why", "--now"), "why": ("why",), "exits": ("exits",)}
 
 
 @dataclasses.dataclass
@@ -112,28 +112,60 @@ def compare(answer, expect, proof):
     return ("wrong", reasons) if reasons else ("right", [])
 
 
-def _ask(world, command, ask):
-    done = world.ask(*command, "--json") if ask is None else world.ask(command[0], ask, *command[1:], "--json")
+def _lines(text):
+    """The JSON documents of a text, one a line; a document may have more than one line, too."""
     try:
-        answer = json.loads(done.stdout)
+        return [json.loads(text)]
     except ValueError:
-        answer = None
-    return done, answer
+        pass
+    try:
+        return [json.loads(line) for line in text.splitlines()]
+    except ValueError:
+        return []
 
 
-def judge(world, incident, proof):
-    """Asks the question of an incident, and judges the answer."""
+def _ask_exits(world, expect, proof):
+    """What `exits` says of the container, newest first: the answer is the last exit, the OOM kills are its evidence."""
+    by = ["--pod", proof["pod"]] if expect.get("ask") == "{pod}" or not proof.get("container") else \
+        ["--container", proof["container"]]
+    done = world.ask("exits", *by, "--json")
+    lines = _lines(done.stdout)
+    exits = [line for line in lines if line.get("event") == "exit"]
+    if not exits:
+        return done, None
+    return done, {**exits[0], "unknown": exits[0].get("missing"), "evidence": [line for line in lines if line not in exits]}
+
+
+def _ask(world, expect, proof, question):
+    if question == "exits":
+        return _ask_exits(world, expect, proof)
+    command = QUESTIONS[question]
+    done = world.ask(command[0], fill(expect.get("ask", "{container}"), proof), *command[1:], "--json")
+    return done, (_lines(done.stdout) or [None])[0]
+
+
+def _agrees(world, expect, proof, answer):
+    """`exits` and `why --end` are to have one verdict for one death; reasons if they have not."""
+    _, line = _ask_exits(world, expect, proof)
+    if line is None:
+        return ["`exits` does not list it"]
+    return [] if line.get("verdict") == answer["verdict"] else [
+        f"`exits` says {line.get('verdict')}, `why` says {answer['verdict']}"]
+
+
+def judge(world, incident, proof, question=None):
+    """Asks the question of an incident (or another one), and judges the answer."""
     expect = incident.expect
-    command, ask = QUESTIONS[expect["question"]], fill(expect.get("ask", "{container}"), proof)
-    now = "now" in expect["question"]
+    question = question or expect["question"]
+    now = "now" in question
     deadline = time.monotonic() + (0 if now else SETTLE_SECONDS)
     while True:
         begin = time.monotonic()
-        done, answer = _ask(world, command, ask)
+        done, answer = _ask(world, expect, proof, question)
         seconds = time.monotonic() - begin
         if answer is None:
             said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
-            result, reasons = "error", [f"podspan {' '.join(command)} {ask}: exit code {done.returncode}: {said[0]}"]
+            result, reasons = "error", [f"{' '.join(map(str, done.args[1:5]))}: exit code {done.returncode}: {said[0]}"]
         else:
             result, reasons = compare(answer, expect, proof)
         # The spans of the end may be on their way: then there is nothing yet, or not enough. A wrong answer is one.
@@ -143,4 +175,7 @@ def judge(world, incident, proof):
     limit = expect.get("within", 2)
     if now and result == "right" and seconds > limit:
         result, reasons = "wrong", [f"the answer took {seconds:.1f} s, not {limit} s"]
+    if result == "right" and question == "why --end":
+        reasons = _agrees(world, expect, proof, answer)
+        result = "wrong" if reasons else "right"
     return Judgement(result, reasons, answer, seconds)
