@@ -64,7 +64,7 @@ def _same(found, wanted, proof):
     return str(found) == str(fill(wanted, proof))
 
 
-def _differences(what, found, wanted, proof):
+def differences(what, found, wanted, proof):
     """What is missing or different among the facts of an object."""
     have, result = flat(found), []
     for key, value in flat(wanted).items():
@@ -92,18 +92,18 @@ def compare(answer, expect, proof):
     sentence = expect.get("sentence")
     if sentence and not re.search(fill(sentence, proof, escape=True), answer.get("sentence") or ""):
         reasons.append(f"the sentence is: {answer.get('sentence')}\n  expected: {fill(sentence, proof)}")
-    reasons += _differences("fact", answer.get("facts") or {}, expect.get("facts", {}), proof)
+    reasons += differences("fact", answer.get("facts") or {}, expect.get("facts", {}), proof)
     chain = _chain(answer)
     if "leaf" in expect:
         if not chain:
             return "unknown", [f"no chain; missing: {'; '.join(map(str, answer.get('unknown') or ['not said']))}"]
         leaf = chain[-1]
-        differences = _differences("leaf", leaf, expect["leaf"], proof)
+        differences = differences("leaf", leaf, expect["leaf"], proof)
         if differences and (leaf.get("wait") or {}).get("kind") == "unknown":
             return "unknown", [f"the leaf's wait is unknown: {json.dumps(leaf)}"]
         reasons += differences
     for link in expect.get("chain", []):
-        if not any(not _differences("", process, link, proof) for process in chain):
+        if not any(not differences("", process, link, proof) for process in chain):
             reasons.append(f"nobody in the chain is {flat(link)}: {json.dumps(chain)}")
     evidence = json.dumps(answer.get("evidence"), ensure_ascii=False)
     for pattern in expect.get("evidence", []):
@@ -124,16 +124,21 @@ def _lines(text):
         return []
 
 
-def _ask_exits(world, expect, proof):
-    """What `exits` says of the container, newest first: the answer is the last exit, the OOM kills are its evidence."""
-    by = ["--pod", proof["pod"]] if expect.get("ask") == "{pod}" or not proof.get("container") else \
-        ["--container", proof["container"]]
+def exits_of(world, by):
+    """What `exits` says, newest first: the answer is the last exit, the OOM kills are its evidence."""
     done = world.ask("exits", *by, "--json")
     lines = _lines(done.stdout)
     exits = [line for line in lines if line.get("event") == "exit"]
     if not exits:
         return done, None
     return done, {**exits[0], "unknown": exits[0].get("missing"), "evidence": [line for line in lines if line not in exits]}
+
+
+def _ask_exits(world, expect, proof):
+    """The same for an incident."""
+    if expect.get("ask") == "{pod}" or not proof.get("container"):
+        return exits_of(world, ["--pod", proof["pod"]])
+    return exits_of(world, ["--container", proof["container"]])
 
 
 def _ask(world, expect, proof, question):
