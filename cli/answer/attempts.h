@@ -15,12 +15,13 @@
 typedef struct Attempts {
         uint64_t n;          /* before the one in flight */
         uint64_t first_ns;   /* when the first of them began; 0: there is none */
-        uint64_t n_deadline; /* of them, by the caller's deadline */
+        uint64_t n_deadline; /* of them, ended by the caller's deadline */
+        uint64_t n_given_up; /* ended by the caller, by its deadline or before */
         char why[160];       /* of the last one */
 } Attempts;
 
 /*
- * The calls of @operation for the same pod, and container where one is known, that failed in a row before @start_ns.
- * Returns 0 or a negative errno.
+ * The calls of @operation for the same pod, and container where one is known, that failed, or that the caller gave up,
+ * in a row before @start_ns. Returns 0 or a negative errno.
  */
 int attempts_find(StoreDb *db, const char *operation, const Identity *identity, uint64_t start_ns, Attempts *ret);

@@ -45,6 +45,8 @@ const char *chain_role(const Proc *proc) {
         }
         if (proc->podof && *proc->podof->cni)
                 return "CNI plugin";
+        if (proc->podof && proc->podof->is_volume)
+                return "volume helper";
         if (proc->trusted && proc->below_runtime)
                 return "hook";
         return "";
@@ -162,6 +164,8 @@ static bool is_entry(const Chains *chains, const Chain *chain, const Proc *proc)
         const Proc *parent = proc->parent >= 0 ? &chains->procs.procs[proc->parent] : NULL;
         const Owner *owner = podowner_of(&chains->owners, &chains->procs, proc);
 
+        if (owner && *chain->identity.container_id && strcmp(owner->id, chain->identity.container_id) != 0)
+                return false;
         if (!owner || !parent || proc->stat.state == 'Z' || (proc->trusted && !proc->below_runtime))
                 return false;
         if (!parent->trusted ||
@@ -284,6 +288,12 @@ static const Proc *find_engine(Chains *chains, const Chain *chain, const bool *m
         return net ? enginefind_of((pid_t) chain->call.pid, chains->engines, chains->n_engines, &net->diag) : NULL;
 }
 
+static bool is_stopped(const Chains *chains, const Proc *proc) {
+        char state = proc ? state_of(chains, proc) : '\0';
+
+        return state == 'T' || state == 'F';
+}
+
 static int build(Chains *chains, Chain *chain) {
         _cleanup_free_ bool *members = calloc(chains->procs.n + 1, sizeof(*members));
         const Proc *leaf = NULL, *entry;
@@ -307,7 +317,9 @@ static int build(Chains *chains, Chain *chain) {
         chain->engine_state = chain->engine ? state_of(chains, chain->engine) : '\0';
         if (chain->engine && (chain->engine_state == 'T' || chain->engine_state == 'F' || !leaf))
                 push(chain, chain->engine);
-        entry = chain->has_call && !leaf && chain->engine_state != 'T' && chain->engine_state != 'F'
+        /* A monitor of an exec waits for its command. */
+        entry = chain->has_call && (!leaf || leaf->kind == PODOF_MONITOR) && !is_stopped(chains, leaf) &&
+                                chain->engine_state != 'T' && chain->engine_state != 'F'
                         ? find_entry(chains, chain)
                         : NULL;
         if (entry) {
@@ -439,11 +451,11 @@ static void guess(Chain *chain, const Proc *proc, const Owner *owner) {
 }
 
 /* A process that works for a pod and is in no chain of a call. */
-static bool is_orphan(const Chains *chains, size_t at, size_t n_calls) {
+static bool is_orphan(const Chains *chains, size_t at, size_t n_calls, bool settled) {
         const Proc *proc = &chains->procs.procs[at];
 
         if (!chains->owners.working[at] || chains->owners.of[at] < 0 || is_long_lived(proc) ||
-            proc->stat.state == 'Z' || procscan_age_ns(&chains->procs, proc) < CHAIN_SETTLE_NS)
+            proc->stat.state == 'Z' || (settled && procscan_age_ns(&chains->procs, proc) < CHAIN_SETTLE_NS))
                 return false;
         for (size_t i = 0; i < n_calls; i++)
                 if (is_member(chains, &chains->chains[i], at))
@@ -462,7 +474,7 @@ static int add_orphans(Chains *chains, const ChainOptions *options) {
                 uint64_t age_ns;
 
                 if (!owner || (options->pod && !chain_is_pod(&owner->identity, options->pod)) ||
-                    !is_orphan(chains, i, n_calls))
+                    !is_orphan(chains, i, n_calls, !options->created))
                         continue;
                 age_ns = procscan_age_ns(&chains->procs, proc);
                 for (size_t k = n_calls; !chain && k < chains->n; k++)
@@ -493,8 +505,7 @@ static void add_created(Chains *chains, const ChainOptions *options) {
                 Chain *chain;
 
                 if (!owner || !*proc->cgroup.container_id || strncmp(proc->stat.comm, "runc:[", 6) != 0 ||
-                    !chain_is_pod(&owner->identity, options->created) ||
-                    procscan_age_ns(&chains->procs, proc) < CHAIN_SETTLE_NS)
+                    !chain_is_pod(&owner->identity, options->created))
                         continue;
                 chain = add(chains);
                 if (!chain)
@@ -502,6 +513,26 @@ static void add_created(Chains *chains, const ChainOptions *options) {
                 chain->identity = owner->identity;
                 chain->age_ns = procscan_age_ns(&chains->procs, proc);
                 chain->none = CHAIN_LEAF;
+                push(chain, proc);
+        }
+}
+
+/* What kubelet has started itself, a volume driver or a mount helper, and that names no pod. */
+static void add_helpers(Chains *chains, const ChainOptions *options) {
+        for (size_t i = 0; options->created && i < chains->procs.n; i++) {
+                const Proc *proc = &chains->procs.procs[i];
+                Chain *chain;
+
+                if (proc->parent < 0 || chains->procs.procs[proc->parent].kind != PODOF_KUBELET || !proc->trusted ||
+                    proc->kind != PODOF_OTHER || proc->stat.state == 'Z' || chains->owners.working[i])
+                        continue;
+                chain = add(chains);
+                if (!chain)
+                        return;
+                chain->unattributed = true;
+                chain->age_ns = procscan_age_ns(&chains->procs, proc);
+                chain->none = CHAIN_LEAF;
+                push(chain, &chains->procs.procs[proc->parent]);
                 push(chain, proc);
         }
 }
@@ -531,6 +562,7 @@ static int look(Chains *chains, const ChainOptions *options, const Context *cont
         if (r < 0)
                 return r;
         add_created(chains, options);
+        add_helpers(chains, options);
         find_stuck(chains, options);
         begin_waits(chains);
         r = waitlook_scan(&chains->look);

@@ -36,7 +36,8 @@ typedef enum ChainNone {
 
 typedef struct Chain {
         bool has_call;
-        bool stale; /* the podspan-cri that wrote the call is gone */
+        bool unattributed; /* a child of kubelet, and nothing says which pod it works for */
+        bool stale;        /* the podspan-cri that wrote the call is gone */
         ContextRecord call;
         Identity identity; /* of the call, or of the processes */
         char guess[32];    /* without a call: which it must be, by what the processes do; "": not known */

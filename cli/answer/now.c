@@ -110,14 +110,20 @@ static void find_attempts(Now *now) {
                 add_unknown(now, "how often it was tried before: the store cannot be read");
                 return;
         }
+        /* The span of the one before may still be on its way. */
+        if (now->chain->age_ns < STOREDB_SETTLE_NS) {
+                (void) usleep((useconds_t) ((STOREDB_SETTLE_NS - now->chain->age_ns) / NSEC_PER_USEC));
+                (void) attempts_find(db, now->chain->call.operation, &now->chain->identity, now->chain->call.start_ns,
+                                     attempts);
+        }
         if (attempts->n == 0)
                 return;
         clock_text(attempts->first_ns, since);
         add_evidence(now, "attempts", "store",
-                     "attempt %" PRIu64 " of %s since %s: %" PRIu64 " of %" PRIu64
-                     " before ended by the caller's deadline; the last one: %s",
-                     attempts->n + 1, now->chain->call.operation, since, attempts->n_deadline, attempts->n,
-                     *attempts->why ? attempts->why : "no reason is known");
+                     "attempt %" PRIu64 " of %s since %s: of the %" PRIu64 " before, %" PRIu64
+                     " were given up by the caller, %" PRIu64 " of these at its deadline; the last one: %s",
+                     attempts->n + 1, now->chain->call.operation, since, attempts->n, attempts->n_given_up,
+                     attempts->n_deadline, *attempts->why ? attempts->why : "no reason is known");
 }
 
 /* Downloads of the engine that has the call. Which is whose is known only if one call pulls. */
@@ -172,21 +178,26 @@ _printf_(2, 3) static void say(Now *now, const char *format, ...) {
 
 static void say_subject(Now *now) {
         const Chain *chain = now->chain;
+        const ChainLink *leaf = chain_leaf(chain);
         const char *operation = operation_of(chain);
         char age[TEXT_DURATION_MAX], since[16];
 
         text_duration(chain->age_ns, age);
         if (*operation)
                 say(now, "%s of %s", operation, now->name);
+        else if (leaf && leaf->proc->podof && leaf->proc->podof->is_volume)
+                say(now, "Mounting a volume of %s", now->name);
         else
                 say(now, "Work for %s", now->name);
-        if (*chain->identity.container_name)
+        if (*chain->identity.container_name && *chain->identity.pod_name)
                 say(now, ", container %s,", chain->identity.container_name);
         say(now, " has run for %s", age);
         if (now->attempts.n > 0) {
                 clock_text(now->attempts.first_ns, since);
                 say(now, " (attempt %" PRIu64 " since %s%s)", now->attempts.n + 1, since,
-                    now->attempts.n_deadline == now->attempts.n ? ", each ended by the caller's deadline" : "");
+                    now->attempts.n_deadline == now->attempts.n   ? ", each ended by the caller's deadline"
+                    : now->attempts.n_given_up == now->attempts.n ? ", each given up by the caller"
+                                                                  : "");
         }
         if (!chain->has_call)
                 say(now, ", without a CRI call that podspan-cri saw");
@@ -263,12 +274,18 @@ static void find_evidence(Now *now) {
                 add_unknown(now, "the rest: there are more processes or descriptors than podspan looks at");
 }
 
+/* podman's containers are in no pod. */
+static void name_pod(Now *now, const Identity *identity) {
+        if (!*identity->pod_name && *identity->container_name)
+                (void) snprintf(now->name, sizeof(now->name), "container %s", identity->container_name);
+        else
+                chainview_pod(identity, now->name, sizeof(now->name));
+}
+
 static void tell(Now *now) {
         char words[CHAIN_TEXT_MAX];
 
-        chainview_pod(&now->chain->identity, now->name, sizeof(now->name));
-        if (!*now->chain->identity.pod_name && *now->chain->identity.container_name)
-                (void) snprintf(now->name, sizeof(now->name), "container %s", now->chain->identity.container_name);
+        name_pod(now, &now->chain->identity);
         find_attempts(now);
         if (is_pull(now->chain))
                 find_pulls(now, now->chain);
@@ -300,7 +317,7 @@ static bool tell_waiting(Now *now) {
         }
         if (!known)
                 return false;
-        chainview_pod(&known->identity, now->name, sizeof(now->name));
+        name_pod(now, &known->identity);
         for (size_t i = 0; !other && i < now->chains.n; i++)
                 if (is_pull(&now->chains.chains[i]))
                         other = &now->chains.chains[i];
@@ -324,6 +341,33 @@ static bool tell_waiting(Now *now) {
                      age);
         add_unknown(now,
                     "whether kubelet lets this pod wait: it pulls one image at a time unless it was told otherwise");
+        return true;
+}
+
+/* Nothing names the pod. What kubelet runs may be for it, if it is only one. */
+static bool tell_helper(Now *now) {
+        const Chain *only = NULL;
+        char words[CHAIN_TEXT_MAX], age[TEXT_DURATION_MAX];
+        size_t n = 0;
+
+        for (size_t i = 0; i < now->chains.n; i++)
+                if (now->chains.chains[i].unattributed) {
+                        only = &now->chains.chains[i];
+                        n++;
+                }
+        if (n == 0)
+                return false;
+        say(now, "No CRI call of %s is in flight, and no process names it. ", now->pod);
+        if (n > 1) {
+                say(now, "kubelet runs %zu programs whose pod is not known.", n);
+                return true;
+        }
+        now->chain = only;
+        text_duration(only->age_ns, age);
+        chain_words(only, words);
+        say(now, "Whichever pod it is for, kubelet has run one program for %s: %s.", age, words);
+        add_unknown(now, "which pod pid %d works for", (int) chain_leaf(only)->proc->stat.pid);
+        find_evidence(now);
         return true;
 }
 
@@ -406,6 +450,7 @@ static CliExit print_json(const Now *now, CliExit result) {
                 json_map(json);
                 json_pair_u64(json, "number", now->attempts.n + 1);
                 json_pair_u64(json, "by_deadline", now->attempts.n_deadline);
+                json_pair_u64(json, "given_up", now->attempts.n_given_up);
                 json_time(json, "first", now->attempts.first_ns);
                 json_map_end(json);
         }
@@ -484,7 +529,7 @@ CliExit now_print(const Cli *cli, const char *pod) {
                 return cli_failure("%s/context, /proc: %s", cli->state_dir, strerror(-r));
         if (now->chain)
                 tell(now);
-        else if (!tell_waiting(now)) {
+        else if (!tell_waiting(now) && !tell_helper(now)) {
                 say(now, "Nothing of %s is in flight, and no process on this node belongs to it.", pod);
                 result = CLI_NOTHING;
         }

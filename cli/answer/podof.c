@@ -257,6 +257,40 @@ void podof_environ(const char *s, size_t n, Podof *podof) {
         }
 }
 
+/* The string behind @key, up to the next quote, as a driver's JSON has it. */
+static void read_quoted(const char *s, size_t n, const char *key, char *ret, size_t size) {
+        const char *at = memmem(s, n, key, strlen(key)), *end;
+
+        if (!at)
+                return;
+        at += strlen(key);
+        end = memchr(at, '"', n - (size_t) (at - s));
+        if (end)
+                keep(ret, size, at, (size_t) (end - at));
+}
+
+void podof_volume(const char *s, size_t n, Podof *ret) {
+        static const char folder[] = "/pods/";
+        const char *at = n > 0 ? memmem(s, n, folder, sizeof(folder) - 1) : NULL, *end;
+        char uid[IDENTITY_ID_MAX + 1] = "";
+
+        *ret = (Podof){};
+        if (!at)
+                return;
+        at += sizeof(folder) - 1;
+        end = memchr(at, '/', n - (size_t) (at - s));
+        if (!end)
+                return;
+        keep_id(uid, at, (size_t) (end - at));
+        /* A UID, or the hash of a static pod. */
+        if ((strlen(uid) != 36 && strlen(uid) != 32) || strspn(uid, "0123456789abcdef-") != strlen(uid))
+                return;
+        ret->is_volume = true;
+        memcpy(ret->pod_uid, uid, sizeof(uid));
+        read_quoted(s, n, "\"kubernetes.io/pod.name\":\"", ret->pod_name, sizeof(ret->pod_name));
+        read_quoted(s, n, "\"kubernetes.io/pod.namespace\":\"", ret->pod_namespace, sizeof(ret->pod_namespace));
+}
+
 size_t podof_filter(const char *s, size_t n, char ret[static PODOF_ENVIRON_MAX]) {
         size_t arg_n, value_n, k = 0;
         const char *arg;

@@ -33,6 +33,7 @@ typedef struct Podof {
         char verb[16]; /* of a runtime: "create"; of a shim: "start", "delete", "" while it serves */
         char cni[16];  /* CNI_COMMAND: "ADD", "DEL" …; "": no CNI plugin */
         char ifname[16];
+        bool is_volume; /* an argument is a path of a pod's volume, or names the pod as kubelet tells a volume driver */
         char id[IDENTITY_ID_MAX + 1]; /* of the container or sandbox; "": not said */
         char bundle[PODOF_BUNDLE_MAX + 1];
         char pod_uid[IDENTITY_ID_MAX + 1]; /* of CNI_ARGS, or of the name that CRI-O gives a monitor */
@@ -43,6 +44,10 @@ typedef struct Podof {
 
 /* Reads the @n bytes of a command line, each argument with its NUL; the last may be cut. */
 void podof_cmdline(PodofKind kind, const char *s, size_t n, Podof *ret);
+
+/* Reads of a command line which pod's volume it is about: "…/pods/UID/volumes/…", as kubelet's mount helpers and volume
+ * drivers get it. */
+void podof_volume(const char *s, size_t n, Podof *ret);
 
 /* Reads variables, each with its NUL, into @podof. Those that are not CNI's are skipped. */
 void podof_environ(const char *s, size_t n, Podof *podof);

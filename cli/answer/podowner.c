@@ -75,7 +75,7 @@ static bool is_work(const Proc *proc) {
         case PODOF_RUNTIME:
                 return true;
         case PODOF_OTHER:
-                return proc->below_runtime || (proc->podof && *proc->podof->cni);
+                return proc->below_runtime || (proc->podof && (*proc->podof->cni || proc->podof->is_volume));
         case PODOF_ENGINE:
         case PODOF_KUBELET:
         case _PODOF_KIND_MAX:

@@ -180,6 +180,7 @@ static void read_words(int out, void *userdata) {
 static int take_words(Procs *procs, Aside *aside) {
         char cmdline[PODOF_CMDLINE_MAX], environ_kept[PODOF_ENVIRON_MAX];
         Words words;
+        Podof volume;
         Proc *proc;
         int r;
 
@@ -199,11 +200,16 @@ static int take_words(Procs *procs, Aside *aside) {
                 return 0;
         if (words.program_trusted)
                 proc->kind = podof_kind(proc->exe);
-        if (proc->kind == PODOF_OTHER && words.environ_n == 0)
+        podof_volume(cmdline, proc->kind == PODOF_OTHER ? words.cmdline_n : 0, &volume);
+        if (proc->kind == PODOF_OTHER && words.environ_n == 0 && !volume.is_volume)
                 return 0;
         proc->podof = malloc(sizeof(*proc->podof));
         if (!proc->podof)
                 return -ENOMEM;
+        if (volume.is_volume && words.environ_n == 0) {
+                *proc->podof = volume;
+                return 0;
+        }
         podof_cmdline(proc->kind, cmdline, words.cmdline_n, proc->podof);
         if (proc->kind == PODOF_OTHER)
                 podof_environ(environ_kept, words.environ_n, proc->podof);
@@ -279,6 +285,15 @@ static void judge(Procs *procs, Proc *proc, unsigned depth) {
         proc->trusted = !proc->cgroup.in_pod || proc->cgroup.is_monitor || proc->below_runtime;
 }
 
+static bool below_kubelet(const Procs *procs, const Proc *proc) {
+        for (unsigned depth = 0; depth < PROCSCAN_DEPTH && proc->parent >= 0; depth++) {
+                proc = &procs->procs[proc->parent];
+                if (proc->kind == PODOF_KUBELET && proc->trusted)
+                        return true;
+        }
+        return false;
+}
+
 static void judge_all(Procs *procs) {
         for (size_t i = 0; i < procs->n; i++) {
                 const Proc *parent = find(procs, procs->procs[i].stat.ppid);
@@ -290,7 +305,8 @@ static void judge_all(Procs *procs) {
         for (size_t i = 0; i < procs->n; i++) {
                 Proc *proc = &procs->procs[i];
 
-                if (!proc->trusted && !proc->below_runtime) {
+                if ((!proc->trusted && !proc->below_runtime) ||
+                    (proc->podof && proc->podof->is_volume && !below_kubelet(procs, proc))) {
                         proc->kind = PODOF_OTHER;
                         free(proc->podof);
                         proc->podof = NULL;
