@@ -20,6 +20,7 @@
 #include "child.h"
 #include "clk.h"
 #include "envcarrier.h"
+#include "exitstatus.h"
 #include "filelimit.h"
 #include "hook.h"
 #include "log.h"
@@ -182,23 +183,9 @@ static void bound_time(const siginfo_t *info) {
 }
 
 static void span_ended(Span *span, const siginfo_t *info) {
-        char type[32];
+        bool exited = info->si_code == CLD_EXITED;
 
-        if (info->si_code == CLD_EXITED) {
-                span_attr_int(span, "process.exit.code", info->si_status);
-                if (info->si_status == 0)
-                        return;
-                (void) snprintf(type, sizeof(type), "%d", info->si_status);
-        } else {
-                const char *name = sigabbrev_np(info->si_status);
-
-                if (name)
-                        (void) snprintf(type, sizeof(type), "SIG%s", name);
-                else
-                        (void) snprintf(type, sizeof(type), "signal %d", info->si_status);
-        }
-        span_attr_str(span, "error.type", type);
-        span_set_status(span, SPAN_STATUS_ERROR, NULL);
+        exitstatus_set(span, exited ? info->si_status : 128 + info->si_status, exited ? 0 : info->si_status, NULL);
 }
 
 static void span_not_started(Span *span, int error) {

@@ -127,15 +127,7 @@ int verdict_parse(const char *word, Verdict *ret) {
 }
 
 const char *verdict_signal_name(int signal, char ret[static VERDICT_SIGNAL_MAX]) {
-        const char *name = sigabbrev_np(signal);
-
-        if (name)
-                (void) snprintf(ret, VERDICT_SIGNAL_MAX, "SIG%s", name);
-        else if (signal >= SIGRTMIN && signal <= SIGRTMAX)
-                (void) snprintf(ret, VERDICT_SIGNAL_MAX, "SIGRTMIN+%d", signal - SIGRTMIN);
-        else
-                (void) snprintf(ret, VERDICT_SIGNAL_MAX, "SIGUNKNOWN");
-        return ret;
+        return exitstatus_signal(signal, ret);
 }
 
 int verdict_signal_parse(const char *name) {

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "exitstatus.h"
 #include "span.h"
 
 /* For verdict_read() alone: whoever calls it includes otlp.pb-c.h. */
@@ -228,7 +229,7 @@ int verdict_parse(const char *word, Verdict *ret);
 
 /* "SIGKILL", "SIGRTMIN+3"; of a number that is no signal "SIGUNKNOWN". The second parses such a name: 0 if it is none.
  */
-#define VERDICT_SIGNAL_MAX 16
+#define VERDICT_SIGNAL_MAX EXITSTATUS_SIGNAL_MAX
 const char *verdict_signal_name(int signal, char ret[static VERDICT_SIGNAL_MAX]);
 int verdict_signal_parse(const char *name);
 

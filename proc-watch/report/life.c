@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
+#include "exitstatus.h"
 #include "life.h"
 
 static void find_cgroup(Tell *tell, Node *node, const Event *event) {
@@ -175,7 +176,7 @@ static int end_span(const Tell *tell, const Node *node, const char *name, const 
         span_set_time(span, end->wall - (end->event->time_ns - node->entry_ns), end->wall);
         span_attr_int(span, "process.pid", end->event->pid);
         say_death(tell, node, end->event, end->death, end->sender_container, end->wall, span);
-        node_span_exit(span, end->event->status);
+        exitstatus_set_wait(span, end->event->status, NULL);
         add_links(node, end->late, span);
         *ret = span;
         return 0;

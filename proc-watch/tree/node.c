@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include "exitstatus.h"
 #include "node.h"
 
 #define PHASE_MIN_NS (100 * NSEC_PER_USEC) /* less is no phase worth a span */
@@ -394,27 +395,6 @@ void node_span_work(const Node *node, Span *span, uint64_t begin_ns, uint64_t en
         }
 }
 
-void node_span_exit(Span *span, int status) {
-        char type[32];
-
-        if (status < 0)
-                return;
-        if (WIFSIGNALED(status)) {
-                const char *name = sigabbrev_np(WTERMSIG(status));
-
-                (void) snprintf(type, sizeof(type), "SIG%s", name ? name : "UNKNOWN");
-                span_attr_int(span, "process.exit.code", 128 + WTERMSIG(status));
-                span_attr_str(span, "podspan.process.signal", type);
-        } else {
-                (void) snprintf(type, sizeof(type), "%d", WEXITSTATUS(status));
-                span_attr_int(span, "process.exit.code", WEXITSTATUS(status));
-        }
-        if (status != 0) {
-                span_attr_str(span, "error.type", type);
-                span_set_status(span, SPAN_STATUS_ERROR, NULL);
-        }
-}
-
 int node_span(const Node *node, Span **ret) {
         _cleanup_(span_freep) Span *span = NULL;
         char title[128];
@@ -434,7 +414,7 @@ int node_span(const Node *node, Span **ret) {
         span_attr_str(span, "oci.hook.stage", node->stage);
         span_attr_str(span, "podspan.cni.interface", node->ifname);
         node_span_work(node, span, node->begin_ns, node->end_ns, node->run_delay_ns);
-        node_span_exit(span, node->status);
+        exitstatus_set_wait(span, node->status, NULL);
         for (size_t i = 0; i < node->n_links; i++)
                 span_link(span, &node->links[i], node->why[i]);
         *ret = TAKE_PTR(span);

@@ -155,5 +155,3 @@ int node_work_span(const Node *node, const char *name, const Work *work, const T
  * known waited for a CPU.
  */
 void node_span_work(const Node *node, Span *span, uint64_t begin_ns, uint64_t end_ns, uint64_t run_delay_ns);
-/* Sets exit code or signal, and the status, of wait(2)'s @status; nothing where it is NODE_STATUS_UNKNOWN. */
-void node_span_exit(Span *span, int status);

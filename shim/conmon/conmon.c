@@ -14,6 +14,7 @@
 #include "caller.h"
 #include "conmon.h"
 #include "detach.h"
+#include "exitstatus.h"
 #include "exitstep.h"
 #include "healthcheck.h"
 #include "monitor.h"
@@ -274,7 +275,7 @@ static void on_failed(void *userdata, int status, const char *text, size_t len) 
         if (len > 0)
                 report_warning("runtime stderr: %.*s", (int) len, text);
         (void) caller_tell(&conmon->caller, -1, text, len);
-        report_error("Failed to create container: exit status %d", monitor_exit_code(status));
+        report_error("Failed to create container: exit status %d", exitstatus_code(status));
         trace_runtime_ended(&conmon->trace, status, &conmon->runtime_ended, /* failed= */ true, text, len);
 
         conmon->exit_code = EXIT_FAILURE;

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "atomicfile.h"
+#include "exitstatus.h"
 #include "exitstep.h"
 #include "filelimit.h"
 #include "monitor.h"
@@ -104,7 +105,7 @@ int exitstep_wait_command(pid_t command) {
         for (;;) {
                 pid = waitpid(-1, &status, 0);
                 if (pid == command)
-                        code = monitor_exit_code(status);
+                        code = exitstatus_code(status);
                 if (pid < 0 && errno != EINTR)
                         return code;
         }

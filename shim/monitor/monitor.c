@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "atomicfile.h"
+#include "exitstatus.h"
 #include "monitor.h"
 #include "runtimecall.h"
 
@@ -309,19 +310,11 @@ static void fail_with_words(Monitor *monitor, const char *text) {
                 fail(monitor, text, strlen(text));
 }
 
-int monitor_exit_code(int status) {
-        if (WIFEXITED(status))
-                return WEXITSTATUS(status);
-        if (WIFSIGNALED(status))
-                return 128 + WTERMSIG(status);
-        return -1;
-}
-
 static void end(Monitor *monitor, int status, bool timed_out, bool never_ran) {
         const MonitorHooks *hooks = &monitor->options.hooks;
         const OomWatch *watch = &monitor->oom_watch;
         MonitorEnd e = {
-                .code = monitor_exit_code(status),
+                .code = exitstatus_code(status),
                 .signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
                 .timed_out = timed_out,
                 .never_ran = never_ran,

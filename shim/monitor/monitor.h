@@ -140,6 +140,3 @@ bool monitor_wants(const Monitor *monitor, pid_t pid);
 void monitor_disconnect(Monitor *monitor);
 /* After monitor_disconnect(): waits for the others as attach_finish() does. */
 void monitor_serve_last(Monitor *monitor);
-
-/* The exit code for a wait status: 128 and the signal for a killed process. */
-int monitor_exit_code(int status);

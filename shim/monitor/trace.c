@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "envcarrier.h"
+#include "exitstatus.h"
 #include "runtimelog.h"
 #include "trace.h"
 
@@ -125,25 +126,6 @@ static void set_failed(Span *span, const char *type, const char *text) {
         span_set_status(span, SPAN_STATUS_ERROR, text);
 }
 
-/* How a process ended, as podspan-watch has it. */
-static void set_exit(Span *span, int code, int signal, const char *text) {
-        char type[32];
-
-        if (code < 0) /* not known, and so not said */
-                return;
-        span_attr_int(span, "process.exit.code", code);
-        if (signal != 0) {
-                const char *name = sigabbrev_np(signal);
-
-                (void) snprintf(type, sizeof(type), "SIG%s", name ? name : "UNKNOWN");
-                span_attr_str(span, "podspan.process.signal", type);
-        } else {
-                (void) snprintf(type, sizeof(type), "%d", code);
-        }
-        if (code != 0)
-                set_failed(span, type, text);
-}
-
 /* There is no container: the span of what failed is that of its end. */
 static void set_start_failed(const Trace *trace, Span *span, const char *text) {
         VerdictFacts facts = VERDICT_FACTS_NONE;
@@ -252,7 +234,6 @@ void trace_set_up_failed(Trace *trace, const char *text) {
 void trace_runtime_ended(Trace *trace, int status, const Clk *at, bool failed, const char *words, size_t len) {
         const RuntimeArgs *runtime = trace->options.runtime;
         char name[128], message[RUNTIMELOG_TEXT_MAX + 1];
-        int code = monitor_exit_code(status);
         const char *text = NULL;
         Span *span;
 
@@ -274,8 +255,8 @@ void trace_runtime_ended(Trace *trace, int status, const Clk *at, bool failed, c
         span_attr_str(span, "podspan.oci.bundle", runtime->bundle);
         if (failed)
                 text = runtime_message(trace, words, len, message);
-        set_exit(span, code, WIFSIGNALED(status) ? WTERMSIG(status) : 0, text);
-        if (failed && code == 0)
+        exitstatus_set_wait(span, status, text);
+        if (failed && status == 0)
                 set_failed(span, "no_container", text);
         if (failed)
                 set_start_failed(trace, span, text);
@@ -434,7 +415,7 @@ void trace_ended(Trace *trace, const Monitor *monitor, const MonitorEnd *end) {
                 streams = span_context(span);
         set_time(span, &trace->created, &end->at);
         span_attr_int(span, "process.pid", trace->container_pid);
-        set_exit(span, end->code, end->signal, end->never_ran && end->signal == 0 ? NEVER_RAN : NULL);
+        exitstatus_set(span, end->code, end->signal, end->never_ran && end->signal == 0 ? NEVER_RAN : NULL);
         if (end->timed_out)
                 set_failed(span, "timeout", "Timed out");
         span_attr_bool(span, "podspan.oom_killed", end->oom);

@@ -361,9 +361,9 @@ def test_wrap_death_by_signal(state, number):
     done, _ = run(wrap_command(state, "sh", "-c", f"kill -{int(number)} $$"), input=STATE, stderr=subprocess.DEVNULL)
     assert done.returncode == -number
     span = collected(state).one()
-    assert span.status == spans.ERROR and "process.exit.code" not in span.attributes
-    if number != signal.SIGRTMIN:
-        assert span.attributes["error.type"] == number.name
+    name = "SIGRTMIN+0" if number == signal.SIGRTMIN else number.name
+    assert span.status == spans.ERROR and span.attributes["process.exit.code"] == 128 + number
+    assert span.attributes["error.type"] == span.attributes["podspan.process.signal"] == name
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM,
