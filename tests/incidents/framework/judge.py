@@ -98,10 +98,10 @@ def compare(answer, expect, proof):
         if not chain:
             return "unknown", [f"no chain; missing: {'; '.join(map(str, answer.get('unknown') or ['not said']))}"]
         leaf = chain[-1]
-        differences = differences("leaf", leaf, expect["leaf"], proof)
-        if differences and (leaf.get("wait") or {}).get("kind") == "unknown":
+        other = differences("leaf", leaf, expect["leaf"], proof)
+        if other and (leaf.get("wait") or {}).get("kind") == "unknown":
             return "unknown", [f"the leaf's wait is unknown: {json.dumps(leaf)}"]
-        reasons += differences
+        reasons += other
     for link in expect.get("chain", []):
         if not any(not differences("", process, link, proof) for process in chain):
             reasons.append(f"nobody in the chain is {flat(link)}: {json.dumps(chain)}")

@@ -145,7 +145,7 @@ class World:
         self.folder = Path(tempfile.mkdtemp(prefix="incidents-"))
         os.chmod(self.folder, 0o755)
         self._stack = contextlib.ExitStack()
-        self._lock = threading.Lock()
+        self._lock, self._programs = threading.Lock(), threading.Lock()
         self._serial = 0
         self._processes = []
         self.podspan = self.watch = self.runtime = None
@@ -215,9 +215,10 @@ class World:
     def program(self, name):
         """The victim under another name."""
         path = self.folder / name
-        if not path.exists():
-            shutil.copy(victim(), self.folder / f".{name}")
-            os.rename(self.folder / f".{name}", path)
+        with self._programs:
+            if not path.exists():
+                shutil.copy(victim(), self.folder / f".{name}")
+                os.rename(self.folder / f".{name}", path)
         return path
 
     def unique(self, name):
