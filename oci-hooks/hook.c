@@ -22,6 +22,7 @@
 #include "log.h"
 #include "origin.h"
 #include "procfs.h"
+#include "semconv.h"
 
 #define CONFIG_JSON "/config.json"
 #define SPANS_MAX   2
@@ -229,7 +230,7 @@ static int run_poststop(Hook *hook) {
         /* A life that ends soon is part of the start's trace, and so are its spans. */
         if (hook->origin.source != ORIGIN_ENVIRONMENT && !origin_start_parent(&hook->origin, hook->now_ns, &start))
                 start = hook->origin.parent;
-        r = add_span(hook, "container", &start, hook->origin.record.start_ns, "stage", &span);
+        r = add_span(hook, SEMCONV_SPAN_CONTAINER, &start, hook->origin.record.start_ns, "stage", &span);
         if (r < 0)
                 return r;
         if (hook->origin.source == ORIGIN_CALL &&

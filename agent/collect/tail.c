@@ -1,22 +1,13 @@
 #include <assert.h>
 #include <string.h>
+#include "semconv.h"
 #include "tail.h"
-
-/* How long these take says how long something ran, not how long somebody waited. */
-static const char *const long_lived[] = { "attach", "container", "read_loop", "wait_for_exit_code" };
-
-static bool is_long_lived(const char *name) {
-        for (size_t i = 0; i < ARRAY_SIZE(long_lived); i++)
-                if (strcmp(name, long_lived[i]) == 0)
-                        return true;
-        return false;
-}
 
 const char *tail_judge(const TailRules *rules, const IngestRow *row) {
         if (rules->errors && row->outcome == OUTCOME_FAILED)
                 return STORESCHEMA_KEEP_ERROR;
         if (rules->slower_than_ns > 0 && row->end_ns - row->start_ns > rules->slower_than_ns &&
-            !is_long_lived(row->name))
+            !semconv_long_lived(row->name))
                 return STORESCHEMA_KEEP_SLOW;
         return NULL;
 }

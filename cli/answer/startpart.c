@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "semconv.h"
 #include "startpart.h"
 #include "util.h"
 
@@ -66,9 +67,7 @@ static bool is_one_of(const char *s, const char *const *words, size_t n) {
 
 /* These last as long as the container, a stream or a monitor: they explain no moment of a start. */
 static bool is_life(const char *name) {
-        static const char *const names[] = { "container", "wait_for_exit_code", "read_loop", "attach", "entrypoint" };
-
-        return is_one_of(name, names, ARRAY_SIZE(names));
+        return (name && semconv_long_lived(name)) || startpart_same(name, "entrypoint");
 }
 
 static bool is_container_life(const StartSpan *span) {

@@ -1,6 +1,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
+#include "semconv.h"
 #include "text.h"
 #include "waterfall.h"
 
@@ -16,16 +17,6 @@
 #define SAFE_MAX            1024
 #define GAP_SHARE           0.04 /* of the busy time: what an idle stretch takes, if it is longer */
 #define SERIES_MAX          64
-
-/* Spans that live long by nature: they cover time in which nothing need happen. */
-static const char *const long_lived[] = { "container", "read_loop", "wait_for_exit_code", "attach" };
-
-static bool lives_long(const TraceSpan *span) {
-        for (size_t i = 0; i < ARRAY_SIZE(long_lived); i++)
-                if (strcmp(span->name, long_lived[i]) == 0)
-                        return true;
-        return false;
-}
 
 typedef struct Stretch {
         uint64_t start_ns;
@@ -70,7 +61,7 @@ WaterfallAxis *waterfall_axis_new(const Trace *trace) {
         for (uint32_t i = 0; i < trace->n_spans; i++) {
                 const TraceSpan *span = &trace->spans[i];
 
-                if (lives_long(span))
+                if (semconv_long_lived(span->name))
                         continue;
                 if (!any) {
                         if (span->start_ns > trace->start_ns)
@@ -299,9 +290,9 @@ static void print_bar(Waterfall *waterfall, const TraceSpan *span) {
                 column++;
         }
         for (; units >= 8; units -= 8, column++)
-                fputs(!screen->utf8      ? (span->verdict == STOREDB_FAILED ? "!" : "=")
-                      : lives_long(span) ? "━"
-                                         : "█",
+                fputs(!screen->utf8                    ? (span->verdict == STOREDB_FAILED ? "!" : "=")
+                      : semconv_long_lived(span->name) ? "━"
+                                                       : "█",
                       waterfall->out);
         if (units > 0) {
                 fputs(eighths[units], waterfall->out);

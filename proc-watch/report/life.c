@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include "exitstatus.h"
 #include "life.h"
+#include "semconv.h"
 
 static void find_cgroup(Tell *tell, Node *node, const Event *event) {
         if (tell->host.cgroup && !node->cgroup)
@@ -213,7 +214,7 @@ int life_end(Tell *tell, Node *node, const Event *event, const EventDeath *death
                 if (r < 0)
                         return 0;
         }
-        r = end_span(tell, node, "wait_for_exit_code", &parent, &end, &span);
+        r = end_span(tell, node, SEMCONV_SPAN_WAIT_FOR_EXIT_CODE, &parent, &end, &span);
         if (r < 0)
                 return r;
         if (!node->monitored) {

@@ -9,6 +9,7 @@
 #include "envcarrier.h"
 #include "exitstatus.h"
 #include "runtimelog.h"
+#include "semconv.h"
 #include "trace.h"
 
 #define NEVER_RAN "The runtime's process ended before it executed the program"
@@ -299,7 +300,7 @@ void trace_attached(Trace *trace, const AttachRecord *record) {
                 return;
 
         end = clk_now();
-        span = add_later(trace, "attach", &record->start, &end);
+        span = add_later(trace, SEMCONV_SPAN_ATTACH, &record->start, &end);
         if (!span)
                 return;
         span_attr_int(span, "podspan.attach.bytes_out", (int64_t) record->bytes_out);
@@ -348,7 +349,7 @@ static void add_stream(Trace *trace, const Monitor *monitor, LogsStream which, c
         if (logs_passthrough(monitor->logs))
                 return;
 
-        span = add_span(trace, "read_loop", NULL, parent);
+        span = add_span(trace, SEMCONV_SPAN_READ_LOOP, NULL, parent);
         if (!span)
                 return;
         /* What was left in the pipe is read after the container's end. */
@@ -408,7 +409,7 @@ void trace_ended(Trace *trace, const Monitor *monitor, const MonitorEnd *end) {
                 parent = &root;
         }
 
-        span = add_span(trace, "wait_for_exit_code", NULL, parent);
+        span = add_span(trace, SEMCONV_SPAN_WAIT_FOR_EXIT_CODE, NULL, parent);
         if (!span)
                 return;
         if (own)
