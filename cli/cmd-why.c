@@ -7,6 +7,7 @@
 #include "evidence.h"
 #include "now.h"
 #include "sentence.h"
+#include "startanswer.h"
 #include "subject.h"
 #include "text.h"
 
@@ -18,6 +19,7 @@
 enum {
         ARG_END = CLI_ARG_OWN,
         ARG_NOW,
+        ARG_START,
         ARG_JOURNAL,
         ARG_NO_JOURNAL,
         ARG_LOG,
@@ -34,6 +36,8 @@ static const char help[] =
         "\n"
         "  --end               how it ended; the default unless something of it hangs\n"
         "  --now               what it waits for right now\n"
+        "  --start             where the time of the pod's newest start went; the default of a pod of which\n"
+        "                      nothing ended\n"
         "  --journal[=DIR]     read what kubelet and the runtime wrote (the default), from the journal's files in\n"
         "                      DIR; --no-journal does not\n"
         "  --log               show the last 10 lines of the container's own log; the default on a terminal,\n"
@@ -43,7 +47,7 @@ static const char help[] =
 
 typedef struct Options {
         const char *what;
-        bool end, now;
+        bool end, now, start;
         bool journal;
         const char *journal_dir;
         int log; /* negative: as standard output is */
@@ -55,6 +59,7 @@ static int parse_argv(Cli *cli, Options *ret, int argc, char **argv) {
                 CLI_OPTIONS,
                 { "end", no_argument, NULL, ARG_END },
                 { "now", no_argument, NULL, ARG_NOW },
+                { "start", no_argument, NULL, ARG_START },
                 { "journal", optional_argument, NULL, ARG_JOURNAL },
                 { "no-journal", no_argument, NULL, ARG_NO_JOURNAL },
                 { "log", no_argument, NULL, ARG_LOG },
@@ -70,6 +75,7 @@ static int parse_argv(Cli *cli, Options *ret, int argc, char **argv) {
                         return r;
                 ret->end |= c == ARG_END;
                 ret->now |= c == ARG_NOW;
+                ret->start |= c == ARG_START;
                 if (c == ARG_JOURNAL || c == ARG_NO_JOURNAL)
                         ret->journal = c == ARG_JOURNAL;
                 if (c == ARG_JOURNAL && optarg)
@@ -83,8 +89,8 @@ static int parse_argv(Cli *cli, Options *ret, int argc, char **argv) {
                 (void) cli_usage("why takes one pod or container; podspan exits lists those that ended");
                 return -EINVAL;
         }
-        if (ret->end && ret->now) {
-                (void) cli_usage("--end and --now are two questions: ask one");
+        if (ret->end + ret->now + ret->start > 1) {
+                (void) cli_usage("--end, --now and --start are three questions: ask one");
                 return -EINVAL;
         }
         ret->what = argv[optind];
@@ -287,6 +293,7 @@ static CliExit why_end(Cli *cli, const Options *options) {
         _cleanup_(storedb_freep) StoreDb *db = NULL;
         _cleanup_(subject_deinit) Subject subject = {};
         _cleanup_close_ int state_fd = -EBADF;
+        CliExit code;
         int r;
 
         r = cli_open_store(cli, &db);
@@ -303,6 +310,8 @@ static CliExit why_end(Cli *cli, const Options *options) {
         case SUBJECT_AMBIGUOUS:
                 return ambiguous(&subject, options->what);
         case SUBJECT_ALIVE:
+                if (!options->end && startanswer_ask(cli, db, options->what, &code) >= 0)
+                        return code;
                 return cli_nothing("\"%s\" is known, and no container of it has ended or failed to start; podspan trace"
                                    " \"%s\" shows what happened",
                                    options->what, options->what);
@@ -318,6 +327,22 @@ static CliExit why_end(Cli *cli, const Options *options) {
         }
 }
 
+static CliExit why_start(Cli *cli, const Options *options) {
+        _cleanup_(storedb_freep) StoreDb *db = NULL;
+        CliExit code;
+        int r;
+
+        r = cli_open_store(cli, &db);
+        if (r < 0)
+                return CLI_FAILURE;
+        r = startanswer_ask(cli, db, options->what, &code);
+        if (r == -ENOENT)
+                return cli_nothing("no start of a pod \"%s\" in the store: podspan traces lists what there is; without"
+                                   " podspan-cri in kubelet's path no start is recorded",
+                                   options->what);
+        return r < 0 ? cli_failure("store: %s", storedb_error(db)) : code;
+}
+
 CliExit cmd_why(Cli *cli, int argc, char **argv) {
         Options options = { .journal = true, .log = -1 };
         int r;
@@ -326,6 +351,8 @@ CliExit cmd_why(Cli *cli, int argc, char **argv) {
         if (r < 0)
                 return cli_option_exit(r);
         cli_resolve(cli);
+        if (options.start)
+                return why_start(cli, &options);
         if (options.now || (!options.end && now_hangs(cli, options.what, HANGS_NS)))
                 return now_print(cli, options.what);
         return why_end(cli, &options);

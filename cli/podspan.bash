@@ -46,13 +46,17 @@ _podspan() {
         esac
 
         case $command in
-        "") COMPREPLY=($(compgen -W "traces trace exits inflight status config probe doctor install uninstall bypass $common" -- "$cur")) ;;
+        "") COMPREPLY=($(compgen -W "traces trace exits why inflight status config probe doctor install uninstall bypass $common" -- "$cur")) ;;
         traces)
                 COMPREPLY=($(compgen -W "--since --until --pod --container --namespace --service --name --errors
                         --slower-than --limit $common" -- "$cur"))
                 ;;
         exits)
                 COMPREPLY=($(compgen -W "--since --until --pod --container --verdict --limit $common" -- "$cur"))
+                ;;
+        why)
+                COMPREPLY=($(compgen -W "--end --now --start --journal --no-journal --log --no-log --log-dir
+                        $common" -- "$cur"))
                 ;;
         inflight) COMPREPLY=($(compgen -W "--all --no-leaf --watch $common" -- "$cur")) ;;
         probe)
