@@ -367,8 +367,14 @@ static void begin_waits(Chains *chains) {
                 }
                 follow(chains, chain);
         }
-        for (size_t i = 0; i < chains->n_stuck; i++)
+        /* A frozen process of cgroup v1 is in state D, too, and is no riddle. */
+        for (size_t i = 0; i < chains->n_stuck; i++) {
                 waitlook_begin(&chains->look, chains->stuck[i].proc, &chains->stuck[i].wait);
+                if (chains->stuck[i].wait.kind == WAIT_FREEZER) {
+                        chains->stuck[i--] = chains->stuck[--chains->n_stuck];
+                        chains->n_stuck_all--;
+                }
+        }
 }
 
 static void finish_waits(Chains *chains) {
@@ -409,6 +415,8 @@ static int add_peers(Chains *chains) {
 
 /* Below a pod's cgroup: in state D, or dead and not collected. Most are gone a moment later. */
 static void find_stuck(Chains *chains, const ChainOptions *options) {
+        const char *pod = options->pod ? options->pod : options->created;
+
         for (size_t i = 0; i < chains->procs.n; i++) {
                 const Proc *proc = &chains->procs.procs[i];
                 const Owner *owner = podowner_of(&chains->owners, &chains->procs, proc);
@@ -417,7 +425,7 @@ static void find_stuck(Chains *chains, const ChainOptions *options) {
                 ssize_t n;
 
                 if (!proc->cgroup.in_pod || (proc->stat.state != 'D' && proc->stat.state != 'Z') ||
-                    (options->pod && (!owner || !chain_is_pod(&owner->identity, options->pod))))
+                    (pod && (!owner || !chain_is_pod(&owner->identity, pod))))
                         continue;
                 n = procscan_read(proc->stat.pid, "stat", text, sizeof(text));
                 if (n < 0 || procfile_stat(text, (size_t) n, &stat) < 0 || stat.state != proc->stat.state ||

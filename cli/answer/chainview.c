@@ -170,7 +170,10 @@ void chainview_stuck(const Screen *screen, const Chains *chains) {
                 const ChainStuck *stuck = &chains->stuck[i];
 
                 chainview_program(stuck->proc, program, sizeof(program));
-                chainview_pod(&stuck->owner->identity, pod, sizeof(pod));
+                if (stuck->owner)
+                        chainview_pod(&stuck->owner->identity, pod, sizeof(pod));
+                else
+                        (void) strcpy(pod, "-");
                 if (stuck->proc->stat.state == 'Z')
                         (void) snprintf(text, sizeof(text),
                                         "%s: %s has ended; its parent, pid %d, has not collected it", pod, program,

@@ -219,7 +219,7 @@ static void say_pull(Now *now) {
 static void read_signals(Now *now, const ChainLink *leaf) {
         const uint64_t term = UINT64_C(1) << (SIGTERM - 1);
 
-        if (leaf->proc->trusted && !leaf->proc->below_runtime)
+        if (leaf->proc->trusted || strncmp(operation_of(now->chain), "Stop", 4) != 0)
                 return;
         if (leaf->wait.pending & term)
                 add_evidence(now, "signal", "/proc", "SIGTERM is pending%s",

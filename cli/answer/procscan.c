@@ -198,7 +198,8 @@ static int take_words(Procs *procs, Aside *aside) {
         proc = find(procs, words.pid);
         if (!proc)
                 return 0;
-        if (words.program_trusted)
+        proc->is_copy = !words.program_trusted && strncmp(proc->exe, "/memfd:", 7) == 0;
+        if (words.program_trusted || proc->is_copy)
                 proc->kind = podof_kind(proc->exe);
         podof_volume(cmdline, proc->kind == PODOF_OTHER ? words.cmdline_n : 0, &volume);
         if (proc->kind == PODOF_OTHER && words.environ_n == 0 && !volume.is_volume)
@@ -278,6 +279,10 @@ static void judge(Procs *procs, Proc *proc, unsigned depth) {
         proc->judged = true;
         if (parent && depth < PROCSCAN_DEPTH)
                 judge(procs, parent, depth + 1);
+        /* A copy is the runtime if a shim, a monitor, an engine or a runtime has started it. */
+        if (proc->is_copy &&
+            !(parent && parent->trusted && parent->kind != PODOF_OTHER && parent->kind != PODOF_KUBELET))
+                proc->kind = PODOF_OTHER;
         if (parent && parent->trusted && (parent->kind == PODOF_RUNTIME || parent->below_runtime))
                 proc->below_runtime = true;
         if (!proc->known || proc->uid != 0 || !proc->host_pid)

@@ -34,7 +34,9 @@ typedef struct Proc {
         bool below_runtime; /* a runtime started it, or one of its ancestors: a hook, or the container's first process
                              */
         bool judged;
-        bool silent; /* the child that read its command line did not answer */
+        bool is_copy; /* it executes a copy in memory, as runtimes make of themselves: that says nothing about its owner
+                       */
+        bool silent;  /* the child that read its command line did not answer */
         PodofKind kind;
         Podof *podof; /* NULL: nothing is known; owned */
         int parent;   /* index, -1: none */

@@ -216,6 +216,9 @@ static bool waits_server(const WaitFacts *facts) {
                 "autofs_wait",
         };
 
+        /* A server that waits for requests. */
+        if (in_kernel(facts, "fuse_dev_"))
+                return false;
         for (size_t i = 0; i < ARRAY_SIZE(functions); i++)
                 if (in_kernel(facts, functions[i]))
                         return true;

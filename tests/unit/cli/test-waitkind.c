@@ -119,6 +119,9 @@ static void test_details(void **state) {
         facts.stack = "[<0>] request_wait_answer+0x12/0x34 [fuse]\n[<0>] fuse_simple_request+0x1/0x2\n";
         waitkind_plan(&facts, &plan);
         assert_true(plan.waits_server);
+        facts.stack = "[<0>] fuse_dev_do_read+0x12/0x34 [fuse]\n[<0>] fuse_dev_read+0x1/0x2\n";
+        waitkind_plan(&facts, &plan);
+        assert_false(plan.waits_server);
         facts.stack = "[<0>] wait_request_wait_answer+0x12/0x34\n";
         waitkind_plan(&facts, &plan);
         assert_false(plan.waits_server);
