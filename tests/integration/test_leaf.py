@@ -6,11 +6,13 @@ import ctypes
 import fcntl
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -20,27 +22,25 @@ from lib.process import wait_for
 
 FUSE = Path(__file__).resolve().parents[1] / "incidents" / "framework" / "fuse.py"
 PYTHON = "/usr/bin/python3"
-UID = "2f1e6a1c-1111-4222-8333-0123456789ab"
-OTHER_UID = "2f1e6a1c-1111-4222-8333-0123456789ac"
-SANDBOX = "ab" * 32
-
-
-def environment(pod, command="ADD", uid=UID):
-    """What an engine gives a CNI plugin."""
-    return {**os.environ, "CNI_COMMAND": command, "CNI_CONTAINERID": SANDBOX, "CNI_IFNAME": "eth0",
-            "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=tests;K8S_POD_NAME={pod};K8S_POD_UID={uid}"}
+OTHER_UID = str(uuid.uuid4())
 
 
 class Node:
     """Staged processes, which end with the test, and podspan's answers."""
 
-    def __init__(self, folder, pod):
-        self.folder, self.pod = folder, pod
+    def __init__(self, folder):
+        self.folder, self.uid, self.sandbox = folder, str(uuid.uuid4()), secrets.token_hex(32)
+        self.pod = f"web-{self.sandbox[:8]}"
         self._clean = contextlib.ExitStack()
 
     def close(self):
         """Ends everything."""
         self._clean.close()
+
+    def environment(self):
+        """What an engine gives a CNI plugin."""
+        return {**os.environ, "CNI_COMMAND": "ADD", "CNI_CONTAINERID": self.sandbox, "CNI_IFNAME": "eth0",
+                "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=tests;K8S_POD_NAME={self.pod};K8S_POD_UID={self.uid}"}
 
     def later(self, function, *arguments):
         """Calls a function at the end."""
@@ -49,7 +49,7 @@ class Node:
     def spawn(self, *command, plugin=False, **options):
         """A process in the background; with plugin, one that works for the pod."""
         if plugin:
-            options.setdefault("env", environment(self.pod))
+            options.setdefault("env", self.environment())
         process = subprocess.Popen(list(map(str, command)), **options)  # pylint: disable=consider-using-with
         self.later(process.wait, 20)
         self.later(process.kill)
@@ -81,9 +81,9 @@ class Node:
 
 
 @pytest.fixture(name="node")
-def fixture_node(tmp_path, request):
+def fixture_node(tmp_path):
     """A node for one test, with a pod of its own."""
-    node = Node(tmp_path, "web-" + str(abs(hash(request.node.name)) % 100000))
+    node = Node(tmp_path)
     yield node
     node.close()
 
@@ -328,7 +328,7 @@ def test_fuse(node):
     assert leaf["wait"]["mount_type"] == "fuse.stuckfs" and leaf["wait"]["path"] == str(mount / "x")
     assert leaf["wait"]["other_end"].get("pid", server.pid) == server.pid
     # The folder itself is asked for nothing.
-    assert str(plugin.pid) in node.ask("inflight")
+    wait_for(lambda: str(plugin.pid) in node.ask("inflight"), "it is old enough for inflight", 60)
     server.kill()
 
 
@@ -351,7 +351,7 @@ def test_a_container_is_never_the_node(node):
     """Root in a pod's cgroup and in the node's pid namespace, with another pod's name in its environment."""
     root = next(row[0] for row in hierarchies() if (row[0] / "cgroup.procs").exists())
     top = root / "kubepods" / f"pod{OTHER_UID}"
-    group = top / ("cd" * 32) / f"pod{UID}" / SANDBOX
+    group = top / ("cd" * 32) / f"pod{node.uid}" / node.sandbox
     made = [folder for folder in [*reversed(group.parents), group] if not folder.exists()]
     group.mkdir(parents=True)
     liar = node.spawn("sleep", "1000", plugin=True)
@@ -398,9 +398,10 @@ f = open({str(evil)!r}, 'w')
 fcntl.flock(f, 2)
 os.mkfifo({str(evil)!r} + 'f')
 open({str(evil)!r} + 'f')
-""", env={**environment("web"), "CNI_ARGS": f"K8S_POD_NAMESPACE=tests;K8S_POD_NAME={node.pod};K8S_POD_UID={UID}"})
+""")
     leaf = node.leaf("fifo", plugin.pid)
     assert leaf["pid"] == plugin.pid
+    wait_for(lambda: str(plugin.pid) in node.ask("inflight"), "it is old enough for inflight", 60)
     for text in (node.ask("inflight"), node.ask("why", node.pod, "--now")):
         assert "\x1b" not in text and str(plugin.pid) in text
 
