@@ -139,7 +139,7 @@ static bool is_life(const OutcomeFacts *facts) {
         if (!facts->container_id)
                 return false;
         return strcmp(facts->name, "wait_for_exit_code") == 0 || strcmp(facts->name, "container") == 0 ||
-               ends(facts->name, " exec");
+               strcmp(facts->name, "death") == 0 || ends(facts->name, " exec");
 }
 
 static Outcome judge_life(const OutcomeFacts *facts) {

@@ -109,6 +109,11 @@ static const struct {
           "" },
         { { .name = "runc kill" }, OUTCOME_OK, 0, "" },
         /* Ends of containers. */
+        /* podspan-watch's, beside a monitor's report of the same end */
+        { { .name = "death", .has_exit_code = true, .exit_code = 137, .signal = "SIGKILL", .status = 2, ID },
+          OUTCOME_KILLED,
+          0,
+          "SIGKILL" },
         { { .name = "wait_for_exit_code", .has_exit_code = true, ID }, OUTCOME_OK, 0, "" },
         { { .name = "wait_for_exit_code", .has_exit_code = true, .exit_code = 3, .status = 2, ID },
           OUTCOME_EXITED,
