@@ -156,6 +156,12 @@ int spanfind(const uint8_t *traces, size_t size, const uint8_t trace_id[static 1
         span = podspan__otlp__span__unpack(NULL, search.found.n, search.found.p);
         if (!span)
                 return -EBADMSG;
+        /* Of an id that stands twice the last one counts. */
+        if (span->trace_id.len != 16 || memcmp(span->trace_id.data, trace_id, 16) != 0 || span->span_id.len != 8 ||
+            memcmp(span->span_id.data, span_id, 8) != 0) {
+                podspan__otlp__span__free_unpacked(span, NULL);
+                return -EBADMSG;
+        }
         *ret = span;
         return 0;
 }
