@@ -1,5 +1,6 @@
 /* One span out of a batch, by its ids, from bytes of any kind. */
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -117,10 +118,28 @@ static void test_hostile(void **state) {
                 }
 }
 
+/* Of an id that stands twice, protobuf takes the last one: the span found would be another. */
+static void test_id_twice(void **state) {
+        uint8_t data[44], *p = data;
+        Podspan__Otlp__Span *span = NULL;
+
+        (void) state;
+
+        p = mempcpy(p, "\x0a\x2a\x12\x28\x12\x26\x0a\x10", 8);
+        p = mempcpy(p, trace, 16);
+        p = mempcpy(p, "\x12\x08", 2);
+        p = mempcpy(p, first, 8);
+        p = mempcpy(p, "\x12\x08", 2);
+        (void) mempcpy(p, second, 8);
+        assert_int_equal(spanfind(data, sizeof(data), trace, first, &span), -EBADMSG);
+        assert_null(span);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_find),
                 cmocka_unit_test(test_hostile),
+                cmocka_unit_test(test_id_twice),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
