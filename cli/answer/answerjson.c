@@ -15,14 +15,18 @@ static void pair_signal(Json *json, const char *key, int signal) {
                 json_pair_str(json, key, verdict_signal_name(signal, name));
 }
 
-void answerjson_subject(Json *json, const Answer *answer) {
+void answerjson_pod(Json *json, const char *uid, const char *name, const char *namespace, const char *sandbox_id) {
         json_key(json, "pod");
         json_map(json);
-        json_pair_known(json, "uid", answer->pod_uid);
-        json_pair_known(json, "name", answer->pod_name);
-        json_pair_known(json, "namespace", answer->pod_namespace);
-        json_pair_known(json, "sandbox_id", answer->sandbox_id);
+        json_pair_known(json, "uid", uid);
+        json_pair_known(json, "name", name);
+        json_pair_known(json, "namespace", namespace);
+        json_pair_known(json, "sandbox_id", sandbox_id);
         json_map_end(json);
+}
+
+void answerjson_subject(Json *json, const Answer *answer) {
+        answerjson_pod(json, answer->pod_uid, answer->pod_name, answer->pod_namespace, answer->sandbox_id);
         json_key(json, "container");
         json_map(json);
         json_pair_known(json, "name", answer->container_name);

@@ -12,7 +12,10 @@
 
 #define ANSWERJSON_SCHEMA 1 /* version of both documents */
 
-/* "pod": {"uid", "name", "namespace", "sandbox_id"}, "container": {"name", "id", "attempt"}: whole members. */
+/* "pod": {"uid", "name", "namespace", "sandbox_id"}: the whole member, of every answer. NULL and "" are not known. */
+void answerjson_pod(Json *json, const char *uid, const char *name, const char *namespace, const char *sandbox_id);
+
+/* "pod", and "container": {"name", "id", "attempt"}: whole members. */
 void answerjson_subject(Json *json, const Answer *answer);
 
 /* "facts": {…} */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include "answerjson.h"
 #include "attempts.h"
 #include "chainview.h"
 #include "now.h"
@@ -383,13 +384,7 @@ static int look(Now *now, bool peers) {
 }
 
 static void json_identity(Json *json, const Identity *identity) {
-        json_key(json, "pod");
-        json_map(json);
-        json_pair_known(json, "uid", identity->pod_uid);
-        json_pair_known(json, "name", identity->pod_name);
-        json_pair_known(json, "namespace", identity->pod_namespace);
-        json_pair_known(json, "sandbox_id", identity->sandbox_id);
-        json_map_end(json);
+        answerjson_pod(json, identity->pod_uid, identity->pod_name, identity->pod_namespace, identity->sandbox_id);
         json_key(json, "container");
         json_map(json);
         json_pair_known(json, "name", identity->container_name);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "answerjson.h"
+#include "chainview.h"
 #include "deathdb.h"
 #include "spanfind.h"
 #include "startanswer.h"
@@ -472,29 +474,6 @@ int startanswer_load(StoreDb *db, const char *uid, StartAnswer *ret) {
 
 /* ---- writing ---- */
 
-/* Words of @text on lines of at most the screen's width. */
-static void print_wrapped(const Cli *cli, const char *text, ScreenStyle style) {
-        size_t width = cli->screen.width > 0 ? MIN(cli->screen.width, (unsigned) LINE_WIDTH) : LINE_WIDTH, column = 0;
-        char safe[4 * STARTANSWER_SENTENCE_MAX];
-
-        (void) text_safe(safe, sizeof(safe), text, strlen(text), cli->screen.utf8);
-        fputs(screen_style(&cli->screen, style), stdout);
-        for (char *rest = safe, *word; (word = strsep(&rest, " "));) {
-                size_t columns = text_width(word);
-
-                if (column > 0 && column + 1 + columns > width) {
-                        putchar('\n');
-                        column = 0;
-                } else if (column > 0) {
-                        putchar(' ');
-                        column++;
-                }
-                fputs(word, stdout);
-                column += columns;
-        }
-        printf("%s\n", screen_style(&cli->screen, SCREEN_PLAIN));
-}
-
 static void print_part(const Cli *cli, const StartAnswer *answer, const StartPart *part) {
         char text[STARTPART_TEXT_MAX + STARTPART_WHAT_MAX + 64], duration[TEXT_DURATION_MAX], inner[TEXT_DURATION_MAX];
         char safe[4 * sizeof(text)], fitted[4 * sizeof(text)];
@@ -557,7 +536,10 @@ static void print_unknown(const char *text, void *userdata) {
 }
 
 void startanswer_print(const Cli *cli, const StartAnswer *answer) {
-        print_wrapped(cli, answer->sentence, SCREEN_BOLD);
+        Screen narrow = cli->screen;
+
+        narrow.width = narrow.width > 0 ? MIN(narrow.width, (unsigned) LINE_WIDTH) : LINE_WIDTH;
+        chainview_wrap(&narrow, "", answer->sentence, SCREEN_BOLD);
         if (answer->failure && *answer->failure) {
                 char safe[4 * OUTCOME_WHY_MAX + 1];
 
@@ -625,12 +607,7 @@ void startanswer_json(Json *json, const StartAnswer *answer) {
         json_map(json);
         json_pair_u64(json, "schema", 1);
         json_pair_str(json, "question", "start");
-        json_key(json, "pod");
-        json_map(json);
-        json_pair_known(json, "uid", answer->pod_uid);
-        json_pair_known(json, "name", answer->pod_name);
-        json_pair_known(json, "namespace", answer->pod_namespace);
-        json_map_end(json);
+        answerjson_pod(json, answer->pod_uid, answer->pod_name, answer->pod_namespace, NULL);
         json_pair_str(json, "sentence", answer->sentence);
         json_pair_bool(json, "complete", answer->start.complete);
         json_pair_known(json, "failed", answer->failed_method);

@@ -548,8 +548,8 @@ static bool explains(const Tree *tree, const Bounds *bounds, uint32_t at) {
         return is_one_of(short_name(tree->spans[call].name), methods, ARRAY_SIZE(methods));
 }
 
-static Gap gap_at(const Tree *tree, const uint64_t *edges, size_t at, size_t n_edges) {
-        Gap gap = { .before = NONE, .after = NONE, .from_ns = edges[at], .to_ns = edges[MIN(at + 1, n_edges - 1)] };
+static Gap gap_at(const Tree *tree, uint64_t from_ns, uint64_t to_ns) {
+        Gap gap = { .before = NONE, .after = NONE, .from_ns = from_ns, .to_ns = to_ns };
 
         for (size_t i = 0; i < tree->n; i++) {
                 const StartSpan *span = &tree->spans[i];
@@ -604,7 +604,7 @@ static int sweep_run(Sweep *sweep, const Tree *tree, const Bounds *bounds, const
                 if (edges[e] >= bounds->first_call_ns && n_open > 0) {
                         key = key_of_span(tree, deepest(tree, open, n_open), &texts);
                 } else {
-                        Gap gap = gap_at(tree, edges, e, n_edges);
+                        Gap gap = gap_at(tree, edges[e], edges[e + 1]);
 
                         key = key_of_gap(tree, bounds, &gap, pulls, n_pulls, sweep->start->watched, &texts);
                 }
